@@ -1,0 +1,42 @@
+//! The trait that networks, planners and scripts act through.
+
+use crate::action::ActionChunk;
+use crate::error::Result;
+use crate::observation::Observation;
+
+/// Names one episode at a policy that serves several at once.
+pub type EpisodeId = u64;
+
+/// One question to a policy: what to do now in this episode.
+#[derive(Clone, Debug)]
+pub struct PolicyRequest {
+    /// Whose history and warm start to use.
+    pub episode: EpisodeId,
+    /// Steps done in the episode so far.
+    pub step: u64,
+    /// What the robot senses now.
+    pub observation: Observation,
+}
+
+/// What maps observations to actions: a network, a planner or a script. The caller cannot tell which.
+///
+/// State that a policy keeps (history, warm start, random streams) is per episode, so that requests of several
+/// episodes may come in any mix and still give each episode the same actions.
+pub trait Policy: Send {
+    /// What it is, for tables and logs.
+    fn name(&self) -> &str;
+
+    /// Forgets what it kept of an episode and begins it anew.
+    ///
+    /// # Errors
+    ///
+    /// When the policy cannot begin an episode.
+    fn reset(&mut self, episode: EpisodeId) -> Result<()>;
+
+    /// Acts for several episodes at once, one chunk a request, in the order of the requests.
+    ///
+    /// # Errors
+    ///
+    /// When an observation does not fit the policy, or the model fails.
+    fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>>;
+}
