@@ -1,1 +1,19 @@
-//! armilla-envs
+//! Native simulators behind one [`Environment`](armilla_core::Environment) trait.
+//!
+//! # Layout
+//!
+//! - [`simulator`]: the [`Simulator`](simulator::Simulator) trait (what an environment's owner can see and a policy cannot) and
+//!   the [`Script`](simulator::Script)s that act on that truth.
+//! - [`registry`]: environments and their protocols by name.
+//! - [`draw`]: the camera, a thin layer over `tiny-skia`.
+//! - [`two_room`], [`push_t`], [`tabletop`]: the simulators.
+
+pub mod draw;
+pub mod push_t;
+pub mod registry;
+pub mod simulator;
+pub mod tabletop;
+pub mod two_room;
+
+pub use registry::{EnvironmentConfig, make};
+pub use simulator::{Script, Simulator, run_script};

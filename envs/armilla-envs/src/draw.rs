@@ -1,0 +1,1 @@
+//! The camera: a thin layer over `tiny-skia`.
