@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::environment::Info;
+
 /// How one closed-loop episode went.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EpisodeOutcome {
@@ -17,6 +19,30 @@ pub struct EpisodeOutcome {
     pub largest: BTreeMap<String, f64>,
     /// The environment's labels at reset: `family`, `scene`, `instruction`.
     pub labels: BTreeMap<String, String>,
+}
+
+impl EpisodeOutcome {
+    /// An episode that has just begun, with the facts of its reset.
+    #[must_use]
+    pub fn begin(seed: u64, info: &Info) -> Self {
+        let mut outcome = Self {
+            seed,
+            labels: info.labels.clone(),
+            ..Self::default()
+        };
+        outcome.note(info);
+        outcome
+    }
+
+    /// Adds one moment's facts.
+    pub fn note(&mut self, info: &Info) {
+        self.success |= info.success;
+        self.success_at_end = info.success;
+        for (name, &value) in &info.figures {
+            let largest = self.largest.entry(name.clone()).or_insert(value);
+            *largest = largest.max(value);
+        }
+    }
 }
 
 /// A confidence interval of a success rate.

@@ -1,1 +1,12 @@
-//! armilla-imagine
+//! What joins world models and policies.
+//!
+//! # Layout
+//!
+//! - [`planner_policy`]: a world model and a planner, driven as any other [`Policy`](armilla_core::Policy).
+//! - [`evaluate`]: closed-loop episodes of any policy in any environment, several at once.
+
+pub mod evaluate;
+pub mod planner_policy;
+
+pub use evaluate::{Evaluation, EvaluationConfig, InstructionControl, Trace, evaluate};
+pub use planner_policy::PlannerPolicy;

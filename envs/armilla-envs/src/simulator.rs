@@ -1,7 +1,7 @@
 //! What a simulator's owner can see, and the scripts that act on it.
 
 use armilla_core::environment::{Environment, Reset};
-use armilla_core::{Action, EpisodeOutcome, Info, Result};
+use armilla_core::{Action, EpisodeOutcome, Result};
 
 /// A controller that acts on the simulator's truth, which no policy gets to see.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,25 +45,14 @@ pub trait Simulator: Environment {
 /// What the simulator returns.
 pub fn run_script(simulator: &mut dyn Simulator, seed: u64, script: Script) -> Result<EpisodeOutcome> {
     let (_, info) = simulator.reset(&Reset { seed, instruction: None })?;
-    let mut outcome = EpisodeOutcome { seed, labels: info.labels.clone(), ..EpisodeOutcome::default() };
-    note(&mut outcome, &info);
+    let mut outcome = EpisodeOutcome::begin(seed, &info);
     loop {
         let action = simulator.scripted(script)?.executed;
         let step = simulator.step(&action)?;
         outcome.steps += 1;
-        note(&mut outcome, &step.info);
+        outcome.note(&step.info);
         if step.terminated || step.truncated {
             return Ok(outcome);
         }
-    }
-}
-
-/// Adds one moment's facts to an outcome.
-pub fn note(outcome: &mut EpisodeOutcome, info: &Info) {
-    outcome.success |= info.success;
-    outcome.success_at_end = info.success;
-    for (name, &value) in &info.figures {
-        let largest = outcome.largest.entry(name.clone()).or_insert(value);
-        *largest = largest.max(value);
     }
 }

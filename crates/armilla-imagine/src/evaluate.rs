@@ -1,0 +1,320 @@
+//! Closed-loop episodes of any policy in any environment, several at once.
+//!
+//! Sessions advance in step: those whose chunk ran out ask the policy together (one batch through the model), then each
+//! carries out one action, in parallel. Episode `i` always has seed `first_seed + i` and that seed is its identity at the
+//! policy, so neither the number of sessions nor their order changes an episode.
+
+use std::collections::VecDeque;
+
+use armilla_core::{
+    Action, ActionChunk, Environment, EpisodeOutcome, Error, Observation, Policy, PolicyRequest, Reset, Result,
+};
+use rayon::prelude::*;
+
+/// What the policy is told instead of the episode's instruction, to see whether it listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InstructionControl {
+    /// The episode's own instruction.
+    #[default]
+    Own,
+    /// No words at all.
+    Blank,
+    /// The instruction of another task that could be done in the same scene.
+    Swapped,
+}
+
+/// Which episodes to run, and what to keep of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvaluationConfig {
+    /// Episodes to run.
+    pub episodes: usize,
+    /// Seed of the first episode; the others follow.
+    pub first_seed: u64,
+    /// What the policy is told.
+    pub instruction: InstructionControl,
+    /// Of how many episodes, from the first, observations and chunks are kept.
+    pub traces: usize,
+}
+
+/// One episode, step by step, for people to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// Seed of the episode.
+    pub seed: u64,
+    /// Observation before each action, then the last one.
+    pub observations: Vec<Observation>,
+    /// Action carried out at each step.
+    pub actions: Vec<Action>,
+    /// Chunks with the step at which each was given.
+    pub chunks: Vec<(usize, ActionChunk)>,
+    /// Whether the goal held after each step.
+    pub success: Vec<bool>,
+}
+
+/// All episodes of an evaluation, in the order of their seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluation {
+    /// One outcome an episode.
+    pub outcomes: Vec<EpisodeOutcome>,
+    /// The first episodes, step by step.
+    pub traces: Vec<Trace>,
+}
+
+/// Runs episodes until all are done; `progress` hears how many are.
+///
+/// # Errors
+///
+/// What an environment or the policy returns; [`Error::OutOfOrder`] when there is no session to run in.
+pub fn evaluate(
+    sessions: Vec<Box<dyn Environment>>,
+    policy: &mut dyn Policy,
+    config: &EvaluationConfig,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
+    if sessions.is_empty() {
+        return Err(Error::OutOfOrder("an evaluation needs at least one session of its environment".into()));
+    }
+    let mut seeds: VecDeque<u64> = (0..config.episodes as u64).map(|i| config.first_seed + i).collect();
+    let mut slots: Vec<_> = sessions.into_iter().take(config.episodes.max(1)).map(Slot::new).collect();
+    let mut evaluation = Evaluation::default();
+    loop {
+        begin_episodes(&mut slots, &mut seeds, policy, config)?;
+        ask_policy(&mut slots, policy)?;
+        if slots.iter().all(|slot| slot.episode.is_none()) {
+            break;
+        }
+        slots.par_iter_mut().try_for_each(Slot::advance)?;
+        collect_finished(&mut slots, &mut evaluation, progress);
+    }
+    evaluation.outcomes.sort_by_key(|outcome| outcome.seed);
+    evaluation.traces.sort_by_key(|trace| trace.seed);
+    Ok(evaluation)
+}
+
+/// One session and the episode it runs.
+struct Slot {
+    environment: Box<dyn Environment>,
+    episode: Option<Episode>,
+}
+
+/// An episode under way.
+struct Episode {
+    outcome: EpisodeOutcome,
+    observation: Observation,
+    pending: VecDeque<Action>,
+    trace: Option<Trace>,
+    finished: bool,
+}
+
+impl Slot {
+    fn new(environment: Box<dyn Environment>) -> Self {
+        Self { environment, episode: None }
+    }
+
+    /// Resets to the episode of a seed.
+    fn begin(&mut self, seed: u64, config: &EvaluationConfig) -> Result<()> {
+        let (mut observation, info) = self.environment.reset(&Reset { seed, instruction: None })?;
+        let replaced = match config.instruction {
+            InstructionControl::Own => None,
+            InstructionControl::Blank => Some(String::new()),
+            InstructionControl::Swapped => Some(info.labels.get("swapped").cloned().ok_or_else(|| {
+                Error::invalid("environment's labels", "`swapped`, another instruction of the scene", "none")
+            })?),
+        };
+        if let Some(instruction) = replaced {
+            let reset = Reset { seed, instruction: Some(instruction) };
+            (observation, _) = self.environment.reset(&reset)?;
+        }
+        let outcome = EpisodeOutcome::begin(seed, &info);
+        let keep = seed < config.first_seed + config.traces as u64;
+        let trace = keep.then(|| Trace { seed, observations: vec![observation.clone()], ..Trace::default() });
+        self.episode = Some(Episode { outcome, observation, pending: VecDeque::new(), trace, finished: false });
+        Ok(())
+    }
+
+    /// Carries out the next pending action.
+    fn advance(&mut self) -> Result<()> {
+        let Some(episode) = &mut self.episode else { return Ok(()) };
+        let Some(action) = episode.pending.pop_front() else { return Ok(()) };
+        let step = self.environment.step(&action)?;
+        episode.outcome.steps += 1;
+        episode.outcome.note(&step.info);
+        episode.finished = step.terminated || step.truncated;
+        if let Some(trace) = &mut episode.trace {
+            trace.observations.push(step.observation.clone());
+            trace.actions.push(action);
+            trace.success.push(step.info.success);
+        }
+        episode.observation = step.observation;
+        Ok(())
+    }
+}
+
+/// Gives each free session the next seed.
+fn begin_episodes(
+    slots: &mut [Slot],
+    seeds: &mut VecDeque<u64>,
+    policy: &mut dyn Policy,
+    config: &EvaluationConfig,
+) -> Result<()> {
+    let mut begun = Vec::new();
+    for slot in slots.iter_mut().filter(|slot| slot.episode.is_none()) {
+        let Some(seed) = seeds.pop_front() else { break };
+        policy.reset(seed)?;
+        begun.push((slot, seed));
+    }
+    begun.into_par_iter().try_for_each(|(slot, seed)| slot.begin(seed, config))
+}
+
+/// Asks for a chunk for every episode that has none left.
+fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
+    let mut waiting: Vec<_> =
+        slots.iter_mut().filter_map(|slot| slot.episode.as_mut()).filter(|e| e.pending.is_empty()).collect();
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let requests: Vec<_> = waiting
+        .iter()
+        .map(|episode| PolicyRequest {
+            episode: episode.outcome.seed,
+            step: episode.outcome.steps as u64,
+            observation: episode.observation.clone(),
+        })
+        .collect();
+    let chunks = policy.act(&requests)?;
+    if chunks.len() != requests.len() {
+        return Err(Error::invalid("policy's answer", format!("{} action chunks", requests.len()), chunks.len()));
+    }
+    for (episode, chunk) in waiting.iter_mut().zip(chunks) {
+        if let Some(trace) = &mut episode.trace {
+            trace.chunks.push((episode.outcome.steps, chunk.clone()));
+        }
+        episode.pending = chunk.actions.into();
+    }
+    Ok(())
+}
+
+/// Takes finished episodes out of their sessions.
+fn collect_finished(slots: &mut [Slot], evaluation: &mut Evaluation, progress: &mut dyn FnMut(usize)) {
+    for slot in slots {
+        if slot.episode.as_ref().is_some_and(|episode| episode.finished)
+            && let Some(episode) = slot.episode.take()
+        {
+            evaluation.outcomes.push(episode.outcome);
+            evaluation.traces.extend(episode.trace);
+            progress(evaluation.outcomes.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_core::{EnvironmentSpec, EpisodeId, Features, Step};
+
+    /// Counts up to its seed's length; succeeds if every action was the seed.
+    struct Counter {
+        spec: EnvironmentSpec,
+        seed: u64,
+        step: usize,
+        right: bool,
+    }
+
+    fn counter() -> Box<dyn Environment> {
+        let spec = EnvironmentSpec {
+            name: "counter".into(),
+            protocol: "any".into(),
+            features: Features::default(),
+            rate_hz: 10.0,
+            max_steps: 9,
+            action_low: vec![0.0],
+            action_high: vec![99.0],
+        };
+        Box::new(Counter { spec, seed: 0, step: 0, right: true })
+    }
+
+    impl Environment for Counter {
+        fn spec(&self) -> &EnvironmentSpec {
+            &self.spec
+        }
+
+        fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
+            (self.seed, self.step, self.right) = (reset.seed, 0, true);
+            let info = Info { labels: [("swapped".into(), "other".into())].into(), ..Info::default() };
+            let instruction = reset.instruction.clone().or(Some("own".into()));
+            Ok((Observation { state: vec![self.seed as f32], instruction, ..Observation::default() }, info))
+        }
+
+        fn step(&mut self, action: &Action) -> Result<Step> {
+            self.step += 1;
+            self.right &= action.0 == [self.seed as f32];
+            let truncated = self.step as u64 == 3 + self.seed % 4;
+            Ok(Step {
+                observation: Observation { state: vec![self.seed as f32], ..Observation::default() },
+                reward: 0.0,
+                terminated: false,
+                truncated,
+                info: Info { success: truncated && self.right, ..Info::default() },
+            })
+        }
+    }
+
+    /// Answers each episode with its own state, two steps a chunk.
+    #[derive(Default)]
+    struct Echo(Vec<Option<String>>);
+
+    impl Policy for Echo {
+        fn name(&self) -> &'static str {
+            "echo"
+        }
+
+        fn reset(&mut self, _: EpisodeId) -> Result<()> {
+            Ok(())
+        }
+
+        fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
+            self.0.extend(requests.iter().filter(|r| r.step == 0).map(|r| r.observation.instruction.clone()));
+            let chunk = |request: &PolicyRequest| ActionChunk {
+                actions: vec![Action(request.observation.state.clone()); 2],
+                starts_at_secs: 0.0,
+                period_secs: 0.1,
+            };
+            Ok(requests.iter().map(chunk).collect())
+        }
+    }
+
+    fn run(sessions: usize, instruction: InstructionControl) -> (Evaluation, Echo) {
+        let config = EvaluationConfig { episodes: 11, first_seed: 5, instruction, traces: 2 };
+        let mut policy = Echo::default();
+        let mut seen = 0;
+        let sessions = (0..sessions).map(|_| counter()).collect();
+        let result = evaluate(sessions, &mut policy, &config, &mut |done| seen = done).unwrap();
+        assert_eq!(seen, 11);
+        (result, policy)
+    }
+
+    #[test]
+    fn every_episode_runs_once_whatever_the_number_of_sessions() {
+        let (one, _) = run(1, InstructionControl::Own);
+        let (many, _) = run(4, InstructionControl::Own);
+        assert_eq!(one.outcomes, many.outcomes);
+        assert!(one.outcomes.iter().all(|o| o.success && o.steps == 3 + (o.seed % 4) as usize));
+        assert_eq!(one.outcomes.iter().map(|o| o.seed).collect::<Vec<_>>(), (5..16).collect::<Vec<_>>());
+        assert_eq!(many.traces.len(), 2);
+        assert_eq!(many.traces[0].observations.len(), many.traces[0].actions.len() + 1);
+    }
+
+    #[test]
+    fn instructions_are_replaced() {
+        let heard = |control| run(2, control).1.0;
+        assert!(heard(InstructionControl::Own).iter().all(|i| i.as_deref() == Some("own")));
+        assert!(heard(InstructionControl::Blank).iter().all(|i| i.as_deref() == Some("")));
+        assert!(heard(InstructionControl::Swapped).iter().all(|i| i.as_deref() == Some("other")));
+    }
+
+    #[test]
+    fn no_session_is_an_error() {
+        let config = EvaluationConfig { episodes: 1, first_seed: 0, instruction: InstructionControl::Own, traces: 0 };
+        assert!(evaluate(Vec::new(), &mut Echo::default(), &config, &mut |_| ()).is_err());
+    }
+}
