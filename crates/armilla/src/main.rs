@@ -1,1 +1,34 @@
-fn main() {}
+//! The `armilla` program: it reads the command line and the configuration, and wires the crates together.
+
+mod cli;
+mod commands;
+mod config;
+mod machine;
+mod progress;
+mod results;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    start_log(arguments.verbose);
+    match commands::run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs of our own crates go to standard error; dependencies speak from warnings up.
+fn start_log(verbose: u8) {
+    let own = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let filter = format!("error,armilla={own},armilla_bus={own},armilla_data={own},armilla_train={own}");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

@@ -1,0 +1,224 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// From video to robot behaviour: record, learn a world model, train a policy, plan, evaluate, look.
+#[derive(Debug, Parser)]
+#[command(name = "armilla", version, about)]
+pub(crate) struct Arguments {
+    /// Say more (-v, -vv, -vvv).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole loop on the native simulators: record, learn, plan, evaluate over the bus, report.
+    Demo(DemoArguments),
+    /// Record episodes of a simulator as a LeRobot v3 dataset.
+    Record(RecordArguments),
+    /// Look into a dataset.
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Train a world model or a policy on a dataset.
+    Train(TrainArguments),
+    /// Evaluate a policy or a planner closed-loop over the bus, with the floors on the same episodes.
+    Eval(EvalArguments),
+    /// Put a simulator or a policy on the bus.
+    #[command(subcommand)]
+    Serve(ServeCommand),
+    /// Write a dataset, or the curves of a run, as a Rerun recording.
+    Viz(VizArguments),
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArguments {
+    /// Folder for everything the demo makes; must be new or empty.
+    #[arg(long, default_value = "demo-out")]
+    pub out: PathBuf,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Two minutes instead of twelve: checks the path, not the figures.
+    #[arg(long)]
+    pub quick: bool,
+    /// Empty the folder first if a demo made it.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `record`.
+#[derive(Args, Debug)]
+pub(crate) struct RecordArguments {
+    /// A TOML file, or the name of a built-in one (`record/two-room`). The options below replace what it says.
+    #[arg(long)]
+    pub config: Option<String>,
+    /// Environment: two-room, push-t or tabletop.
+    #[arg(long)]
+    pub env: Option<String>,
+    /// expert, noisy-expert, random, nothing, or a checkpoint folder.
+    #[arg(long)]
+    pub policy: Option<String>,
+    /// Episodes to record.
+    #[arg(long)]
+    pub episodes: Option<usize>,
+    /// Seed of the first episode.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Side of the camera picture: 64, 96 or 224.
+    #[arg(long)]
+    pub image_size: Option<usize>,
+    /// The dataset's folder; must not exist.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// What can be done with a dataset.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Features, episodes, tasks and statistics.
+    Info {
+        /// The dataset's folder.
+        dataset: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments of `train`.
+#[derive(Args, Debug)]
+pub(crate) struct TrainArguments {
+    /// A TOML file, or the name of a built-in one (`train/two-room-jepa`, `train/tabletop-vla`).
+    #[arg(required_unless_present = "resume")]
+    pub config: Option<String>,
+    /// Replaces a setting: `--set train.steps=100` (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Dataset to train on, in place of the configuration's.
+    #[arg(long)]
+    pub dataset: Option<PathBuf>,
+    /// Folder of the new run.
+    #[arg(long, required_unless_present = "resume")]
+    pub out: Option<PathBuf>,
+    /// Goes on with a stopped run, to the same weights as if it had never stopped.
+    #[arg(long, conflicts_with_all = ["out", "config", "set", "dataset"], value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Where to compute: cpu.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+/// What a policy hears in place of its instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InstructionChoice {
+    /// The episode's own instruction.
+    #[default]
+    Own,
+    /// Nothing.
+    Blank,
+    /// Another instruction that the scene allows.
+    Swapped,
+}
+
+/// Arguments of `eval`.
+#[derive(Args, Debug)]
+pub(crate) struct EvalArguments {
+    /// A policy's checkpoint folder, or a script: expert, random, nothing, cheat.
+    #[arg(long, required_unless_present = "planner")]
+    pub policy: Option<String>,
+    /// A world model's checkpoint folder, to plan in.
+    #[arg(long, conflicts_with = "policy")]
+    pub planner: Option<PathBuf>,
+    /// How to plan: a TOML file, or the name of a built-in one.
+    #[arg(long, default_value = "plan/two-room")]
+    pub plan: String,
+    /// Replaces a setting of the plan: `--set horizon=4` (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Environment: two-room, push-t or tabletop.
+    #[arg(long)]
+    pub env: String,
+    /// Which episodes: crossing or ahead (two-room), push (push-t), new-scenes, new-templates, unseen-pairs or
+    /// unseen-verb-object (tabletop).
+    #[arg(long)]
+    pub protocol: String,
+    /// Number of episodes.
+    #[arg(long, default_value_t = 100)]
+    pub episodes: usize,
+    /// Which episodes; equal seeds, equal episodes.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Episodes run side by side.
+    #[arg(long, default_value_t = 50)]
+    pub parallel: usize,
+    /// What the policy hears.
+    #[arg(long, value_enum, default_value_t)]
+    pub instruction: InstructionChoice,
+    /// Leave out the floors (doing nothing, random, the cheapest cheat) and the expert.
+    #[arg(long)]
+    pub no_floors: bool,
+    /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Option<String>,
+    /// Write the result to this file as JSON ("-" for standard output).
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write the first episodes as a Rerun recording.
+    #[arg(long)]
+    pub rerun: Option<PathBuf>,
+    /// Where to compute: cpu.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+/// What can be served.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServeCommand {
+    /// A simulator, lock-step, several sessions at once.
+    Env {
+        /// Environment: two-room, push-t or tabletop.
+        #[arg(long)]
+        env: String,
+        /// Which episodes.
+        #[arg(long)]
+        protocol: String,
+        /// Side of the camera picture: 64, 96 or 224.
+        #[arg(long, default_value_t = 64)]
+        image_size: usize,
+        /// Where to listen; loopback with a free port unless given.
+        #[arg(long)]
+        listen: Option<String>,
+    },
+    /// A policy's checkpoint.
+    Policy {
+        /// The checkpoint's folder.
+        checkpoint: PathBuf,
+        /// Where to listen; loopback with a free port unless given.
+        #[arg(long)]
+        listen: Option<String>,
+        /// Where to compute: cpu.
+        #[arg(long, default_value = "cpu")]
+        device: String,
+    },
+}
+
+/// Arguments of `viz`.
+#[derive(Args, Debug)]
+pub(crate) struct VizArguments {
+    /// A dataset's or a run's folder.
+    pub source: PathBuf,
+    /// The recording to write.
+    #[arg(long, default_value = "armilla.rrd")]
+    pub out: PathBuf,
+    /// Episodes of a dataset to write, from the first.
+    #[arg(long, default_value_t = 5)]
+    pub episodes: usize,
+}

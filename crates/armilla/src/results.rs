@@ -1,0 +1,175 @@
+//! Evaluation results: success with its interval, floors beside it, families within it.
+
+use std::collections::BTreeMap;
+
+use armilla_core::{EpisodeOutcome, Rate};
+use serde::Serialize;
+
+/// A success rate with its 95 % Wilson interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Success {
+    /// Share of successful episodes, in [0, 1].
+    pub success: f64,
+    /// Number of episodes.
+    pub episodes: usize,
+    /// Lower end of the interval.
+    pub ci_low: f64,
+    /// Upper end of the interval.
+    pub ci_high: f64,
+}
+
+impl Success {
+    /// Of counted episodes.
+    pub(crate) fn of(outcomes: impl IntoIterator<Item = bool>) -> Self {
+        let rate = Rate::of(outcomes);
+        let interval = rate.wilson();
+        Self { success: rate.value(), episodes: rate.episodes, ci_low: interval.low, ci_high: interval.high }
+    }
+}
+
+impl std::fmt::Display for Success {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [value, low, high] = [self.success, self.ci_low, self.ci_high].map(|share| 100.0 * share);
+        write!(formatter, "{value:5.1} % [{low:.1}, {high:.1}]")
+    }
+}
+
+/// One row of the result table: a policy on the episodes of a protocol.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ResultRow {
+    /// Environment.
+    pub env: String,
+    /// Which episodes.
+    pub protocol: String,
+    /// Who acted.
+    pub policy: String,
+    /// Success at any step.
+    #[serde(flatten)]
+    pub success: Success,
+    /// Success at the last step.
+    pub success_at_end: Success,
+    /// Mean number of steps an episode took.
+    pub mean_steps: f64,
+    /// Success of what knows nothing or cheats, and of the expert, on the same episodes.
+    pub floors: BTreeMap<String, f64>,
+    /// The floors with their intervals.
+    pub floor_intervals: BTreeMap<String, Success>,
+    /// Success by instruction family.
+    pub families: BTreeMap<String, f64>,
+    /// The families with their intervals.
+    pub family_intervals: BTreeMap<String, Success>,
+    /// Mean of the largest value of each of the environment's figures.
+    pub figures: BTreeMap<String, f64>,
+    /// Hash over the scenes of the episodes, to tell splits apart.
+    pub scenes: String,
+    /// Seed of the first episode.
+    pub first_seed: u64,
+}
+
+impl ResultRow {
+    /// Summarises episodes.
+    pub(crate) fn of(env: &str, protocol: &str, policy: &str, outcomes: &[EpisodeOutcome]) -> Self {
+        let family_intervals = by_family(outcomes);
+        Self {
+            env: env.to_owned(),
+            protocol: protocol.to_owned(),
+            policy: policy.to_owned(),
+            success: Success::of(outcomes.iter().map(|outcome| outcome.success)),
+            success_at_end: Success::of(outcomes.iter().map(|outcome| outcome.success_at_end)),
+            mean_steps: mean(outcomes.iter().map(|outcome| outcome.steps as f64)),
+            floors: BTreeMap::new(),
+            floor_intervals: BTreeMap::new(),
+            families: family_intervals.iter().map(|(name, success)| (name.clone(), success.success)).collect(),
+            family_intervals,
+            figures: mean_figures(outcomes),
+            scenes: scene_hash(outcomes.iter().filter_map(|outcome| outcome.labels.get("scene"))),
+            first_seed: outcomes.first().map_or(0, |outcome| outcome.seed),
+        }
+    }
+
+    /// Puts a floor beside the row.
+    pub(crate) fn add_floor(&mut self, name: &str, success: Success) {
+        self.floors.insert(name.to_owned(), success.success);
+        self.floor_intervals.insert(name.to_owned(), success);
+    }
+
+    /// The row as lines for people.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{} / {} / {}: {}  at the end {:.1} %  ({} episodes, {:.1} steps)",
+            self.env,
+            self.protocol,
+            self.policy,
+            self.success,
+            100.0 * self.success_at_end.success,
+            self.success.episodes,
+            self.mean_steps,
+        )];
+        let part = |title: &str, parts: &BTreeMap<String, Success>| {
+            let parts: Vec<_> = parts.iter().map(|(name, success)| format!("{name} {success}")).collect();
+            (!parts.is_empty()).then(|| format!("    {title}: {}", parts.join("   ")))
+        };
+        lines.extend(part("families", &self.family_intervals));
+        lines.extend(part("floors", &self.floor_intervals));
+        lines
+    }
+}
+
+/// Success by the `family` label, empty where there is none.
+fn by_family(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, Success> {
+    let mut families: BTreeMap<String, Vec<bool>> = BTreeMap::new();
+    for outcome in outcomes {
+        if let Some(family) = outcome.labels.get("family") {
+            families.entry(family.clone()).or_default().push(outcome.success);
+        }
+    }
+    families.into_iter().map(|(name, successes)| (name, Success::of(successes))).collect()
+}
+
+fn mean_figures(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, f64> {
+    let mut figures: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (name, &value) in outcomes.iter().flat_map(|outcome| &outcome.largest) {
+        figures.entry(name.clone()).or_default().push(value);
+    }
+    figures.into_iter().map(|(name, values)| (name, mean(values.into_iter()))).collect()
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1) as f64;
+    values.sum::<f64>() / count
+}
+
+/// One hash for a set of scenes.
+pub(crate) fn scene_hash<'a>(scenes: impl Iterator<Item = &'a String>) -> String {
+    let text: Vec<_> = scenes.map(String::as_str).collect();
+    format!("{:016x}", armilla_core::random::fnv1a(text.join("\n").as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(seed: u64, family: &str, success: bool) -> EpisodeOutcome {
+        EpisodeOutcome {
+            seed,
+            success,
+            steps: 10,
+            labels: [("family".into(), family.into()), ("scene".into(), seed.to_string())].into(),
+            largest: [("coverage".into(), seed as f64)].into(),
+            ..EpisodeOutcome::default()
+        }
+    }
+
+    #[test]
+    fn rows_count_by_family() {
+        let outcomes = [outcome(0, "touch", true), outcome(1, "touch", false), outcome(2, "push", true)];
+        let mut row = ResultRow::of("tabletop", "new-scenes", "vla", &outcomes);
+        row.add_floor("random", Success::of([false, false, true]));
+        assert_eq!(row.families["touch"], 0.5);
+        assert_eq!((row.success.episodes, row.figures["coverage"]), (3, 1.0));
+        let json = serde_json::to_value(&row).unwrap();
+        assert!((json["success"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+        assert!(json["ci_low"].as_f64().unwrap() > 0.2 && json["floors"]["random"].is_f64());
+        assert!(row.lines().join("\n").contains("random  33.3 %"), "{:?}", row.lines());
+    }
+}

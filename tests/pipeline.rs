@@ -1,0 +1,1 @@
+//! The stages, end to end.
