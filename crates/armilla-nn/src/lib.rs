@@ -1,1 +1,32 @@
-//! armilla-nn
+//! Layers that several models share, their checkpoints, and devices.
+//!
+//! # Layout
+//!
+//! - [`layers`]: strided and upward convolutions over channels-last pictures, small networks, normalisation.
+//! - [`attention`] and [`transformer`]: the one place of attention, and the blocks built on it.
+//! - [`positions`]: sine positions of tokens, grids and times.
+//! - [`flow`]: flow matching, from interpolation to integration.
+//! - [`random`]: tensors drawn from keyed streams, and weights drawn from a seed.
+//! - [`images`]: RGB8 pictures to tensors and back.
+//! - [`reduction`]: means whose sums do not depend on the number of threads.
+//! - [`checkpoint`]: weights as safetensors, keyed by parameter path.
+//! - [`device`]: devices by name.
+//!
+//! Pictures are channels-last, `[batch, height, width, channel]`: on the CPU a convolution as gather and matmul is several
+//! times faster than burn's own, and needs no permutation of a large tensor.
+
+pub mod activation;
+pub mod attention;
+pub mod checkpoint;
+pub mod device;
+pub mod error;
+pub mod flow;
+pub mod images;
+pub mod layers;
+pub mod positions;
+pub mod random;
+pub mod reduction;
+pub mod transformer;
+
+pub use activation::Activation;
+pub use error::{Error, Result};

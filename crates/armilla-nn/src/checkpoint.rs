@@ -1,0 +1,1 @@
+//! Weights as safetensors, keyed by parameter path.

@@ -1,0 +1,55 @@
+//! What can go wrong: only devices and checkpoints.
+
+use std::path::PathBuf;
+
+/// A device or checkpoint error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A device of no known name.
+    #[error("no such device: expected `cpu`, `cuda:N` or `vulkan`, found `{0}`")]
+    UnknownDevice(String),
+    /// A device that this binary cannot drive.
+    #[error("device `{device}` is not built in: use `cpu`, or build with `--features {feature}`")]
+    DeviceNotBuilt {
+        /// The device asked for.
+        device: String,
+        /// The cargo feature it needs.
+        feature: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} the checkpoint file {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file that is no safetensors file, or only the first part of one.
+    #[error(
+        "{} is not a whole safetensors file ({reason}): copy it again, or use an earlier checkpoint",
+        path.display()
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file whose tensors are not the model's.
+    #[error(
+        "the weights in {} do not fit the model: {}; use the configuration that the checkpoint was saved with",
+        path.display(),
+        problems.join("; ")
+    )]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// One line for each missing, extra or misshapen tensor, with expected and found shape.
+        problems: Vec<String>,
+    },
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,95 @@
+//! A small network of linear layers.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+
+use crate::Activation;
+
+/// How to build an [`Mlp`].
+#[derive(Config, Debug)]
+pub struct MlpConfig {
+    /// Features of the input.
+    pub input: usize,
+    /// Features of every hidden layer.
+    pub hidden: usize,
+    /// Features of the output.
+    pub output: usize,
+    /// Linear layers, at least one; all but the last are followed by the activation.
+    #[config(default = 2)]
+    pub depth: usize,
+    /// Whether batch normalisation stands before each activation.
+    #[config(default = false)]
+    pub batch_norm: bool,
+    /// The non-linearity.
+    #[config(default = "Activation::Relu")]
+    pub activation: Activation,
+}
+
+impl MlpConfig {
+    /// Weights uniform in `±1 / sqrt(features in)`.
+    #[must_use]
+    pub fn init(&self, device: &Device) -> Mlp {
+        assert!(self.depth > 0, "an Mlp needs at least one linear layer");
+        let features = |layer: usize, edge: usize| {
+            if layer == edge {
+                None
+            } else {
+                Some(self.hidden)
+            }
+        };
+        let linears = (0..self.depth)
+            .map(|layer| {
+                let input = features(layer, 0).unwrap_or(self.input);
+                let output = features(layer, self.depth - 1).unwrap_or(self.output);
+                LinearConfig::new(input, output).init(device)
+            })
+            .collect();
+        let norms = if self.batch_norm { self.depth - 1 } else { 0 };
+        Mlp {
+            linears,
+            norms: (0..norms)
+                .map(|_| BatchNormConfig::new(self.hidden).init(device))
+                .collect(),
+            activation: self.activation,
+        }
+    }
+}
+
+/// Linear layers with a non-linearity, and by configuration batch normalisation, between them.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    linears: Vec<Linear>,
+    /// Empty, or one before each activation.
+    norms: Vec<BatchNorm>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Mlp {
+    /// Applies the network to each row.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[..., input]`
+    /// - output: `[..., output]`
+    #[must_use]
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let mut dims = input.dims();
+        let features = dims[D - 1];
+        let rows: usize = dims[..D - 1].iter().product();
+        let mut hidden = input.reshape([rows, features]); // [rows, input]
+        for (index, linear) in self.linears.iter().enumerate() {
+            hidden = linear.forward(hidden);
+            if index + 1 < self.linears.len() {
+                if let Some(norm) = self.norms.get(index) {
+                    hidden = norm.forward(hidden);
+                }
+                hidden = self.activation.forward(hidden);
+            }
+        }
+        dims[D - 1] = hidden.dims()[1];
+        hidden.reshape(dims) // [..., output]
+    }
+}

@@ -1,0 +1,110 @@
+//! Sine positions of tokens, of grids and of times.
+
+use std::f64::consts::TAU;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// The shortest period of [`time_embedding`], as in LeRobot and openpi.
+const MIN_PERIOD: f64 = 4e-3;
+/// The longest period of [`time_embedding`].
+const MAX_PERIOD: f64 = 4.0;
+
+/// Sine positions of a sequence: sines in the first half of the features, cosines in the second.
+///
+/// # Shapes
+///
+/// - output: `[tokens, dim]`, dim even
+#[must_use]
+pub fn sine_1d(tokens: usize, dim: usize, device: &Device) -> Tensor<2> {
+    let positions: Vec<f64> = (0..tokens).map(|token| token as f64).collect();
+    embed(&positions, &angular_frequencies(dim), device)
+}
+
+/// Sine positions of a grid in row-major order: the row in the first half of the features, the column in the second.
+///
+/// # Shapes
+///
+/// - output: `[height * width, dim]`, dim divisible by four
+#[must_use]
+pub fn sine_2d(height: usize, width: usize, dim: usize, device: &Device) -> Tensor<2> {
+    assert!(
+        dim % 4 == 0,
+        "positions on a grid need features divisible by 4, found {dim}"
+    );
+    let frequencies = angular_frequencies(dim / 2);
+    let coordinate = |of: fn(usize, usize) -> usize| -> Vec<f64> {
+        (0..height * width)
+            .map(|index| of(index, width) as f64)
+            .collect()
+    };
+    let rows = embed(
+        &coordinate(|index, width| index / width),
+        &frequencies,
+        device,
+    );
+    let columns = embed(
+        &coordinate(|index, width| index % width),
+        &frequencies,
+        device,
+    );
+    Tensor::cat(vec![rows, columns], 1)
+}
+
+/// The embedding of flow matching's time, with periods from 4e-3 to 4 on a geometric scale.
+///
+/// Angles are computed in double precision, as LeRobot does: near the shortest period single precision would be off by 1e-4.
+/// No gradient flows to `time`.
+///
+/// # Shapes
+///
+/// - time: `[batch]`, in `[0, 1]`
+/// - output: `[batch, dim]`, dim even
+#[must_use]
+pub fn time_embedding(time: Tensor<1>, dim: usize) -> Tensor<2> {
+    let device = time.device();
+    let half = half(dim);
+    let frequencies: Vec<f64> = (0..half)
+        .map(|index| {
+            let fraction = index as f64 / (half.max(2) - 1) as f64;
+            TAU / (MIN_PERIOD * (MAX_PERIOD / MIN_PERIOD).powf(fraction))
+        })
+        .collect();
+    let times: Vec<f64> = time.into_data().iter::<f64>().collect();
+    embed(&times, &frequencies, &device)
+}
+
+/// Sines, then cosines, of every value at every angular frequency.
+fn embed(values: &[f64], frequencies: &[f64], device: &Device) -> Tensor<2> {
+    let features: Vec<f32> = values
+        .iter()
+        .flat_map(|value| {
+            let sines = frequencies
+                .iter()
+                .map(move |frequency| (value * frequency).sin() as f32);
+            let cosines = frequencies
+                .iter()
+                .map(move |frequency| (value * frequency).cos() as f32);
+            sines.chain(cosines)
+        })
+        .collect();
+    Tensor::from_data(
+        TensorData::new(features, [values.len(), 2 * frequencies.len()]),
+        device,
+    )
+}
+
+/// `10000^(-i / half)`, as in "Attention is all you need".
+fn angular_frequencies(dim: usize) -> Vec<f64> {
+    let half = half(dim);
+    (0..half)
+        .map(|index| 10_000f64.powf(-(index as f64) / half as f64))
+        .collect()
+}
+
+fn half(dim: usize) -> usize {
+    assert!(
+        dim >= 2 && dim % 2 == 0,
+        "sine positions need an even number of features, found {dim}"
+    );
+    dim / 2
+}
