@@ -9,6 +9,7 @@
 //! - [`two_room`], [`push_t`], [`tabletop`]: the simulators.
 
 pub mod draw;
+mod noise;
 pub mod push_t;
 pub mod registry;
 pub mod simulator;
