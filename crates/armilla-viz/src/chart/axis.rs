@@ -1,0 +1,173 @@
+//! Axes: intervals, round numbers on them, and how numbers are written.
+
+const Y_TICKS: f64 = 5.0;
+
+/// An interval that is never empty.
+#[derive(Clone, Copy)]
+pub(super) struct Range {
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+impl Range {
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        if low > high {
+            return None;
+        }
+        // A single value gets room around it.
+        let room = if high > low {
+            0.0
+        } else {
+            (low.abs() * 0.1).max(0.5)
+        };
+        Some(Self {
+            low: low - room,
+            high: high + room,
+        })
+    }
+
+    /// Small values are judged against zero, so zero belongs on their axis.
+    pub(super) fn from_zero_if_near(self) -> Self {
+        let span = self.high - self.low;
+        if self.low >= 0.0 && self.low < span {
+            return Self { low: 0.0, ..self };
+        }
+        self
+    }
+
+    pub(super) fn padded(self) -> Self {
+        let room = (self.high - self.low) * 0.05;
+        let low = if self.low == 0.0 {
+            0.0
+        } else {
+            self.low - room
+        };
+        Self {
+            low,
+            high: self.high + room,
+        }
+    }
+
+    pub(super) fn share(self, value: f64) -> f64 {
+        ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+
+    /// About `count` round numbers inside.
+    pub(super) fn ticks(self, count: f64) -> Vec<f64> {
+        let raw = (self.high - self.low) / count;
+        let power = 10_f64.powf(raw.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .into_iter()
+            .map(|factor| factor * power)
+            .find(|&step| step >= raw * 0.999)
+            .unwrap_or(raw);
+        let (first, last) = ((self.low / step).ceil(), (self.high / step).floor());
+        // Values far from zero with a tiny range can exhaust the mantissa: no ticks then, rather than millions.
+        if !(first.is_finite() && last - first < 50.0) {
+            return Vec::new();
+        }
+        let count = (last - first).max(-1.0) as i64 + 1;
+        (0..count)
+            .map(|index| (first + index as f64) * step)
+            .collect()
+    }
+
+    /// Positions in the axis' scale with their labels. A logarithmic axis over few decades is marked at 1, 2 and 5 times
+    /// the powers of ten, of which alone it would show too few.
+    pub(super) fn labelled_ticks(self, logarithmic: bool) -> Vec<(f64, String)> {
+        if !logarithmic {
+            let ticks = self.ticks(Y_TICKS).into_iter();
+            return ticks.map(|value| (value, number(value))).collect();
+        }
+        let factors: &[f64] = if self.high - self.low > 3.0 {
+            &[1.0]
+        } else {
+            &[1.0, 2.0, 5.0]
+        };
+        let mut ticks = Vec::new();
+        for exponent in self.low.floor() as i32..=self.high.ceil() as i32 {
+            for factor in factors {
+                let value = factor * 10_f64.powi(exponent);
+                if (self.low..=self.high).contains(&value.log10()) {
+                    ticks.push((value.log10(), number(value)));
+                }
+            }
+        }
+        ticks
+    }
+}
+
+/// A number as short as it can be read.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if !(1e-3..1e6).contains(&size) {
+        return format!("{value:.1e}");
+    }
+    if size >= 10_000.0 {
+        return format!("{}k", trimmed(value / 1000.0, 1));
+    }
+    trimmed(
+        value,
+        if size >= 100.0 {
+            0
+        } else if size >= 1.0 {
+            2
+        } else {
+            4
+        },
+    )
+}
+
+fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round() {
+        let ticks = Range {
+            low: 0.0,
+            high: 1.0,
+        }
+        .ticks(5.0);
+        assert_eq!(ticks.len(), 6);
+        assert!((ticks[1] - 0.2).abs() < 1e-12);
+        let powers = Range {
+            low: -2.0,
+            high: 2.0,
+        }
+        .labelled_ticks(true);
+        let labels: Vec<_> = powers.iter().map(|tick| tick.1.as_str()).collect();
+        assert_eq!(labels, ["0.01", "0.1", "1", "10", "100"]);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let cases = [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (1.5, "1.5"),
+            (100.0, "100"),
+            (3000.0, "3000"),
+            (12_500.0, "12.5k"),
+            (2e-5, "2.0e-5"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Rows of pictures with a label each: what came above what was imagined.
+
+use armilla_core::Image;
+
+use crate::chart::{escape, write_to};
+use crate::error::{Error, Result};
+use crate::{lettering, picture};
+
+/// Small pictures are enlarged to about this many pixels, by whole factors so that pixels stay square.
+const TILE_PIXELS: usize = 128;
+const GAP: usize = 6;
+const TEXT_SCALE: usize = 2;
+const PAPER: [u8; 3] = [0xff, 0xff, 0xff];
+
+/// A row of pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilmRow {
+    /// Name of the row.
+    pub label: String,
+    /// Pictures from left to right.
+    pub images: Vec<Image>,
+}
+
+/// Rows of pictures under common column heads.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filmstrip {
+    /// Heading, on the page only.
+    pub title: String,
+    /// What is to be seen, on the page only.
+    pub caption: String,
+    /// Heads of the columns, such as `+1`; may be fewer than pictures.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<FilmRow>,
+}
+
+/// Draws the filmstrip into one PNG, labels on the left and column heads on top.
+///
+/// # Errors
+///
+/// [`Error::EmptyFilmstrip`] without any picture, [`Error::Picture`] when the encoder fails.
+pub fn png(strip: &Filmstrip) -> Result<Vec<u8>> {
+    let images = || strip.rows.iter().flat_map(|row| &row.images);
+    let (Some(height), Some(width)) = (
+        images().map(Image::height).max(),
+        images().map(Image::width).max(),
+    ) else {
+        return Err(Error::EmptyFilmstrip {
+            rows: strip.rows.len(),
+        });
+    };
+    let scale = (TILE_PIXELS / height.max(width)).max(1);
+    let (tile_height, tile_width) = (height * scale, width * scale);
+    let columns = strip.rows.iter().map(|row| row.images.len()).max();
+    let labels = strip
+        .rows
+        .iter()
+        .map(|row| lettering::width(&row.label, TEXT_SCALE));
+    let left = GAP + labels.max().unwrap_or(0) + GAP;
+    let text_height = lettering::HEIGHT * TEXT_SCALE;
+    let top = if strip.columns.is_empty() {
+        GAP
+    } else {
+        text_height + 2 * GAP
+    };
+    let mut paper = Image::filled(
+        top + strip.rows.len() * (tile_height + GAP),
+        left + columns.unwrap_or(0) * (tile_width + GAP),
+        PAPER,
+    );
+    for (column, head) in strip.columns.iter().enumerate() {
+        let room = tile_width.saturating_sub(lettering::width(head, TEXT_SCALE));
+        let at = (left + column * (tile_width + GAP) + room / 2, GAP);
+        lettering::write(&mut paper, head, at, TEXT_SCALE);
+    }
+    for (index, row) in strip.rows.iter().enumerate() {
+        let y = top + index * (tile_height + GAP);
+        let at = (GAP, y + (tile_height.saturating_sub(text_height)) / 2);
+        lettering::write(&mut paper, &row.label, at, TEXT_SCALE);
+        for (column, image) in row.images.iter().enumerate() {
+            paste(
+                &mut paper,
+                image,
+                (left + column * (tile_width + GAP), y),
+                scale,
+            );
+        }
+    }
+    picture::png(&paper)
+}
+
+/// Copies a picture, every pixel `scale` times in both directions.
+fn paste(paper: &mut Image, image: &Image, (left, top): (usize, usize), scale: usize) {
+    let width = paper.width();
+    for row in 0..image.height() * scale {
+        for column in 0..image.width() * scale {
+            let start = ((top + row) * width + left + column) * 3;
+            let color = image.pixel(row / scale, column / scale);
+            paper.data_mut()[start..start + 3].copy_from_slice(&color);
+        }
+    }
+}
+
+/// The filmstrip as HTML: a table that scrolls sideways where the screen is narrow.
+///
+/// # Errors
+///
+/// [`Error::Picture`] when an encoder fails.
+pub fn html(strip: &Filmstrip) -> Result<String> {
+    let mut html = String::new();
+    write_to(
+        &mut html,
+        format_args!(
+            "<figure class=\"film\"><h3>{}</h3><div class=\"scroll\"><table>",
+            escape(&strip.title)
+        ),
+    );
+    if !strip.columns.is_empty() {
+        html += "<thead><tr><td></td>";
+        for head in &strip.columns {
+            write_to(
+                &mut html,
+                format_args!("<th scope=\"col\">{}</th>", escape(head)),
+            );
+        }
+        html += "</tr></thead>";
+    }
+    html += "<tbody>";
+    for row in &strip.rows {
+        let label = escape(&row.label);
+        write_to(
+            &mut html,
+            format_args!("<tr><th scope=\"row\">{label}</th>"),
+        );
+        for (index, image) in row.images.iter().enumerate() {
+            let head = strip
+                .columns
+                .get(index)
+                .map_or_else(String::new, |head| escape(head));
+            let uri = picture::data_uri(image)?;
+            write_to(
+                &mut html,
+                format_args!("<td><img alt=\"{label} {head}\" src=\"{uri}\"></td>"),
+            );
+        }
+        html += "</tr>";
+    }
+    write_to(
+        &mut html,
+        format_args!(
+            "</tbody></table></div><figcaption>{}</figcaption></figure>",
+            escape(&strip.caption)
+        ),
+    );
+    Ok(html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strip() -> Filmstrip {
+        let row = |label: &str, color, count| FilmRow {
+            label: label.to_owned(),
+            images: vec![Image::filled(16, 16, color); count],
+        };
+        Filmstrip {
+            title: "<two rooms>".to_owned(),
+            columns: vec!["+1".to_owned(), "+2".to_owned()],
+            rows: vec![row("real", [255, 0, 0], 2), row("imagined", [0, 255, 0], 1)],
+            ..Filmstrip::default()
+        }
+    }
+
+    #[test]
+    fn a_still_has_every_tile_in_place() {
+        let still = image::load_from_memory(&png(&strip()).unwrap())
+            .unwrap()
+            .to_rgb8();
+        let left = 8 * 12 + 2 * GAP as u32;
+        let (width, height) = still.dimensions();
+        assert_eq!(width, left + 2 * (128 + GAP as u32));
+        assert_eq!(height, 14 + 2 * GAP as u32 + 2 * (128 + GAP as u32));
+        assert_eq!(still.get_pixel(left + 1, 30).0, [255, 0, 0]);
+        assert_eq!(still.get_pixel(left + 1, height - 20).0, [0, 255, 0]);
+        assert_eq!(still.get_pixel(width - 20, height - 20).0, PAPER);
+    }
+
+    #[test]
+    fn a_strip_without_pictures_is_refused() {
+        let empty = Filmstrip {
+            rows: vec![FilmRow::default()],
+            ..Filmstrip::default()
+        };
+        let error = png(&empty).unwrap_err().to_string();
+        assert!(error.contains("at least one picture"), "{error}");
+    }
+
+    #[test]
+    fn a_page_holds_every_picture() {
+        let html = html(&strip()).unwrap();
+        assert_eq!(html.matches("<img ").count(), 3);
+        assert!(html.contains("&lt;two rooms&gt;") && !html.contains("<two"));
+    }
+}

@@ -1,0 +1,192 @@
+//! The screen that a recording opens to: episodes, prediction next to reality, curves, and the results below.
+
+use re_sdk::blueprint::{
+    Blueprint, BlueprintPanel, ContainerLike, Horizontal, SelectionPanel, Spatial2DView, Tabs,
+    TextDocumentView, TimePanel, TimeSeriesView, Vertical,
+};
+use re_sdk::time::TimeInt;
+use re_sdk_types::blueprint::components::{LoopMode, PanelState, PlayState};
+
+/// Frames a second that the `step` timeline plays at.
+const PLAYBACK_FPS: f64 = 10.0;
+
+/// What a reel has to show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    /// The reel.
+    pub(crate) name: String,
+    /// First camera.
+    pub(crate) camera: Option<String>,
+    /// Steps of all episodes.
+    pub(crate) steps: i64,
+    pub(crate) text: bool,
+    pub(crate) goal: bool,
+    pub(crate) state: bool,
+    pub(crate) action: bool,
+    pub(crate) plan: bool,
+    pub(crate) plan_cost: bool,
+    pub(crate) chunk: bool,
+    pub(crate) prediction: bool,
+}
+
+/// A training run and its figures.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) name: String,
+    pub(crate) figures: Vec<String>,
+}
+
+/// All that a recording has to show.
+pub(crate) struct Screen<'a> {
+    pub(crate) reels: Vec<Shown>,
+    pub(crate) runs: &'a [Run],
+    pub(crate) has_results: bool,
+}
+
+/// The blueprint: three columns over the results; what is not there takes no room.
+pub(crate) fn screen(screen: &Screen<'_>) -> Blueprint {
+    let columns: Vec<(f32, ContainerLike)> = [
+        (3.0, tabs(screen.reels.iter().filter_map(episodes))),
+        (3.0, tabs(screen.reels.iter().filter_map(prediction))),
+        (3.0, curves(screen)),
+    ]
+    .into_iter()
+    .filter_map(|(share, column)| Some((share, column?)))
+    .collect();
+    let (shares, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let mut rows: Vec<ContainerLike> =
+        vec![Horizontal::new(columns).with_column_shares(shares).into()];
+    if screen.has_results {
+        let results = TextDocumentView::new("Results").with_origin("results");
+        rows.push(results.into());
+    }
+    let last_step = screen.reels.iter().map(|reel| reel.steps).max();
+    Blueprint::new(Vertical::new(rows).with_row_shares([3.0, 1.0]))
+        .with_auto_views(false)
+        .with_blueprint_panel(BlueprintPanel::from_state(PanelState::Collapsed))
+        .with_selection_panel(SelectionPanel::from_state(PanelState::Collapsed))
+        .with_time_panel(time_panel(last_step.unwrap_or(0)))
+}
+
+/// Plays the reels in a loop. Training curves lie on the same timeline and may be far longer, so the loop is bounded.
+fn time_panel(steps: i64) -> TimePanel {
+    let panel = TimePanel::new()
+        .with_state(PanelState::Collapsed)
+        .with_timeline("step")
+        .with_fps(PLAYBACK_FPS);
+    if steps < 2 {
+        return panel.with_play_state(PlayState::Paused);
+    }
+    panel
+        .with_play_state(PlayState::Playing)
+        .with_loop_mode(LoopMode::Selection)
+        .with_time_selection(TimeInt::new_temporal(0)..=TimeInt::new_temporal(steps - 1))
+}
+
+/// The camera with its overlays, the words and the goal below.
+fn episodes(reel: &Shown) -> Option<ContainerLike> {
+    let camera = reel.camera.as_ref()?;
+    let mut below: Vec<ContainerLike> = Vec::new();
+    if reel.text {
+        let text = TextDocumentView::new("Episode").with_origin(format!("{}/text", reel.name));
+        below.push(text.into());
+    }
+    if reel.goal {
+        let goal = Spatial2DView::new("Goal").with_origin(format!("{}/goal", reel.name));
+        below.push(goal.into());
+    }
+    let picture = Spatial2DView::new(format!("Camera {camera}"))
+        .with_origin(format!("{}/camera/{camera}", reel.name));
+    let mut rows: Vec<ContainerLike> = vec![picture.into()];
+    if !below.is_empty() {
+        rows.push(Horizontal::new(below).into());
+    }
+    let column = Vertical::new(rows).with_row_shares([3.0, 1.4]);
+    Some(column.with_name(&reel.name).into())
+}
+
+/// Reality and imagination side by side, how far apart they are below.
+fn prediction(reel: &Shown) -> Option<ContainerLike> {
+    if !reel.prediction {
+        return None;
+    }
+    let origin = |what: &str| format!("{}/prediction/{what}", reel.name);
+    let pictures = Horizontal::new([
+        Spatial2DView::new("Reality")
+            .with_origin(origin("real"))
+            .into(),
+        Spatial2DView::new("Imagined")
+            .with_origin(origin("imagined"))
+            .into(),
+    ]);
+    let error = TimeSeriesView::new("Latent error").with_origin(origin("error"));
+    let column = Vertical::new([pictures.into(), error.into()]).with_row_shares([1.0, 1.0]);
+    Some(column.with_name(format!("{}, imagined", reel.name)).into())
+}
+
+/// Curves of the reels above those of the training runs.
+fn curves(screen: &Screen<'_>) -> Option<ContainerLike> {
+    let rows: Vec<ContainerLike> = [
+        tabs(screen.reels.iter().filter_map(reel_curves)),
+        tabs(screen.runs.iter().flat_map(training_curves)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match rows.len() {
+        0 => None,
+        _ => Some(Vertical::new(rows).with_row_shares([3.0, 2.0]).into()),
+    }
+}
+
+fn reel_curves(reel: &Shown) -> Option<ContainerLike> {
+    let rows: Vec<ContainerLike> = [
+        (reel.plan_cost, "Plan cost", "plan_cost"),
+        (reel.action, "Action", "action"),
+        (reel.state, "State", "state"),
+    ]
+    .into_iter()
+    .filter(|(is_there, ..)| *is_there)
+    .map(|(_, title, entity)| {
+        TimeSeriesView::new(title)
+            .with_origin(format!("{}/{entity}", reel.name))
+            .into()
+    })
+    .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    Some(Vertical::new(rows).with_name(&reel.name).into())
+}
+
+/// The loss alone, then all figures: their scales rarely fit one plot.
+fn training_curves(run: &Run) -> Vec<ContainerLike> {
+    let view = |title: String, contents: Vec<String>| -> ContainerLike {
+        TimeSeriesView::new(title)
+            .with_origin(format!("training/{}", run.name))
+            .with_contents(contents)
+            .into()
+    };
+    let all = view(
+        format!("{}: all figures", run.name),
+        vec!["$origin/**".to_owned()],
+    );
+    if run.figures.len() > 1 && run.figures.iter().any(|figure| figure == "loss") {
+        let loss = view(
+            format!("{}: loss", run.name),
+            vec!["$origin/loss".to_owned()],
+        );
+        return vec![loss, all];
+    }
+    vec![all]
+}
+
+/// Tabs, or the thing itself where there is only one.
+fn tabs(contents: impl Iterator<Item = ContainerLike>) -> Option<ContainerLike> {
+    let mut contents: Vec<_> = contents.collect();
+    match contents.len() {
+        0 => None,
+        1 => contents.pop(),
+        _ => Some(Tabs::new(contents).into()),
+    }
+}
