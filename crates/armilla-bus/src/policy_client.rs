@@ -1,0 +1,117 @@
+//! A policy that lives on the bus.
+
+use armilla_core::{ActionChunk, EpisodeId, Error, Image, Policy, PolicyRequest};
+
+use crate::bus::Bus;
+use crate::config::check_name;
+use crate::environment_client::require_served;
+use crate::error::Result;
+use crate::wire::{ActReply, ActRequest, ChunkBody, Done, PolicyResetRequest};
+
+/// Picture bytes that go into one query; more requests than fit go in several, one after the other.
+const QUERY_BYTES: usize = 32 << 20;
+
+/// A served policy: a [`Policy`] like any other.
+///
+/// All requests of one call travel in one query as long as their pictures fit, so that the policy sees the same batch
+/// as it would without a bus.
+#[derive(Clone, Debug)]
+pub struct RemotePolicy {
+    bus: Bus,
+    name: String,
+}
+
+impl RemotePolicy {
+    /// Finds `policy/{name}`.
+    ///
+    /// # Errors
+    ///
+    /// [`Absent`](crate::BusError::Absent) when nobody serves it.
+    pub fn connect(bus: &Bus, name: &str) -> Result<Self> {
+        check_name(name)?;
+        require_served(bus, &format!("policy/{name}"))?;
+        Ok(Self {
+            bus: bus.clone(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn ask(&self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
+        let request = ActRequest {
+            requests: requests.iter().map(Into::into).collect(),
+        };
+        let reply: ActReply = self
+            .bus
+            .ask(&format!("policy/{}/act", self.name), &request)?;
+        if reply.chunks.len() != requests.len() {
+            let what = format!("policy `{}` on the bus", self.name);
+            let expected = format!("{} chunks", requests.len());
+            return Err(Error::invalid(what, expected, reply.chunks.len()).into());
+        }
+        reply.chunks.into_iter().map(ChunkBody::try_into).collect()
+    }
+}
+
+impl Policy for RemotePolicy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn reset(&mut self, episode: EpisodeId) -> armilla_core::Result<()> {
+        let key = format!("policy/{}/reset", self.name);
+        let done: Result<Done> = self.bus.ask(&key, &PolicyResetRequest { episode });
+        done.map(|_done| ())
+            .map_err(|error| error.into_core("policy on the bus"))
+    }
+
+    fn act(&mut self, requests: &[PolicyRequest]) -> armilla_core::Result<Vec<ActionChunk>> {
+        let mut chunks = Vec::with_capacity(requests.len());
+        let mut rest = requests;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fitting(rest));
+            let answered = self.ask(now);
+            chunks.extend(answered.map_err(|error| error.into_core("policy on the bus"))?);
+            rest = later;
+        }
+        Ok(chunks)
+    }
+}
+
+/// How many of the first requests fit into one query; at least one.
+fn fitting(requests: &[PolicyRequest]) -> usize {
+    let mut bytes = 0;
+    let fits = requests.iter().take_while(|request| {
+        let observation = &request.observation;
+        let pictures = observation.images.values().chain(&observation.goal);
+        bytes += pictures
+            .map(|image: &Image| image.data().len())
+            .sum::<usize>();
+        bytes <= QUERY_BYTES
+    });
+    fits.count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{client, question, server};
+
+    #[test]
+    fn large_batches_are_split_between_requests() {
+        let mut large = question(0, 0);
+        large.observation.goal = Some(Image::filled(2048, 2048, [0; 3]));
+        let requests = vec![large; 5];
+        assert_eq!(fitting(&requests), 2);
+        assert_eq!(fitting(&requests[..1]), 1);
+        assert_eq!(fitting(&vec![question(0, 0); 100]), 100);
+    }
+
+    #[test]
+    fn an_absent_policy_is_named_with_what_is_there() {
+        let bus = server();
+        let error = RemotePolicy::connect(&client(&bus), "planner")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`policy/planner` is not served"), "{error}");
+    }
+}

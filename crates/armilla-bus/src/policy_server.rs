@@ -1,0 +1,314 @@
+//! Serves a policy: requests that arrive together are answered by one call of it.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use armilla_core::{ActionChunk, Policy, PolicyRequest};
+use zenoh::liveliness::LivelinessToken;
+use zenoh::query::{Query, Queryable};
+
+use crate::bus::Bus;
+use crate::config::check_name;
+use crate::environment_server::{announce, refuse_taken};
+use crate::error::Result;
+use crate::wire::{self, ActReply, ActRequest, Done, PolicyResetRequest};
+use crate::workers::{Job, declare, guard, reply, request, spawn};
+
+/// How a served policy is driven.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyOptions {
+    /// Values an action has; chunks of another width never leave the server.
+    pub action_width: usize,
+    /// Requests after which a batch waits no longer. A client's own requests are never split.
+    pub max_batch: usize,
+    /// How long the first request of a batch waits for others.
+    pub window: Duration,
+    /// Queries that may wait; more are refused at once.
+    pub queue: usize,
+}
+
+impl PolicyOptions {
+    /// The defaults, for actions of a width.
+    #[must_use]
+    pub fn new(action_width: usize) -> Self {
+        Self {
+            action_width,
+            max_batch: 64,
+            window: Duration::from_millis(1),
+            queue: 256,
+        }
+    }
+}
+
+/// A policy on the bus, until it is dropped. The drop waits for the batch under way.
+pub struct PolicyServer {
+    token: Option<LivelinessToken>,
+    keys: Vec<Queryable<()>>,
+    queue: SyncSender<Job<Key>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    Act,
+    Reset,
+}
+
+impl PolicyServer {
+    /// Serves a policy as `policy/{name}`.
+    ///
+    /// Episodes are told apart by the number that the client gives them, as in the policy itself, so clients of one
+    /// policy have to choose different numbers.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken or cannot be part of a key.
+    pub fn start(
+        bus: &Bus,
+        name: &str,
+        policy: Box<dyn Policy>,
+        options: PolicyOptions,
+    ) -> Result<Self> {
+        check_name(name)?;
+        let root = format!("policy/{name}");
+        refuse_taken(bus, &root)?;
+        let (queue, jobs) = sync_channel(options.queue);
+        let driver = Driver { policy, options };
+        let thread = spawn(&format!("policy-{name}"), move || driver.run(&jobs))?;
+        // From here on a failure drops the server, which ends the thread.
+        let mut server = Self {
+            token: None,
+            keys: Vec::new(),
+            queue,
+            thread: Some(thread),
+        };
+        for (last, key) in [("act", Key::Act), ("reset", Key::Reset)] {
+            let declared = declare(bus, &format!("{root}/{last}"), key, server.queue.clone());
+            server.keys.push(declared?);
+        }
+        server.token = Some(announce(bus, &root)?);
+        Ok(server)
+    }
+}
+
+impl Drop for PolicyServer {
+    fn drop(&mut self) {
+        self.token = None;
+        self.keys.clear();
+        // Fails only when the thread is gone already.
+        self.queue.send(None).ok();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// The thread's own: the policy, and the batches it is asked.
+struct Driver {
+    policy: Box<dyn Policy>,
+    options: PolicyOptions,
+}
+
+/// A query and what it asks.
+struct Asked {
+    query: Query,
+    requests: Vec<PolicyRequest>,
+}
+
+impl Driver {
+    fn run(mut self, jobs: &Receiver<Job<Key>>) {
+        while let Ok(Some(first)) = jobs.recv() {
+            let mut batch = Vec::new();
+            let mut requests = self.take(first, &mut batch);
+            let deadline = Instant::now() + self.options.window;
+            let mut stop = false;
+            while !batch.is_empty() && requests < self.options.max_batch && !stop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match jobs.recv_timeout(left) {
+                    Ok(Some(job)) => requests += self.take(job, &mut batch),
+                    Ok(None) => stop = true,
+                    Err(_elapsed) => break,
+                }
+            }
+            self.answer(batch);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Carries out a reset, or adds a question to the batch. Returns how many requests were added.
+    fn take(&mut self, (key, query): (Key, Query), batch: &mut Vec<Asked>) -> usize {
+        match key {
+            Key::Reset => {
+                reply(&query, self.reset(&query));
+                0
+            }
+            Key::Act => match read(&query) {
+                Ok(requests) => {
+                    let count = requests.len();
+                    batch.push(Asked { query, requests });
+                    count
+                }
+                Err(error) => {
+                    reply::<ActReply>(&query, Err(error));
+                    0
+                }
+            },
+        }
+    }
+
+    fn reset(&mut self, query: &Query) -> Result<Done> {
+        let PolicyResetRequest { episode } = request(query)?;
+        guard("the policy", || Ok(self.policy.reset(episode)?))?;
+        Ok(Done {})
+    }
+
+    fn answer(&mut self, mut batch: Vec<Asked>) {
+        if batch.is_empty() {
+            return;
+        }
+        let counts: Vec<_> = batch.iter().map(|asked| asked.requests.len()).collect();
+        let mut requests: Vec<_> = batch
+            .iter_mut()
+            .flat_map(|asked| asked.requests.drain(..))
+            .collect();
+        match self.act(&requests) {
+            Ok(chunks) => {
+                let mut chunks = chunks.into_iter();
+                for (asked, count) in batch.iter().zip(counts) {
+                    respond(&asked.query, Ok(chunks.by_ref().take(count).collect()));
+                }
+            }
+            Err(error) if batch.len() == 1 => respond(&batch[0].query, Err(error)),
+            // One client's bad request is no other client's failure: each is asked alone.
+            Err(_) => {
+                for (asked, count) in batch.iter().zip(counts) {
+                    let own: Vec<_> = requests.drain(..count).collect();
+                    respond(&asked.query, self.act(&own));
+                }
+            }
+        }
+    }
+
+    /// Asks the policy, and lets nothing through that could not be sent to a robot.
+    fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
+        let chunks = guard("the policy", || Ok(self.policy.act(requests)?))?;
+        if chunks.len() != requests.len() {
+            let what = format!("policy `{}`", self.policy.name());
+            let expected = format!("{} chunks", requests.len());
+            return Err(armilla_core::Error::invalid(what, expected, chunks.len()).into());
+        }
+        for chunk in &chunks {
+            chunk.check(self.options.action_width)?;
+        }
+        Ok(chunks)
+    }
+}
+
+fn read(query: &Query) -> Result<Vec<PolicyRequest>> {
+    let ActRequest { requests } = request(query)?;
+    wire::check_elements(requests.len())?;
+    requests.into_iter().map(TryInto::try_into).collect()
+}
+
+fn respond(query: &Query, result: Result<Vec<ActionChunk>>) {
+    let body = |chunks: Vec<ActionChunk>| ActReply {
+        chunks: chunks.into_iter().map(Into::into).collect(),
+    };
+    reply(query, result.map(body));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RemotePolicy;
+    use crate::fixtures::{Echo, client, question, server};
+    use std::thread;
+
+    #[test]
+    fn chunks_come_back_in_the_order_of_the_requests() {
+        let bus = server();
+        let policy = Box::new(Echo::default());
+        let largest = policy.largest_batch.clone();
+        let _server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(2)).unwrap();
+        let mut remote = RemotePolicy::connect(&client(&bus), "echo").unwrap();
+        remote.reset(1).unwrap();
+        let requests: Vec<_> = (0..40).map(|episode| question(episode, 3)).collect();
+        let chunks = remote.act(&requests).unwrap();
+        assert_eq!(chunks, Echo::default().act(&requests).unwrap());
+        assert_eq!(chunks[17].actions[0].0, [17.0, 3.0]);
+        assert_eq!(*largest.lock().unwrap(), 40);
+        assert_eq!(remote.act(&[]).unwrap(), []);
+    }
+
+    #[test]
+    fn clients_share_a_batch_and_no_failure() {
+        let bus = server();
+        let policy = Box::new(Echo::default());
+        let largest = policy.largest_batch.clone();
+        let options = PolicyOptions {
+            window: Duration::from_millis(300),
+            max_batch: 8,
+            ..PolicyOptions::new(2)
+        };
+        let _server = PolicyServer::start(&bus, "echo", policy, options).unwrap();
+        let client = client(&bus);
+        thread::scope(|scope| {
+            for episode in 0..8 {
+                let mut remote = RemotePolicy::connect(&client, "echo").unwrap();
+                scope.spawn(move || {
+                    // The policy refuses step 13 and makes NaN of step 14, for the one who asks only.
+                    let step = [3, 13, 14].get(episode as usize).copied().unwrap_or(5);
+                    let result = remote.act(&[question(episode, step)]);
+                    match step {
+                        13 => assert!(result.unwrap_err().to_string().contains("unlucky")),
+                        14 => assert!(
+                            result
+                                .unwrap_err()
+                                .to_string()
+                                .contains("not a finite number")
+                        ),
+                        _ => assert_eq!(
+                            result.unwrap()[0].actions[0].0,
+                            [episode as f32, step as f32]
+                        ),
+                    }
+                });
+            }
+        });
+        assert_eq!(*largest.lock().unwrap(), 8);
+    }
+
+    #[test]
+    fn a_wrong_width_and_a_panic_are_refused() {
+        let bus = server();
+        let policy = Box::new(Echo::default());
+        let _server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(3)).unwrap();
+        let mut remote = RemotePolicy::connect(&client(&bus), "echo").unwrap();
+        let error = remote.act(&[question(1, 1)]).unwrap_err().to_string();
+        assert!(error.contains("expected 3 values, found 2"), "{error}");
+        let error = remote.act(&[question(1, 666)]).unwrap_err().to_string();
+        assert!(error.contains("panicked: number of the beast"), "{error}");
+        assert!(remote.reset(2).is_ok());
+    }
+
+    #[test]
+    fn a_name_is_served_once() {
+        let bus = server();
+        let start = || {
+            PolicyServer::start(
+                &bus,
+                "echo",
+                Box::new(Echo::default()),
+                PolicyOptions::new(2),
+            )
+        };
+        let first = start().unwrap();
+        let error = start().err().unwrap().to_string();
+        assert!(error.contains("`policy/echo` is served already"), "{error}");
+        drop(first);
+        assert!(start().is_ok());
+    }
+}
