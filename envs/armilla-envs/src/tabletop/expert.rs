@@ -1,0 +1,103 @@
+//! The scripted expert, a function of positions alone: no modes, no timers, so that a reactive policy can imitate it.
+//!
+//! To push object A in direction d it heads for the point behind A, by the shortest way around every object, and blends into
+//! pushing as it comes to stand behind A. While pushing it steers back behind A's centre whenever A turns away.
+
+use rapier2d::prelude::Vector;
+
+use super::instruction::{Edge, Goal, Task};
+use super::navigation::{Disc, heading};
+use super::physics::{PUSHER_RADIUS, Physics};
+
+/// Share of full speed at which the expert pushes and touches.
+const CONTACT_SPEED: f32 = 0.7;
+/// How far behind the object the way there ends, in metres of gap.
+pub(super) const BEHIND_GAP: f32 = 0.02;
+/// Clearance the way keeps from objects, in metres.
+const CLEARANCE: f32 = 0.015;
+/// Steering while pushing: sideways speed for one radian off.
+const STEERING: f32 = 2.5;
+
+/// The direction in which a task's target has to move; none for touching.
+pub(super) fn push_direction(task: Task, center: impl Fn(usize) -> Vector) -> Option<Vector> {
+    let target = center(task.target);
+    match task.goal {
+        Goal::To(other) => Some((center(other) - target).normalize_or_zero()),
+        Goal::Away(other) => Some((target - center(other)).normalize_or_zero()),
+        Goal::Edge(Edge::Left) => Some(-Vector::X),
+        Goal::Edge(Edge::Right) => Some(Vector::X),
+        Goal::Edge(Edge::Top) => Some(-Vector::Y),
+        Goal::Edge(Edge::Bottom) => Some(Vector::Y),
+        Goal::Touch => None,
+    }
+}
+
+/// The expert's action, of norm 1 at most.
+pub(super) fn action(physics: &Physics, task: Task) -> Vector {
+    match push_direction(task, |index| physics.center(index)) {
+        Some(direction) => push(physics, task.target, direction),
+        None => touch(physics, task.target),
+    }
+}
+
+/// Straight at an object, whatever stands in the way.
+pub(super) fn approach(physics: &Physics, target: usize) -> Vector {
+    (physics.center(target) - physics.pusher()).normalize_or_zero()
+}
+
+/// Goes to the target around the others.
+fn touch(physics: &Physics, target: usize) -> Vector {
+    let (pusher, center) = (physics.pusher(), physics.center(target));
+    let others: Vec<_> = (0..physics.len())
+        .filter(|&index| index != target)
+        .collect();
+    let gap = (center - pusher).length() - reach(physics, target);
+    let speed = CONTACT_SPEED + (1.0 - CONTACT_SPEED) * smooth_step(0.02, 0.10, gap);
+    speed * heading(pusher, center, &discs(physics, &others), PUSHER_RADIUS)
+}
+
+/// Goes behind the target and pushes it.
+fn push(physics: &Physics, target: usize, direction: Vector) -> Vector {
+    let (pusher, center) = (physics.pusher(), physics.center(target));
+    let reach = reach(physics, target);
+    let offset = center - pusher;
+    let angle = direction.angle_to(offset);
+    let aligned = 1.0 - smooth_step(0.3, 0.6, angle.abs());
+    let near = 1.0
+        - smooth_step(
+            BEHIND_GAP + 0.02,
+            BEHIND_GAP + 0.06,
+            offset.length() - reach,
+        );
+    let pushing = aligned * near;
+    let forward = CONTACT_SPEED
+        * (direction + STEERING * angle.clamp(-0.8, 0.8) * direction.perp()).normalize_or_zero();
+    if pushing > 0.999 {
+        return forward;
+    }
+    let low = Vector::splat(PUSHER_RADIUS + 0.002);
+    let behind = (center - direction * (reach + BEHIND_GAP)).clamp(low, Vector::ONE - low);
+    let all: Vec<_> = (0..physics.len()).collect();
+    let around = heading(pusher, behind, &discs(physics, &all), PUSHER_RADIUS);
+    pushing * forward + (1.0 - pushing) * around
+}
+
+/// Distance between the centres of pusher and object at which they may touch.
+fn reach(physics: &Physics, index: usize) -> f32 {
+    physics.shape(index).radius() + PUSHER_RADIUS
+}
+
+/// What the pusher's centre keeps out of so as not to touch these objects.
+fn discs(physics: &Physics, indices: &[usize]) -> Vec<Disc> {
+    let disc = |&index: &usize| Disc {
+        center: physics.center(index),
+        radius: reach(physics, index) + CLEARANCE,
+    };
+    indices.iter().map(disc).collect()
+}
+
+/// 0 below `low`, 1 above `high`, smooth between.
+fn smooth_step(low: f32, high: f32, value: f32) -> f32 {
+    let share = ((value - low) / (high - low)).clamp(0.0, 1.0);
+    share * share * (3.0 - 2.0 * share)
+}

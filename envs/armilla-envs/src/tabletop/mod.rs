@@ -1,0 +1,229 @@
+//! Tabletop: a pusher, three or four coloured shapes, and an instruction that says what to do with which.
+//!
+//! A unit-square table (1 m) seen from above by camera `top`; x to the right, y downwards. The action is the pusher's
+//! displacement in one step of 0.1 s, in units of 4 cm, at most 1 in norm; `state` is the pusher's position alone. There are 20
+//! kinds of objects (five colours × four shapes) and four families of instructions: `push_to`, `push_edge`, `touch` and
+//! `push_away`; [`judge`] says when each is done. An episode ends when its task is done or, for `touch`, when the first
+//! touch was of a wrong object.
+//!
+//! Objects are pushed quasi-statically by `rapier2d` ([`physics`]). Scenes are drawn so that the straight push that the task
+//! needs is free, another task with another target could be asked for as well, nothing is solved at reset, and mostly neither
+//! the colour nor the shape alone tells which object is meant ([`scene`]).
+//!
+//! Held out of the `record` protocol: four colour × shape pairs altogether, three target kinds a family, two phrasings a family.
+
+mod expert;
+mod instruction;
+mod judge;
+mod kinds;
+mod layout;
+mod navigation;
+mod physics;
+mod picture;
+mod scene;
+#[cfg(test)]
+mod tests;
+
+use armilla_core::environment::{Environment, Reset};
+use armilla_core::features::{Feature, Features};
+use armilla_core::random::stream;
+use armilla_core::{Action, EnvironmentSpec, Error, Info, Observation, Result, Step};
+use rand::RngExt as _;
+use rapier2d::prelude::Vector;
+
+use self::judge::Judge;
+use self::physics::{Physics, STEP_SECS};
+use self::scene::{Protocol, Scene};
+use crate::noise::CorrelatedNoise;
+use crate::simulator::{Script, ScriptedAction, Simulator};
+
+/// Which episodes can be drawn: `record` is for training, and each of the others differs from it in one respect.
+pub const PROTOCOLS: &[&str] = &[
+    "record",
+    "new-scenes",
+    "new-templates",
+    "unseen-pairs",
+    "unseen-verb-object",
+];
+
+/// Steps after which an episode is truncated.
+const MAX_STEPS: usize = 80;
+/// The pusher's displacement for an action of 1, in metres.
+const ACTION_SCALE: f32 = 0.04;
+
+/// The simulator.
+pub struct Tabletop {
+    spec: EnvironmentSpec,
+    protocol: Protocol,
+    image_size: usize,
+    episode: Option<Episode>,
+}
+
+/// What lasts from a reset to the next.
+struct Episode {
+    seed: u64,
+    scene: Scene,
+    /// What the observation says; the scene's own instruction unless the reset replaced it.
+    instruction: String,
+    physics: Physics,
+    judge: Judge,
+    steps: usize,
+    noise: CorrelatedNoise,
+}
+
+impl Tabletop {
+    /// A table whose episodes are those of a protocol, seen by a camera of `image_size` pixels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an unknown protocol or an empty picture.
+    pub fn new(protocol: &str, image_size: usize) -> Result<Self> {
+        if image_size == 0 {
+            return Err(Error::invalid(
+                "image_size",
+                "at least one pixel",
+                image_size,
+            ));
+        }
+        let spec = EnvironmentSpec {
+            name: "tabletop".to_owned(),
+            protocol: protocol.to_owned(),
+            features: Features::robot(
+                ("top", Feature::camera(image_size, image_size)),
+                Feature::vector(&["pusher_x_m", "pusher_y_m"]),
+                Feature::vector(&["dx_4cm", "dy_4cm"]),
+            ),
+            rate_hz: 1.0 / f64::from(STEP_SECS),
+            max_steps: MAX_STEPS,
+            action_low: vec![-1.0; 2],
+            action_high: vec![1.0; 2],
+        };
+        Ok(Self {
+            spec,
+            protocol: Protocol::parse(protocol)?,
+            image_size,
+            episode: None,
+        })
+    }
+
+    fn episode(&mut self) -> Result<&mut Episode> {
+        self.episode
+            .as_mut()
+            .ok_or_else(|| Error::OutOfOrder("tabletop: reset it before the first step".to_owned()))
+    }
+}
+
+impl Environment for Tabletop {
+    fn spec(&self) -> &EnvironmentSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
+        let scene = Scene::draw(self.protocol, reset.seed)?;
+        let episode = self.episode.insert(Episode::new(reset, scene));
+        Ok((episode.observe(self.image_size), episode.info()))
+    }
+
+    fn step(&mut self, action: &Action) -> Result<Step> {
+        action.check(2)?;
+        let size = self.image_size;
+        let episode = self.episode()?;
+        let command = Vector::new(action.0[0], action.0[1]).clamp_length_max(1.0);
+        let touched = episode.physics.step(command * ACTION_SCALE);
+        episode.judge.note(&touched);
+        episode.steps += 1;
+        let verdict = episode.judge.verdict(&episode.physics, episode.scene.task);
+        let terminated = verdict.success || verdict.failed;
+        Ok(Step {
+            observation: episode.observe(size),
+            reward: if verdict.success { 1.0 } else { 0.0 },
+            terminated,
+            truncated: !terminated && episode.steps >= MAX_STEPS,
+            info: episode.info(),
+        })
+    }
+}
+
+impl Simulator for Tabletop {
+    fn scripted(&mut self, script: Script) -> Result<ScriptedAction> {
+        let episode = self.episode()?;
+        let task = episode.scene.task;
+        let step = episode.steps as u64;
+        let command = match script {
+            Script::Nothing => Vector::ZERO,
+            Script::Random => {
+                let mut rng = stream(episode.seed, "tabletop-random", step);
+                Vector::new(rng.random_range(-1.0..=1.0), rng.random_range(-1.0..=1.0))
+            }
+            Script::Cheat => expert::approach(&episode.physics, task.target),
+            Script::Expert | Script::NoisyExpert(_) => expert::action(&episode.physics, task),
+        };
+        let label = Action(command.to_array().to_vec());
+        let Script::NoisyExpert(level) = script else {
+            return Ok(ScriptedAction {
+                executed: label.clone(),
+                label,
+            });
+        };
+        let noise = Vector::from(episode.noise.at(step));
+        let noisy = (command + level * noise).clamp_length_max(1.0);
+        Ok(ScriptedAction {
+            executed: Action(noisy.to_array().to_vec()),
+            label,
+        })
+    }
+}
+
+impl Episode {
+    fn new(reset: &Reset, scene: Scene) -> Self {
+        let layout = &scene.layout;
+        let objects = (0..layout.kinds.len()).map(|index| {
+            (
+                layout.kinds[index].shape,
+                layout.centers[index],
+                layout.angles[index],
+            )
+        });
+        Self {
+            seed: reset.seed,
+            instruction: reset
+                .instruction
+                .clone()
+                .unwrap_or_else(|| scene.instruction.clone()),
+            physics: Physics::new(layout.pusher, objects),
+            judge: Judge::new(layout.centers.clone()),
+            steps: 0,
+            noise: CorrelatedNoise::new(reset.seed, "tabletop-noise"),
+            scene,
+        }
+    }
+
+    fn observe(&self, size: usize) -> Observation {
+        let picture = picture::draw(&self.physics, &self.scene.layout.kinds, size);
+        Observation {
+            images: [("top".to_owned(), picture)].into(),
+            state: self.physics.pusher().to_array().to_vec(),
+            instruction: Some(self.instruction.clone()),
+            goal: None,
+            captured_at_secs: self.steps as f64 * f64::from(STEP_SECS),
+        }
+    }
+
+    fn info(&self) -> Info {
+        let verdict = self.judge.verdict(&self.physics, self.scene.task);
+        let scene = &self.scene;
+        let labels = [
+            ("family", scene.task.family().name().to_owned()),
+            ("instruction", scene.instruction.clone()),
+            ("swapped", scene.swapped.clone()),
+            ("template", scene.template.clone()),
+            ("scene", scene.layout.hash()),
+            ("target", scene.layout.kinds[scene.task.target].to_string()),
+        ];
+        Info {
+            success: verdict.success,
+            figures: [("distance".to_owned(), f64::from(verdict.distance))].into(),
+            labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+        }
+    }
+}

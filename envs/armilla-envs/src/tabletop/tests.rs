@@ -1,0 +1,210 @@
+//! Tests of the whole simulator: its floors and its ceiling, and that each split differs in its own respect alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use armilla_core::EpisodeOutcome;
+
+use super::instruction::FAMILIES;
+use super::kinds::{Kind, UNSEEN_PAIRS};
+use super::scene::{Protocol, Scene};
+use super::*;
+use crate::simulator::run_script;
+
+fn outcomes(script: Script, seeds: u64) -> Vec<EpisodeOutcome> {
+    let mut table = Tabletop::new("new-scenes", 64).unwrap();
+    (0..seeds)
+        .map(|seed| run_script(&mut table, seed, script).unwrap())
+        .collect()
+}
+
+fn share(outcomes: &[EpisodeOutcome]) -> f64 {
+    outcomes.iter().filter(|outcome| outcome.success).count() as f64 / outcomes.len() as f64
+}
+
+fn scenes(protocol: Protocol, seeds: u64) -> Vec<Scene> {
+    (0..seeds)
+        .map(|seed| Scene::draw(protocol, seed).unwrap())
+        .collect()
+}
+
+fn target(scene: &Scene) -> Kind {
+    scene.layout.kinds[scene.task.target]
+}
+
+#[test]
+fn the_expert_succeeds_in_every_family() {
+    let outcomes = outcomes(Script::Expert, 120);
+    assert!(share(&outcomes) >= 0.97, "{}", share(&outcomes));
+    let mut families: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for outcome in outcomes {
+        families
+            .entry(outcome.labels["family"].clone())
+            .or_default()
+            .push(outcome);
+    }
+    assert_eq!(families.len(), FAMILIES.len());
+    for (family, outcomes) in families {
+        assert!(share(&outcomes) >= 0.9 && outcomes.len() >= 15, "{family}");
+    }
+}
+
+#[test]
+fn knowing_nothing_does_not_help() {
+    let nothing = outcomes(Script::Nothing, 20);
+    assert!(share(&nothing) == 0.0 && nothing.iter().all(|outcome| outcome.steps == MAX_STEPS));
+    assert!(share(&outcomes(Script::Random, 60)) <= 0.05);
+}
+
+#[test]
+fn noise_moves_what_is_done_and_not_what_is_kept() {
+    let mut table = Tabletop::new("record", 64).unwrap();
+    table
+        .reset(&Reset {
+            seed: 5,
+            instruction: None,
+        })
+        .unwrap();
+    let noisy = table.scripted(Script::NoisyExpert(0.3)).unwrap();
+    let clean = table.scripted(Script::Expert).unwrap();
+    assert_eq!(noisy.label, clean.executed);
+    assert_ne!(noisy.executed, clean.executed);
+    assert!(share(&outcomes(Script::NoisyExpert(0.3), 60)) >= 0.9);
+}
+
+#[test]
+fn a_seed_repeats_and_an_instruction_can_be_replaced() {
+    let run = |instruction: Option<&str>| {
+        let mut table = Tabletop::new("unseen-pairs", 64).unwrap();
+        let instruction = instruction.map(str::to_owned);
+        let (first, info) = table
+            .reset(&Reset {
+                seed: 9,
+                instruction,
+            })
+            .unwrap();
+        let mut last = first.clone();
+        for _ in 0..6 {
+            let action = table.scripted(Script::NoisyExpert(0.5)).unwrap().executed;
+            last = table.step(&action).unwrap().observation;
+        }
+        (first, last, info)
+    };
+    assert_eq!(run(None), run(None));
+    let (blank, _, info) = run(Some(""));
+    assert_eq!(blank.instruction.as_deref(), Some(""));
+    assert_eq!((&blank.images, info), (&run(None).0.images, run(None).2));
+}
+
+#[test]
+fn splits_share_no_scene_and_nothing_is_solved_at_reset() {
+    let mut seen = BTreeSet::new();
+    for name in ["record", "new-scenes"] {
+        let mut table = Tabletop::new(name, 8).unwrap();
+        for seed in 0..300 {
+            let (observation, info) = table
+                .reset(&Reset {
+                    seed,
+                    instruction: None,
+                })
+                .unwrap();
+            assert!(
+                !info.success && info.figures["distance"] > 0.05,
+                "{name} {seed}"
+            );
+            assert!(
+                seen.insert(info.labels["scene"].clone()),
+                "{name} {seed} is drawn twice"
+            );
+            assert_eq!(
+                observation.instruction.as_ref(),
+                info.labels.get("instruction")
+            );
+        }
+    }
+}
+
+#[test]
+fn training_sees_nothing_that_is_held_out() {
+    for scene in scenes(Protocol::Record, 400) {
+        let family = scene.task.family();
+        assert!(
+            scene.layout.kinds.iter().all(|kind| kind.is_seen()),
+            "{}",
+            scene.instruction
+        );
+        assert!(
+            !family.unseen_targets().contains(&target(&scene)),
+            "{}",
+            scene.instruction
+        );
+        assert!(scene.template.contains("/seen/"), "{}", scene.template);
+    }
+}
+
+#[test]
+fn each_protocol_holds_out_one_thing() {
+    for scene in scenes(Protocol::NewTemplates, 60) {
+        let unseen = scene.task.family().unseen_targets();
+        assert!(scene.template.contains("/unseen/") && !unseen.contains(&target(&scene)));
+        assert!(scene.layout.kinds.iter().all(|kind| kind.is_seen()));
+    }
+    for scene in scenes(Protocol::UnseenPairs, 60) {
+        let held_out = scene
+            .layout
+            .kinds
+            .iter()
+            .filter(|kind| !kind.is_seen())
+            .count();
+        assert!(UNSEEN_PAIRS.contains(&target(&scene)) && held_out == 1);
+        assert!(scene.template.contains("/seen/"));
+    }
+    for scene in scenes(Protocol::UnseenVerbObject, 60) {
+        assert!(
+            scene
+                .task
+                .family()
+                .unseen_targets()
+                .contains(&target(&scene))
+        );
+        assert!(
+            scene.template.contains("/seen/")
+                && scene.layout.kinds.iter().all(|kind| kind.is_seen())
+        );
+    }
+}
+
+#[test]
+fn language_is_needed() {
+    let (mut ambiguous, count) = (0, 300);
+    for scene in scenes(Protocol::NewScenes, count) {
+        let kinds = &scene.layout.kinds;
+        let names: BTreeSet<_> = kinds.iter().map(Kind::to_string).collect();
+        assert_eq!(names.len(), kinds.len(), "two objects of one kind");
+        let others = kinds.iter().filter(|&&kind| kind != target(&scene));
+        ambiguous += usize::from(others.clone().any(|kind| kind.resembles(target(&scene))));
+        let named = others
+            .filter(|kind| scene.swapped.contains(&kind.to_string()))
+            .count();
+        assert!(
+            named >= 1 && scene.swapped != scene.instruction,
+            "{}",
+            scene.swapped
+        );
+    }
+    assert!(
+        ambiguous as f64 >= 0.9 * count as f64,
+        "{ambiguous} of {count}"
+    );
+}
+
+#[test]
+fn a_step_before_the_first_reset_is_refused() {
+    let mut table = Tabletop::new("record", 64).unwrap();
+    let error = table.step(&Action(vec![0.0, 0.0])).unwrap_err().to_string();
+    assert!(error.contains("reset"), "{error}");
+    let error = Tabletop::new("nowhere", 64).err().unwrap().to_string();
+    assert!(
+        error.contains("unseen-verb-object") && error.contains("nowhere"),
+        "{error}"
+    );
+}
