@@ -20,6 +20,10 @@ const TURN: f32 = 0.35;
 /// How far the pusher starts from an object it is to touch, between centres.
 const TOUCH_START: f32 = 0.36;
 
+/// Cosine of the angle between the pusher's straight way to the target and the push: below it, driving straight at the target
+/// pushes it elsewhere, so that an episode asks for going around and not only for finding the target.
+const HEAD_ON: f32 = 0.5;
+
 /// Where things are at the start.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layout {
@@ -121,7 +125,9 @@ impl Layout {
         };
         let end = start + direction * length.max(0.0);
         let behind = start - direction * (self.reach(target) + BEHIND_GAP);
+        let approach = (start - self.pusher).normalize_or_zero();
         lengths.contains(&length)
+            && approach.dot(direction) < HEAD_ON
             && inside(end, self.radius(target))
             && inside(behind, PUSHER_RADIUS + 0.005)
             && self

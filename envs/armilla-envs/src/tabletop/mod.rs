@@ -3,12 +3,14 @@
 //! A unit-square table (1 m) seen from above by camera `top`; x to the right, y downwards. The action is the pusher's
 //! displacement in one step of 0.1 s, in units of 4 cm, at most 1 in norm; `state` is the pusher's position alone. There are 20
 //! kinds of objects (five colours × four shapes) and four families of instructions: `push_to`, `push_edge`, `touch` and
-//! `push_away`; [`judge`] says when each is done. An episode ends when its task is done or, for `touch`, when the first
-//! touch was of a wrong object.
+//! `push_away`; the module `judge` says when each is done. An episode ends when its task is done or, for `touch`, when the
+//! first touch was of a wrong object.
 //!
-//! Objects are pushed quasi-statically by `rapier2d` ([`physics`]). Scenes are drawn so that the straight push that the task
-//! needs is free, another task with another target could be asked for as well, nothing is solved at reset, and mostly neither
-//! the colour nor the shape alone tells which object is meant ([`scene`]).
+//! Objects are pushed quasi-statically by `rapier2d` (module `physics`). Scenes are drawn so that (modules `scene`, `layout`):
+//!
+//! - the straight push that the task needs is free, and driving straight at the target pushes it elsewhere;
+//! - mostly neither the colour nor the shape alone tells which object is meant;
+//! - another target could be asked for as well (label `swapped`), and nothing is solved at reset.
 //!
 //! Held out of the `record` protocol: four colour × shape pairs altogether, three target kinds a family, two phrasings a family.
 
@@ -21,6 +23,7 @@ mod navigation;
 mod physics;
 mod picture;
 mod scene;
+mod shapes;
 #[cfg(test)]
 mod tests;
 

@@ -179,7 +179,7 @@ fn draw_kinds(rng: &mut impl rand::Rng, target: Kind) -> Vec<Kind> {
 /// from, where there is a choice.
 fn swap(rng: &mut impl rand::Rng, layout: &Layout, (task, tasks): (Task, &[Task])) -> Option<Task> {
     let trained = trained_targets(task.family());
-    let mut choices: Vec<_> = tasks.iter().copied().collect();
+    let mut choices = tasks.to_vec();
     choices.retain(|other| {
         other.target != task.target && trained.contains(&layout.kinds[other.target])
     });

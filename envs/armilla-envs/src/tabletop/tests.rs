@@ -53,6 +53,8 @@ fn knowing_nothing_does_not_help() {
     let nothing = outcomes(Script::Nothing, 20);
     assert!(share(&nothing) == 0.0 && nothing.iter().all(|outcome| outcome.steps == MAX_STEPS));
     assert!(share(&outcomes(Script::Random, 60)) <= 0.05);
+    let cheat = share(&outcomes(Script::Cheat, 60));
+    assert!(cheat < 0.45, "driving straight at the target does {cheat}");
 }
 
 #[test]
