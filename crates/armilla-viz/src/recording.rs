@@ -27,7 +27,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins a recording that will be found at `path` (by custom `*.rrd`) once it is finished.
+    /// Begins a recording that will be found at `path` (a name ending in `.rrd`) once it is finished.
     ///
     /// # Errors
     ///
@@ -209,5 +209,125 @@ fn rerun_error(
         path: path.to_path_buf(),
         action: action.to_owned(),
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reel::{EpisodeTitle, Prediction};
+    use armilla_core::{Action, Feature, Features, Image, Observation};
+
+    fn observation(step: u32) -> Observation {
+        let picture = Image::filled(16, 16, [step as u8 * 20, 90, 160]);
+        Observation {
+            images: [("top".to_owned(), picture)].into(),
+            state: vec![step as f32, 1.0],
+            goal: (step == 0).then(|| Image::filled(16, 16, [9; 3])),
+            captured_at_secs: f64::from(step) * 0.1,
+            ..Observation::default()
+        }
+    }
+
+    fn log_episode(reel: &mut Reel, success: bool) {
+        reel.begin_episode(&EpisodeTitle {
+            instruction: Some("push the red cube to the blue disc"),
+            note: "policy",
+            success: None,
+        })
+        .unwrap();
+        for step in 0..5 {
+            let observation = observation(step);
+            let picture = &observation.images["top"];
+            reel.observe(&observation).unwrap();
+            reel.act(&Action(vec![0.5, -0.5])).unwrap();
+            reel.plan(&[vec![[1.0, 1.0], [4.0, 4.0]], vec![[1.0, 1.0]]], 3.0)
+                .unwrap();
+            reel.chunk(&[[1.0, 1.0], [2.0, 3.0]]).unwrap();
+            reel.prediction(&Prediction {
+                real: picture,
+                imagined: picture,
+                error: 0.1,
+                copy_error: 0.4,
+            })
+            .unwrap();
+        }
+        reel.end_episode(success).unwrap();
+    }
+
+    #[test]
+    fn a_finished_recording_is_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("demo.rrd");
+        let mut recording = Recording::create(&path).unwrap();
+        let reel = recording.reel("two-room");
+        reel.describe(&Features::robot(
+            ("top", Feature::camera(16, 16)),
+            Feature::vector(&["x_px", "y_px"]),
+            Feature::vector(&["dx", "dy"]),
+        ))
+        .unwrap();
+        log_episode(reel, true);
+        log_episode(reel, false);
+        let curve: Vec<_> = (0..5000)
+            .map(|step| (step, "loss".to_owned(), 1.0 / (step as f64 + 1.0)))
+            .chain([(7, "broken".to_owned(), f64::NAN)])
+            .collect();
+        recording.training("world", &curve).unwrap();
+        recording.results("| a | b |").unwrap();
+        assert!(!path.exists());
+        let size = recording.finish().unwrap();
+
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len() as u64, size);
+        assert!(bytes.starts_with(b"RRF2"), "{:?}", &bytes[..4]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let holds = |text: &str| {
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        };
+        for entity in [
+            "two-room/camera/top/plan",
+            "training/world/loss",
+            "viewport",
+        ] {
+            assert!(holds(entity), "{entity} is missing");
+        }
+    }
+
+    #[test]
+    fn an_empty_recording_can_be_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty.rrd");
+        Recording::create(&path).unwrap().finish().unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(b"RRF2"));
+    }
+
+    #[test]
+    fn a_dropped_recording_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recording = Recording::create(folder.path().join("lost.rrd")).unwrap();
+        log_episode(recording.reel("tabletop"), true);
+        drop(recording);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = Recording::create("/nowhere/at/all.rrd").err().unwrap();
+        assert!(error.to_string().contains("/nowhere/at/all.rrd"), "{error}");
+    }
+
+    #[test]
+    fn episodes_follow_one_another_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recording = Recording::create(folder.path().join("time.rrd")).unwrap();
+        let reel = recording.reel("two-room");
+        log_episode(reel, true);
+        log_episode(reel, true);
+        let now = reel.now();
+        assert_eq!((now.step, now.episode), (9, 1));
+        assert!((now.secs - 0.8).abs() < 1e-9, "{now:?}");
     }
 }

@@ -78,6 +78,11 @@ impl Reel {
         shown
     }
 
+    #[cfg(test)]
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
     /// Names the curves of state and action.
     ///
     /// # Errors
