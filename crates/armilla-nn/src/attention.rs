@@ -124,3 +124,72 @@ pub fn causal_mask(tokens: usize, device: &Device) -> Tensor<3, Bool> {
         .collect();
     Tensor::from_data(TensorData::new(hidden, [1, tokens, tokens]), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+    use armilla_core::random::stream;
+    use burn::tensor::Tolerance;
+    use burn::tensor::module::attention;
+    use burn::tensor::ops::AttentionModuleOptions;
+
+    #[test]
+    fn it_agrees_with_the_fused_one() {
+        let device = Device::flex();
+        let draw = |name, shape| random::normal::<4>(&mut stream(0, name, 0), shape, &device);
+        let query = draw("query", [2, 3, 5, 4]);
+        let (key, value) = (draw("key", [2, 3, 5, 4]), draw("value", [2, 3, 5, 4]));
+        for masked in [false, true] {
+            let mask = masked.then(|| causal_mask(5, &device));
+            let wide = mask
+                .clone()
+                .map(|mask| mask.unsqueeze_dim::<4>(1).expand([2, 3, 5, 5]));
+            let (query, key, value) = (query.clone(), key.clone(), value.clone());
+            let options = AttentionModuleOptions::default();
+            let expected = attention(
+                query.clone(),
+                key.clone(),
+                value.clone(),
+                wide,
+                None,
+                options,
+            );
+            attend(query, key, value, mask)
+                .into_data()
+                .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+        }
+    }
+
+    #[test]
+    fn the_layer_runs_forwards_and_backwards() {
+        let device = Device::flex().autodiff();
+        let layer = AttentionConfig::new(8, 2).init(&device);
+        let query = Tensor::<3>::ones([2, 3, 8], &device).require_grad();
+        let output = layer.forward(query.clone(), Tensor::ones([2, 5, 8], &device), None);
+        assert_eq!(output.dims(), [2, 3, 8]);
+        assert!(query.grad(&output.sum().backward()).is_some());
+    }
+
+    #[test]
+    fn a_masked_token_changes_nothing_and_a_blind_one_is_finite() {
+        let device = Device::flex();
+        let layer = AttentionConfig::new(4, 2).init(&device);
+        let context = |last: f64| {
+            let last = Tensor::full([1, 1, 4], last, &device);
+            Tensor::cat(vec![Tensor::ones([1, 2, 4], &device), last], 1)
+        };
+        let forward = |last, mask: [[bool; 3]; 2]| {
+            let mask = Tensor::from_data([mask], &device);
+            let query = Tensor::ones([1, 2, 4], &device);
+            layer.forward(query, context(last), Some(mask)).into_data()
+        };
+        let hide_last = [[false, false, true]; 2];
+        assert_eq!(forward(1.0, hide_last), forward(7.0, hide_last));
+        assert!(
+            forward(1.0, [[true; 3]; 2])
+                .iter::<f32>()
+                .all(f32::is_finite)
+        );
+    }
+}

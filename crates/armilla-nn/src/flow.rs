@@ -77,3 +77,62 @@ pub fn integrate<const D: usize>(
     }
     point
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_core::random::stream;
+    use burn::tensor::Tolerance;
+
+    #[test]
+    fn noise_stands_at_one_and_data_at_zero() {
+        let device = Device::flex();
+        let data = Tensor::<2>::from_floats([[1.0], [1.0], [1.0]], &device);
+        let noise = Tensor::<2>::from_floats([[5.0], [5.0], [5.0]], &device);
+        let time = Tensor::<1>::from_floats([0.0, 0.25, 1.0], &device);
+        let point = interpolate(data.clone(), noise.clone(), time);
+        point
+            .into_data()
+            .assert_eq(&TensorData::from([[1.0f32], [2.0], [5.0]]), true);
+        let target = velocity_target(data, noise);
+        target
+            .into_data()
+            .assert_eq(&TensorData::from([[4.0f32], [4.0], [4.0]]), true);
+    }
+
+    #[test]
+    fn euler_steps_solve_known_equations() {
+        let noise = Tensor::<2>::from_floats([[2.0], [-1.0]], &Device::flex());
+        let close = |found: Tensor<2>, values: [[f32; 1]; 2]| {
+            found
+                .into_data()
+                .assert_approx_eq::<f32>(&TensorData::from(values), Tolerance::absolute(1e-5));
+        };
+        // A constant velocity is solved exactly in any number of steps.
+        close(
+            integrate(noise.clone(), 3, |_, _| noise.clone() - 0.5),
+            [[0.5], [0.5]],
+        );
+        // dx/dt = x over ten steps of -0.1: (1 - 0.1)^10.
+        let shrunk = 0.9f32.powi(10);
+        close(
+            integrate(noise.clone(), 10, |x, _| x),
+            [[2.0 * shrunk], [-shrunk]],
+        );
+        // dx/dt = t: minus the left sums 1, 0.75, 0.5, 0.25, a quarter each.
+        let times = |_: Tensor<2>, t: Tensor<1>| t.reshape([2, 1]);
+        close(integrate(noise, 4, times), [[2.0 - 0.625], [-1.0 - 0.625]]);
+    }
+
+    #[test]
+    fn times_follow_the_distribution() {
+        let times = sample_times(&mut stream(0, "time", 0), 20_000, &Device::flex());
+        let times = times.into_data().try_into_vec::<f32>().unwrap();
+        assert!(times.iter().all(|time| (0.001..=1.0).contains(time)));
+        // Beta(1.5, 1) has the mean 0.6, and half its mass below 0.5^(1 / 1.5) = 0.63.
+        let mean = times.iter().sum::<f32>() / 20_000.0;
+        assert!((mean - (0.6 * 0.999 + 0.001)).abs() < 0.01, "{mean}");
+        let below = times.iter().filter(|time| **time < 0.63).count();
+        assert!((9_700..10_300).contains(&below), "{below}");
+    }
+}

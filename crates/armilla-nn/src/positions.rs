@@ -108,3 +108,39 @@ fn half(dim: usize) -> usize {
     );
     dim / 2
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Tolerance;
+
+    #[test]
+    fn positions_by_hand() {
+        let device = Device::flex();
+        let (sine, cosine) = (1f32.sin(), 1f32.cos());
+        let (slow_sine, slow_cosine) = (0.01f32.sin(), 0.01f32.cos());
+        let expected =
+            TensorData::from([[0.0, 0.0, 1.0, 1.0], [sine, slow_sine, cosine, slow_cosine]]);
+        let tolerance = Tolerance::absolute(1e-6);
+        let found = sine_1d(2, 4, &device).into_data();
+        found.assert_approx_eq::<f32>(&expected, tolerance);
+        let expected = TensorData::from([
+            [0.0, 1.0, 0.0, 1.0],
+            [0.0, 1.0, sine, cosine],
+            [sine, cosine, 0.0, 1.0],
+            [sine, cosine, sine, cosine],
+        ]);
+        let found = sine_2d(2, 2, 4, &device).into_data();
+        found.assert_approx_eq::<f32>(&expected, tolerance);
+    }
+
+    #[test]
+    fn times_by_hand() {
+        // Periods 4e-3 and 4: a quarter of the short one, and of the long one.
+        let times = Tensor::<1>::from_floats([0.001, 1.0], &Device::flex());
+        let slow = (TAU / 4.0 * 0.001) as f32;
+        let expected = TensorData::from([[1.0, slow.sin(), 0.0, slow.cos()], [0.0, 1.0, 1.0, 0.0]]);
+        let found = time_embedding(times, 4).into_data();
+        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    }
+}

@@ -69,3 +69,38 @@ impl ModuleVisitor for Draw {
         drop(param.val());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::LinearConfig;
+    use armilla_core::random::stream;
+
+    #[test]
+    fn equal_streams_give_equal_tensors() {
+        let device = Device::flex();
+        let draw = |step| normal::<2>(&mut stream(7, "noise", step), [3, 4], &device).into_data();
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        let values = uniform::<1>(&mut stream(7, "uniform", 0), [1000], &device).into_data();
+        assert!(
+            values
+                .iter::<f32>()
+                .all(|value| (0.0..1.0).contains(&value))
+        );
+    }
+
+    #[test]
+    fn weights_depend_on_the_seed_alone() {
+        let device = Device::flex();
+        let build = |seed| seeded(&device, seed, || LinearConfig::new(4, 4).init(&device));
+        let draw = |seed| build(seed).weight.val().into_data();
+        let other = std::thread::scope(|scope| {
+            let busy = scope.spawn(|| (0..50).map(|_| draw(9)).last());
+            let repeated: Vec<_> = (0..50).map(|_| draw(1)).collect();
+            assert!(repeated.iter().all(|data| *data == repeated[0]));
+            busy.join().unwrap()
+        });
+        assert_ne!(Some(draw(1)), other);
+    }
+}

@@ -208,3 +208,82 @@ fn modulate(tokens: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> 
     let ones = Tensor::ones([tokens.dims()[2]], &tokens.device());
     layer_norm(tokens, ones, None, EPSILON) * (scale + 1.0) + shift
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::causal_mask;
+    use crate::random;
+    use armilla_core::random::stream;
+
+    fn draw(name: &str, shape: [usize; 3]) -> Tensor<3> {
+        random::normal(&mut stream(0, name, 0), shape, &Device::flex())
+    }
+
+    #[test]
+    fn a_fresh_conditioned_block_is_the_identity() {
+        let block = AdaLnBlockConfig::new(8, 2).init(&Device::flex());
+        let tokens = draw("tokens", [2, 3, 8]);
+        for condition in [draw("one", [2, 1, 8]), draw("each", [2, 3, 8])] {
+            let output = block.forward(tokens.clone(), condition, None);
+            output.into_data().assert_eq(&tokens.to_data(), true);
+        }
+    }
+
+    #[test]
+    fn every_parameter_of_a_conditioned_block_learns() {
+        let device = Device::flex().autodiff();
+        let block = AdaLnBlockConfig::new(8, 2).init(&device);
+        let tokens = Tensor::from_inner(draw("tokens", [2, 3, 8]));
+        let condition = Tensor::from_inner(draw("condition", [2, 1, 8]));
+        let gradients = block
+            .forward(tokens, condition, None)
+            .powi_scalar(2)
+            .sum()
+            .backward();
+        let gradient = block.modulation.weight.val().grad(&gradients).unwrap();
+        // Gates learn at once; shifts and scales only once a gate is open.
+        let sum = |start| {
+            gradient
+                .clone()
+                .narrow(1, start, 8)
+                .abs()
+                .sum()
+                .into_scalar::<f32>()
+        };
+        assert!(sum(16) > 0.0 && sum(40) > 0.0, "gates");
+        assert!(sum(0) == 0.0 && sum(24) == 0.0, "shifts");
+    }
+
+    #[test]
+    fn a_causal_block_does_not_see_the_future() {
+        let device = Device::flex();
+        let block = BlockConfig::new(8, 2).init(&device);
+        let tokens = draw("tokens", [1, 4, 8]);
+        let changed = tokens
+            .clone()
+            .slice_assign([0..1, 3..4, 0..8], draw("new", [1, 1, 8]));
+        let forward = |tokens| block.forward(tokens, Some(causal_mask(4, &device)));
+        let past = |output: Tensor<3>| output.narrow(1, 0, 3).into_data();
+        assert_eq!(
+            past(forward(tokens.clone())),
+            past(forward(changed.clone()))
+        );
+        assert_ne!(forward(tokens).into_data(), forward(changed).into_data());
+    }
+
+    #[test]
+    fn a_cross_block_reads_its_context() {
+        let block = BlockConfig::new(8, 2)
+            .with_cross(true)
+            .with_ratio(2)
+            .init(&Device::flex());
+        let forward = |name| {
+            let tokens = draw(name, [2, 5, 8]);
+            let context = Context { tokens, mask: None };
+            block.forward_with_context(draw("tokens", [2, 3, 8]), None, &context)
+        };
+        assert_eq!(forward("a").dims(), [2, 3, 8]);
+        assert_ne!(forward("a").into_data(), forward("b").into_data());
+    }
+}

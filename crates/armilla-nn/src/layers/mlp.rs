@@ -93,3 +93,47 @@ impl Mlp {
         hidden.reshape(dims) // [..., output]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn values_by_hand() {
+        let device = Device::flex();
+        let mut mlp = MlpConfig::new(2, 2, 1).init(&device);
+        let mut set = |index: usize, weight: TensorData, bias: TensorData| {
+            mlp.linears[index].weight = Param::from_data(weight, &device);
+            mlp.linears[index].bias = Some(Param::from_data(bias, &device));
+        };
+        set(
+            0,
+            [[1.0f32, -1.0], [2.0, -2.0]].into(),
+            [0.0f32, 1.0].into(),
+        );
+        set(1, [[10.0f32], [1.0]].into(), [0.5f32].into());
+        let input = Tensor::<3>::from_floats([[[1.0, 1.0]], [[-1.0, 0.0]]], &device);
+        // [1, 1] -> [3, -2] -> [3, 0] -> 30.5; [-1, 0] -> [-1, 2] -> [0, 2] -> 2.5.
+        let expected = TensorData::from([[[30.5f32]], [[2.5]]]);
+        mlp.forward(input).into_data().assert_eq(&expected, true);
+    }
+
+    #[test]
+    fn depth_and_normalisation_follow_the_configuration() {
+        let device = Device::flex().autodiff();
+        let config = MlpConfig::new(4, 6, 3).with_depth(3).with_batch_norm(true);
+        let mlp = config.init(&device);
+        assert_eq!((mlp.linears.len(), mlp.norms.len()), (3, 2));
+        assert_eq!(
+            mlp.forward(Tensor::<2>::ones([5, 4], &device)).dims(),
+            [5, 3]
+        );
+        let flat = config.with_depth(1).init(&device);
+        assert_eq!(
+            flat.forward(Tensor::<2>::ones([5, 4], &device)).dims(),
+            [5, 3]
+        );
+    }
+}

@@ -78,3 +78,72 @@ fn pair_indices(rows: usize, columns: usize, device: &Device) -> Tensor<1, Int> 
     let count = indices.len();
     Tensor::from_data(TensorData::new(indices, [count]), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+    use armilla_core::random::stream;
+    use burn::tensor::Tolerance;
+    use burn::tensor::module::conv2d;
+    use burn::tensor::ops::ConvOptions;
+
+    fn layer_and_input(device: &Device) -> (StridedConv, Tensor<4>) {
+        let layer = random::seeded(device, 3, || StridedConvConfig::new(3, 5).init(device));
+        let input = random::normal(&mut stream(0, "input", 0), [2, 6, 8, 3], device);
+        (layer, input)
+    }
+
+    #[test]
+    fn it_is_a_convolution() {
+        let (layer, input) = layer_and_input(&Device::flex());
+        let weight = layer.kernel.weight.val().reshape([4, 4, 3, 5]);
+        let expected = conv2d(
+            input.clone().permute([0, 3, 1, 2]),
+            weight.permute([3, 2, 0, 1]),
+            layer.kernel.bias.as_ref().map(|bias| bias.val()),
+            ConvOptions::new([2, 2], [1, 1], [1, 1], 1),
+        );
+        let output = layer.forward(input);
+        assert_eq!(output.dims(), [2, 3, 4, 5]);
+        output.into_data().assert_approx_eq::<f32>(
+            &expected.permute([0, 2, 3, 1]).into_data(),
+            Tolerance::absolute(1e-5),
+        );
+    }
+
+    #[test]
+    fn the_gradient_is_the_slope() {
+        let device = Device::flex().autodiff();
+        let (layer, input) = layer_and_input(&device);
+        let input = input.require_grad();
+        // A loss that weighs outputs differently, so that a gradient in the wrong place shows.
+        let weights = random::normal(&mut stream(0, "weights", 0), [2, 3, 4, 5], &device);
+        let loss = |input: Tensor<4>| (layer.forward(input) * weights.clone()).sum();
+        let gradients = loss(input.clone()).backward();
+        let gradient = input.grad(&gradients).unwrap();
+        for index in [[0, 0, 0, 0], [0, 5, 7, 2], [1, 2, 3, 1], [1, 0, 4, 0]] {
+            let at = index.map(|i| i..i + 1);
+            let moved = |by: f64| {
+                let bump = Tensor::full([1, 1, 1, 1], by, &device);
+                let old = input.clone().slice(at.clone());
+                let moved = input
+                    .clone()
+                    .detach()
+                    .slice_assign(at.clone(), old.detach() + bump);
+                loss(moved).into_scalar::<f32>()
+            };
+            let slope = (moved(0.05) - moved(-0.05)) / 0.1;
+            let found = gradient.clone().slice(at.clone()).into_scalar::<f32>();
+            assert!((slope - found).abs() < 1e-3, "{index:?}: {slope} {found}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "must be even, found 5 x 4")]
+    fn odd_pictures_are_refused() {
+        let device = Device::flex();
+        let layer = StridedConvConfig::new(1, 1).init(&device);
+        drop(layer.forward(Tensor::zeros([1, 5, 4, 1], &device)));
+    }
+}

@@ -1,1 +1,0 @@
-//! Weights as safetensors, keyed by parameter path.
