@@ -1,1 +1,42 @@
-//! armilla-data
+//! Robot datasets on disk: LeRobotDataset v3.0 (parquet and mp4), written and read without Python or ffmpeg.
+//!
+//! - [`Recorder`] writes one: [`Recorder::add`] and [`Recorder::save_episode`] step by step, or
+//!   [`Recorder::add_episodes`] for whole episodes encoded side by side; [`Recorder::finish`] joins them into few files.
+//!   A crash loses at most the episode in progress.
+//! - [`Dataset`] reads one, whoever wrote it: schema, episodes, instructions, statistics, columns, pictures.
+//! - [`FrameStore`] and [`WindowLoader`] hand windows in time to a model, batch by batch; a batch is a pure function
+//!   of the step.
+//!
+//! Names beside LeRobot's: an instruction is a `task` there, a camera `top` is the feature `observation.images.top`.
+//!
+//! Not read yet, and refused by name: pictures kept in the table, depth video, v2.1. H.264 is taken to be BT.601 in
+//! limited range, which is what LeRobot writes.
+
+mod dataset;
+mod episodes;
+mod error;
+mod frames_table;
+mod info;
+mod layout;
+pub mod loader;
+mod reader;
+pub mod recorder;
+mod recover;
+mod statistics;
+mod table;
+mod tasks;
+mod video;
+
+pub use dataset::{Dataset, Rows};
+pub use episodes::Episode;
+pub use error::{Error, Result};
+pub use info::{AUTOMATIC, Info};
+pub use loader::{
+    FrameStore, LaterSpec, StoreConfig, StoredEpisode, Window, WindowLoader, WindowSpec,
+};
+pub use recorder::{EpisodeFrames, Frame, Recorder, RecorderConfig};
+pub use recover::Recovered;
+pub use video::encode::Quality;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Reading a dataset.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use armilla_core::features::{ACTION, DataType, Features, IMAGE_PREFIX, STATE};
+use armilla_core::{Image, Statistics};
+use sha2::{Digest as _, Sha256};
+
+use crate::episodes::Episode;
+use crate::error::{Error, Result};
+use crate::info::{Info, videos};
+use crate::layout::{TASKS, files_below};
+use crate::reader::Reader;
+use crate::recover::{Recovered, recover};
+use crate::{statistics, tasks};
+
+/// Rows of equal width: one a frame.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Values in a row.
+    pub width: usize,
+    /// Row after row, `[time, width]`.
+    pub values: Vec<f32>,
+}
+
+impl Rows {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len() / self.width.max(1)
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// One row.
+    ///
+    /// # Panics
+    ///
+    /// When there are not that many.
+    #[must_use]
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width..][..self.width]
+    }
+}
+
+/// A dataset on disk, open for reading. Sharing it among threads is fine.
+pub struct Dataset {
+    reader: Reader,
+    episodes: Vec<Episode>,
+    tasks: Vec<String>,
+    statistics: Statistics,
+    recovered: Option<Recovered>,
+}
+
+impl Dataset {
+    /// Opens a LeRobotDataset v3.0. What an interrupted recording left is put right first ([`Self::recovered`]).
+    ///
+    /// # Errors
+    ///
+    /// When there is none, a metadata file is missing or cut short (named), or it holds a kind that is not
+    /// supported (named).
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let recovered = recover(root)?;
+        let info = Info::read(root)?;
+        let empty = info.total_episodes == 0;
+        let reader = Reader::open(root, info, false)?;
+        let tasks = match tasks::read(root) {
+            // A recorder writes the first instruction with the first episode.
+            Err(_) if empty && !root.join(TASKS).exists() => Vec::new(),
+            found => found?,
+        };
+        Ok(Self {
+            episodes: reader
+                .records
+                .iter()
+                .map(|record| record.episode.clone())
+                .collect(),
+            statistics: statistics::read(root)?,
+            tasks,
+            reader,
+            recovered,
+        })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.reader.root
+    }
+
+    /// Its description.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        &self.reader.info
+    }
+
+    /// Its schema, without the automatic features.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.reader.info.features
+    }
+
+    /// Frames a second.
+    #[must_use]
+    pub fn fps(&self) -> u32 {
+        self.reader.info.fps
+    }
+
+    /// Its episodes, in order.
+    #[must_use]
+    pub fn episodes(&self) -> &[Episode] {
+        &self.episodes
+    }
+
+    /// Its instructions, by task index.
+    #[must_use]
+    pub fn tasks(&self) -> &[String] {
+        &self.tasks
+    }
+
+    /// Statistics over all episodes, by feature key (automatic features included); empty if there are none yet.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// What an interrupted (or a running) recording had left when it was opened.
+    #[must_use]
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
+    }
+
+    /// Proprioception of an episode, `[time, state]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::numbers`].
+    pub fn states(&self, episode: usize) -> Result<Rows> {
+        self.rows(episode, STATE)
+    }
+
+    /// Actions of an episode, `[time, action]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::numbers`].
+    pub fn actions(&self, episode: usize) -> Result<Rows> {
+        self.rows(episode, ACTION)
+    }
+
+    fn rows(&self, episode: usize, key: &str) -> Result<Rows> {
+        let values = self.numbers(episode, key)?;
+        Ok(Rows {
+            width: self.features().width(key),
+            values: values.into_iter().map(|value| value as f32).collect(),
+        })
+    }
+
+    /// Any column of numbers (`next.reward`, `timestamp`, `task_index`, ...) of an episode, row after row.
+    ///
+    /// # Errors
+    ///
+    /// When the episode or the column does not exist, the column is no numbers, or the file is missing or cut short.
+    pub fn numbers(&self, episode: usize, key: &str) -> Result<Vec<f64>> {
+        let mut columns = self.reader.columns(episode, &[key])?;
+        Ok(columns.pop().unwrap_or_default())
+    }
+
+    /// The feature key of a camera, given by its name (`top`) or by its key (`observation.images.top`).
+    ///
+    /// # Errors
+    ///
+    /// When there is no such camera, or it is not kept as video.
+    pub fn camera_key(&self, camera: &str) -> Result<String> {
+        let named = format!("{IMAGE_PREFIX}{camera}");
+        let features = self.features();
+        for key in [named.as_str(), camera] {
+            match features.0.get(key).map(|feature| feature.data_type) {
+                Some(DataType::Video) => return Ok(key.to_owned()),
+                Some(found) => {
+                    return Err(Error::Unsupported {
+                        what: format!("camera `{key}`"),
+                        found: format!("{found:?}"),
+                        supported: "pictures kept as video".to_owned(),
+                    });
+                }
+                None => {}
+            }
+        }
+        let known: Vec<_> = videos(features).map(|(key, _)| key).collect();
+        Err(Error::invalid(
+            "camera",
+            format!("one of {known:?}"),
+            camera,
+        ))
+    }
+
+    /// The key of the first camera, in the order of the keys.
+    ///
+    /// # Errors
+    ///
+    /// When there is no camera.
+    pub fn first_camera(&self) -> Result<String> {
+        let first = videos(self.features())
+            .next()
+            .map(|(key, _)| key.to_owned());
+        let root = self.root().display();
+        first.ok_or_else(|| Error::invalid(format!("{root}: features"), "a camera", "none"))
+    }
+
+    /// All pictures of an episode from one camera, given by name or key.
+    ///
+    /// # Errors
+    ///
+    /// When the episode or camera does not exist, the video is missing or cut short, or its codec is not supported.
+    pub fn images(&self, episode: usize, camera: &str) -> Result<Vec<Image>> {
+        self.reader.images(episode, &self.camera_key(camera)?)
+    }
+
+    /// SHA-256 of all frame tables, videos, instructions and the description, in hexadecimal. The same episodes
+    /// recorded anew give the same hash.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn content_hash(&self) -> Result<String> {
+        let mut files = Vec::new();
+        for folder in ["data", "meta", "videos"] {
+            files.extend(files_below(&self.root().join(folder))?);
+        }
+        let mut hasher = Sha256::new();
+        for path in files {
+            let name = path.strip_prefix(self.root()).unwrap_or(&path);
+            hasher.update(name.to_string_lossy().as_bytes());
+            let mut file = File::open(&path).map_err(Error::io("read", &path))?;
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                let read = file.read(&mut buffer).map_err(Error::io("read", &path))?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..read]);
+            }
+        }
+        let digest = hasher.finalize();
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}

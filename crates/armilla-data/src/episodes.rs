@@ -1,0 +1,318 @@
+//! Episode metadata: where an episode's frames lie, and its statistics.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use armilla_core::Statistics;
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray};
+
+use crate::error::{Error, Result};
+use crate::layout::{FilePlace, files_below};
+use crate::statistics::{NAMES, get, get_mut};
+use crate::table::{column, doubles, flatten, lists, read_table, texts};
+
+/// One episode: its length, what it shows and where it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Episode {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Frames.
+    pub length: usize,
+    /// Its instructions; most episodes have one.
+    pub tasks: Vec<String>,
+    /// Number of its first frame in the whole dataset.
+    pub first_index: usize,
+    /// File of its rows.
+    pub(crate) data: FilePlace,
+    /// Its videos by feature key.
+    pub(crate) videos: BTreeMap<String, VideoPlace>,
+}
+
+/// Where an episode lies in a video file.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct VideoPlace {
+    pub(crate) file: FilePlace,
+    /// Time of its first frame in the file, in seconds.
+    pub(crate) from_secs: f64,
+    /// Time after its last frame in the file, in seconds.
+    pub(crate) to_secs: f64,
+}
+
+impl Episode {
+    /// Its (first) instruction; empty if it has none.
+    #[must_use]
+    pub fn instruction(&self) -> &str {
+        self.tasks.first().map_or("", String::as_str)
+    }
+}
+
+/// An episode with its statistics: a row of the metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EpisodeRecord {
+    pub(crate) episode: Episode,
+    pub(crate) statistics: Statistics,
+}
+
+/// Collects columns by name.
+struct Columns(Vec<(String, ArrayRef)>);
+
+impl Columns {
+    fn integers(&mut self, name: impl Into<String>, values: impl Iterator<Item = u64>) {
+        let array = Int64Array::from_iter_values(values.map(|value| value as i64));
+        self.0.push((name.into(), Arc::new(array)));
+    }
+}
+
+/// The rows of a metadata file that lies at `place`.
+pub(crate) fn batch(
+    path: &Path,
+    records: &[EpisodeRecord],
+    place: FilePlace,
+    is_picture: impl Fn(&str) -> bool,
+) -> Result<RecordBatch> {
+    let episodes = || records.iter().map(|record| &record.episode);
+    let mut columns = Columns(Vec::new());
+    columns.integers("episode_index", episodes().map(|e| e.index as u64));
+    let names = StringArray::from_iter_values(episodes().flat_map(|e| &e.tasks));
+    let tasks = lists(Arc::new(names), episodes().map(|e| e.tasks.len()));
+    columns.0.push(("tasks".to_owned(), tasks));
+    columns.integers("length", episodes().map(|e| e.length as u64));
+    columns.integers("data/chunk_index", episodes().map(|e| e.data.chunk));
+    columns.integers("data/file_index", episodes().map(|e| e.data.file));
+    columns.integers(
+        "dataset_from_index",
+        episodes().map(|e| e.first_index as u64),
+    );
+    let ends = episodes().map(|e| (e.first_index + e.length) as u64);
+    columns.integers("dataset_to_index", ends);
+    let first = records.first();
+    for key in first.iter().flat_map(|record| record.episode.videos.keys()) {
+        let video = || episodes().map(|e| e.videos.get(key).copied().unwrap_or_default());
+        let name = |part: &str| format!("videos/{key}/{part}");
+        columns.integers(name("chunk_index"), video().map(|v| v.file.chunk));
+        columns.integers(name("file_index"), video().map(|v| v.file.file));
+        let from = doubles(video().map(|v| v.from_secs).collect());
+        let to = doubles(video().map(|v| v.to_secs).collect());
+        columns.0.push((name("from_timestamp"), from));
+        columns.0.push((name("to_timestamp"), to));
+    }
+    for key in first.iter().flat_map(|record| record.statistics.keys()) {
+        statistics_columns(&mut columns, records, key, is_picture(key));
+    }
+    columns.integers(
+        "meta/episodes/chunk_index",
+        records.iter().map(|_| place.chunk),
+    );
+    columns.integers(
+        "meta/episodes/file_index",
+        records.iter().map(|_| place.file),
+    );
+    RecordBatch::try_from_iter(columns.0).map_err(|error| Error::write(path, error))
+}
+
+/// One feature's statistics: lists of numbers, `[3][1][1]` for pictures.
+fn statistics_columns(
+    columns: &mut Columns,
+    records: &[EpisodeRecord],
+    key: &str,
+    is_picture: bool,
+) {
+    let of = |record: &EpisodeRecord, name: &str| {
+        record
+            .statistics
+            .get(key)
+            .map_or_else(Vec::new, |feature| get(feature, name).clone())
+    };
+    for name in NAMES {
+        let rows: Vec<_> = records.iter().map(|record| of(record, name)).collect();
+        let total = rows.iter().map(Vec::len).sum();
+        let mut values = doubles(rows.concat());
+        if is_picture {
+            for _ in 0..2 {
+                values = lists(values, std::iter::repeat_n(1, total));
+            }
+        }
+        let array = lists(values, rows.iter().map(Vec::len));
+        columns.0.push((format!("stats/{key}/{name}"), array));
+    }
+    let counts = records.iter().map(|record| {
+        record
+            .statistics
+            .get(key)
+            .map_or(0, |feature| feature.count as i64)
+    });
+    let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(counts));
+    let counts = lists(counts, records.iter().map(|_| 1));
+    columns.0.push((format!("stats/{key}/count"), counts));
+}
+
+/// Reads the rows of one metadata file; `with_statistics` also its statistics.
+pub(crate) fn read_file(
+    path: &Path,
+    videos: &[&str],
+    with_statistics: bool,
+) -> Result<Vec<EpisodeRecord>> {
+    let mut records = Vec::new();
+    for batch in read_table(path)? {
+        let from = records.len();
+        read_places(path, &batch, videos, &mut records)?;
+        if with_statistics {
+            read_statistics(path, &batch, &mut records[from..])?;
+        }
+    }
+    Ok(records)
+}
+
+/// Reads all metadata below a root, in the order of the episodes.
+pub(crate) fn read_all(
+    root: &Path,
+    videos: &[&str],
+    with_statistics: bool,
+) -> Result<Vec<EpisodeRecord>> {
+    let mut records = Vec::new();
+    for path in files_below(&root.join("meta/episodes"))? {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "parquet")
+        {
+            records.extend(read_file(&path, videos, with_statistics)?);
+        }
+    }
+    records.sort_by_key(|record| record.episode.index);
+    for (index, record) in records.iter().enumerate() {
+        if record.episode.index != index {
+            return Err(Error::file(
+                &root.join("meta/episodes"),
+                format!("expected episode {index}, found {}", record.episode.index),
+            ));
+        }
+    }
+    Ok(records)
+}
+
+fn read_places(
+    path: &Path,
+    batch: &RecordBatch,
+    videos: &[&str],
+    records: &mut Vec<EpisodeRecord>,
+) -> Result<()> {
+    let numbers = |name: &str| flatten(path, name, column(path, batch, name)?);
+    let places = |prefix: &str| -> Result<Vec<FilePlace>> {
+        let chunks = numbers(&format!("{prefix}/chunk_index"))?;
+        let files = numbers(&format!("{prefix}/file_index"))?;
+        let place = |(chunk, file): (f64, f64)| FilePlace {
+            chunk: chunk as u64,
+            file: file as u64,
+        };
+        Ok(chunks.into_iter().zip(files).map(place).collect())
+    };
+    let (indices, lengths) = (numbers("episode_index")?, numbers("length")?);
+    let (firsts, data) = (numbers("dataset_from_index")?, places("data")?);
+    let mut in_video = Vec::new();
+    for key in videos {
+        let times = |part: &str| numbers(&format!("videos/{key}/{part}"));
+        let (from, to) = (times("from_timestamp")?, times("to_timestamp")?);
+        in_video.push((*key, places(&format!("videos/{key}"))?, from, to));
+    }
+    let tasks = column(path, batch, "tasks")?;
+    for row in 0..batch.num_rows() {
+        let tasks = tasks.as_list_opt::<i32>();
+        let tasks = tasks.ok_or_else(|| Error::file(path, "column `tasks`: expected lists"))?;
+        let video = |(key, file, from, to): &(&str, Vec<FilePlace>, Vec<f64>, Vec<f64>)| {
+            let place = VideoPlace {
+                file: file[row],
+                from_secs: from[row],
+                to_secs: to[row],
+            };
+            ((*key).to_owned(), place)
+        };
+        records.push(EpisodeRecord {
+            episode: Episode {
+                index: indices[row] as usize,
+                length: lengths[row] as usize,
+                tasks: texts(path, "tasks", &tasks.value(row))?,
+                first_index: firsts[row] as usize,
+                data: data[row],
+                videos: in_video.iter().map(video).collect(),
+            },
+            statistics: Statistics::new(),
+        });
+    }
+    Ok(())
+}
+
+fn read_statistics(path: &Path, batch: &RecordBatch, records: &mut [EpisodeRecord]) -> Result<()> {
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        let Some((key, name)) = field
+            .name()
+            .strip_prefix("stats/")
+            .and_then(|rest| rest.rsplit_once('/'))
+        else {
+            continue;
+        };
+        for (row, record) in records.iter_mut().enumerate() {
+            if array.is_null(row) {
+                continue;
+            }
+            let values = flatten(path, field.name(), &array.slice(row, 1))?;
+            let feature = record.statistics.entry(key.to_owned()).or_default();
+            if name == "count" {
+                feature.count = values.first().copied().unwrap_or(0.0) as u64;
+            } else if let Some(place) = get_mut(feature, name) {
+                *place = values;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::write_table;
+    use armilla_core::FeatureStatistics;
+
+    #[test]
+    fn there_and_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let camera = "observation.images.top";
+        let record = |index: usize| EpisodeRecord {
+            episode: Episode {
+                index,
+                length: 7,
+                tasks: (0..=index).map(|task| format!("task {task}")).collect(),
+                first_index: 7 * index,
+                data: FilePlace { chunk: 1, file: 3 },
+                videos: BTreeMap::from([(
+                    camera.to_owned(),
+                    VideoPlace {
+                        file: FilePlace::default(),
+                        from_secs: 0.7 * index as f64,
+                        to_secs: 0.7,
+                    },
+                )]),
+            },
+            statistics: Statistics::from([
+                (
+                    camera.to_owned(),
+                    FeatureStatistics::of_rows(&[vec![0.1, 0.2, 0.3]], 3).unwrap(),
+                ),
+                (
+                    "action".to_owned(),
+                    FeatureStatistics::of_rows(&[vec![4.0]], 1).unwrap(),
+                ),
+            ]),
+        };
+        let records = [record(0), record(1)];
+        let path = folder
+            .path()
+            .join("meta/episodes/chunk-000/file-000.parquet");
+        crate::layout::make_parent(&path).unwrap();
+        let batch = batch(&path, &records, FilePlace::default(), |key| key == camera).unwrap();
+        write_table(&path, &batch, None).unwrap();
+        assert_eq!(read_all(folder.path(), &[camera], true).unwrap(), records);
+        let error = read_all(folder.path(), &["observation.images.wrist"], false).unwrap_err();
+        assert!(error.to_string().contains("wrist"), "{error}");
+    }
+}

@@ -1,0 +1,100 @@
+//! The error that everything in this crate returns.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a dataset.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// What was being done, such as `read`.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that is missing, cut short or not what it should be.
+    #[error("{path}: {problem}; {remedy}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// A kind of data that is not read or written yet, refused by name rather than misread.
+    #[error("{what}: {found} is not supported; supported: {supported}")]
+    Unsupported {
+        /// Feature or file.
+        what: String,
+        /// What was there.
+        found: String,
+        /// What would have been read.
+        supported: String,
+    },
+    /// A value of the wrong size, kind or range.
+    #[error(transparent)]
+    Invalid(#[from] armilla_core::Error),
+    /// A call out of order, such as saving an episode that has no frame.
+    #[error("{0}")]
+    OutOfOrder(String),
+    /// A part that this crate stands on (encoder, muxer, parquet) failed while writing.
+    #[error("{path}: cannot write: {problem}")]
+    Write {
+        /// The file being written.
+        path: PathBuf,
+        /// What the part said.
+        problem: String,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What to do about a dataset file that cannot be used.
+pub(crate) const RESTORE: &str = "copy the file again from its source, or record the dataset anew";
+
+impl Error {
+    /// An [`Error::File`] with the usual remedy.
+    pub(crate) fn file(path: &Path, problem: impl ToString) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            problem: problem.to_string(),
+            remedy: RESTORE.to_owned(),
+        }
+    }
+
+    /// An [`Error::Write`] from anything printable.
+    pub(crate) fn write(path: &Path, problem: impl ToString) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// An [`Error::Invalid`]: expected and found.
+    pub(crate) fn invalid(
+        what: impl Into<String>,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        Self::Invalid(armilla_core::Error::invalid(what, expected, found))
+    }
+
+    /// Turns a system error at a path into an [`Error::Io`]; a missing file says what to do.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| match source.kind() {
+            std::io::ErrorKind::NotFound if action == "read" => {
+                Self::file(path, "the file is missing")
+            }
+            _ => Self::Io {
+                action,
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Finds an episode's rows and frames, wherever they lie.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use armilla_core::Image;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+
+use crate::episodes::{self, Episode, EpisodeRecord};
+use crate::error::{Error, Result};
+use crate::info::{Info, videos};
+use crate::layout::{FilePlace, INFO};
+use crate::table::{Selection, column, flatten, read_footer, read_rows};
+use crate::video::decode::decode;
+use crate::video::demux::VideoIndex;
+
+/// A dataset's episodes and what was looked up of their files so far.
+pub(crate) struct Reader {
+    pub(crate) root: PathBuf,
+    pub(crate) info: Info,
+    pub(crate) records: Vec<EpisodeRecord>,
+    /// Number of the first frame in each frame table.
+    first_rows: BTreeMap<FilePlace, usize>,
+    footers: Mutex<BTreeMap<PathBuf, ArrowReaderMetadata>>,
+    indices: Mutex<BTreeMap<PathBuf, Arc<VideoIndex>>>,
+}
+
+impl Reader {
+    /// Reads the metadata of the episodes that `info` counts.
+    pub(crate) fn open(root: &Path, info: Info, with_statistics: bool) -> Result<Self> {
+        let keys: Vec<_> = videos(&info.features).map(|(key, _)| key).collect();
+        let mut records = episodes::read_all(root, &keys, with_statistics)?;
+        if records.len() < info.total_episodes {
+            return Err(Error::file(
+                &root.join("meta/episodes"),
+                format!(
+                    "{INFO} counts {} episodes, but there is metadata of {}",
+                    info.total_episodes,
+                    records.len()
+                ),
+            ));
+        }
+        records.truncate(info.total_episodes);
+        let mut first_rows = BTreeMap::new();
+        for EpisodeRecord { episode, .. } in &records {
+            let first = first_rows
+                .entry(episode.data)
+                .or_insert(episode.first_index);
+            *first = episode.first_index.min(*first);
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            info,
+            records,
+            first_rows,
+            footers: Mutex::default(),
+            indices: Mutex::default(),
+        })
+    }
+
+    /// An episode by its number.
+    pub(crate) fn episode(&self, index: usize) -> Result<&Episode> {
+        let record = self.records.get(index).map(|record| &record.episode);
+        record.ok_or_else(|| {
+            let expected = format!("below {}", self.records.len());
+            Error::invalid(format!("{}: episode", self.root.display()), expected, index)
+        })
+    }
+
+    /// Columns of an episode, each row after row.
+    pub(crate) fn columns(&self, episode: usize, keys: &[&str]) -> Result<Vec<Vec<f64>>> {
+        let episode = self.episode(episode)?;
+        let path = self.root.join(episode.data.path(&self.info.data_path, "")?);
+        let footer = self.footer(&path)?;
+        let first = self.first_rows.get(&episode.data).copied().unwrap_or(0);
+        let mut wanted = keys.to_vec();
+        wanted.push("episode_index");
+        wanted.dedup();
+        let selection = Selection {
+            offset: episode.first_index - first,
+            limit: episode.length,
+            columns: &wanted,
+        };
+        let batches = read_rows(&path, &footer, &selection)?;
+        let read = |key: &str| -> Result<Vec<f64>> {
+            let mut values = Vec::new();
+            for batch in &batches {
+                values.extend(flatten(&path, key, column(&path, batch, key)?)?);
+            }
+            Ok(values)
+        };
+        let owners = read("episode_index")?;
+        if owners.len() != episode.length || owners.iter().any(|&o| o != episode.index as f64) {
+            return Err(Error::file(
+                &path,
+                format!(
+                    "expected {} rows of episode {} from row {}, found {} rows, not all of it",
+                    episode.length,
+                    episode.index,
+                    selection.offset,
+                    owners.len()
+                ),
+            ));
+        }
+        keys.iter().map(|key| read(key)).collect()
+    }
+
+    fn footer(&self, path: &Path) -> Result<ArrowReaderMetadata> {
+        let known = self
+            .footers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned();
+        if let Some(footer) = known {
+            return Ok(footer);
+        }
+        let footer = read_footer(path)?;
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        footers.insert(path.to_owned(), footer.clone());
+        Ok(footer)
+    }
+
+    /// The video that holds an episode, and the positions of its frames.
+    pub(crate) fn episode_video(
+        &self,
+        episode: &Episode,
+        key: &str,
+    ) -> Result<(Arc<VideoIndex>, Range<usize>)> {
+        let place = episode.videos.get(key).ok_or_else(|| {
+            let known: Vec<_> = episode.videos.keys().collect();
+            Error::invalid("camera", format!("one of {known:?}"), key)
+        })?;
+        let path = self.root.join(place.file.path(&self.info.video_path, key)?);
+        let index = self.video_index(&path)?;
+        let frame_secs = 1.0 / f64::from(self.info.fps);
+        let last_secs = place.from_secs + frame_secs * (episode.length.max(1) - 1) as f64;
+        let close = |secs: f64| {
+            index
+                .nearest(secs)
+                .filter(|(_, off)| *off < frame_secs / 4.0)
+                .map(|(position, _)| position)
+        };
+        let range = close(place.from_secs)
+            .zip(close(last_secs))
+            .map(|(a, b)| a..b + 1);
+        match range {
+            Some(range) if range.len() == episode.length => Ok((index, range)),
+            found => Err(Error::file(
+                &path,
+                format!(
+                    "expected {} frames of episode {} from {:.3} s on, found {} (a cut file?)",
+                    episode.length,
+                    episode.index,
+                    place.from_secs,
+                    found.map_or_else(|| "fewer".to_owned(), |range| range.len().to_string())
+                ),
+            )),
+        }
+    }
+
+    fn video_index(&self, path: &Path) -> Result<Arc<VideoIndex>> {
+        let known = self
+            .indices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned();
+        if let Some(index) = known {
+            return Ok(index);
+        }
+        let index = Arc::new(VideoIndex::read(path)?);
+        let mut indices = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
+        indices.insert(path.to_owned(), Arc::clone(&index));
+        Ok(index)
+    }
+
+    /// An episode's pictures of the camera with a feature key.
+    pub(crate) fn images(&self, episode: usize, key: &str) -> Result<Vec<Image>> {
+        let episode = self.episode(episode)?;
+        let (index, shown) = self.episode_video(episode, key)?;
+        let images = decode(&index, shown)?;
+        let expected = self
+            .info
+            .features
+            .0
+            .get(key)
+            .map(|feature| feature.shape.clone());
+        for image in &images {
+            let found = vec![image.height(), image.width(), 3];
+            if expected.as_ref() != Some(&found) {
+                return Err(Error::file(
+                    &index.path,
+                    format!("expected pictures of shape {expected:?}, found {found:?}"),
+                ));
+            }
+        }
+        Ok(images)
+    }
+}

@@ -1,0 +1,335 @@
+//! Records episodes into a dataset, so that a crash at any moment loses at most the episode in progress.
+//!
+//! While recording, each finished episode is one parquet and one mp4 a camera. They are written under `.recording`
+//! and renamed into place in the order video, frame table, instructions, episode metadata, `info.json`; the last
+//! rename is what finishes the episode. [`Recorder::finish`] joins them into few files and writes the statistics.
+
+mod commit;
+pub(crate) mod compact;
+mod episode;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use armilla_core::features::{ACTION, DataType, Features, IMAGE_PREFIX, STATE};
+use armilla_core::{Action, Observation};
+use rayon::prelude::*;
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::info::{AUTOMATIC, Info};
+use crate::layout::{FilePlace, RECORDING, remove_folder};
+use crate::video::encode::{Quality, check_size};
+use episode::{EpisodeInProgress, PreparedEpisode};
+
+/// What is recorded, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecorderConfig {
+    /// Schema: cameras kept as video, `observation.state` and `action`.
+    pub features: Features,
+    /// Frames a second.
+    pub fps: u32,
+    /// Name of the robot or simulator.
+    pub robot_type: String,
+    /// The instruction of frames whose observation carries none.
+    pub task: String,
+    /// How finely pictures are kept.
+    pub quality: Quality,
+}
+
+impl RecorderConfig {
+    /// A configuration with the default quality.
+    #[must_use]
+    pub fn new(features: Features, fps: u32, robot_type: &str, task: &str) -> Self {
+        Self {
+            features,
+            fps,
+            robot_type: robot_type.to_owned(),
+            task: task.to_owned(),
+            quality: Quality::default(),
+        }
+    }
+
+    /// Checks that everything in it can be written.
+    fn check(&self) -> Result<()> {
+        if !(1..=1000).contains(&self.fps) {
+            return Err(Error::invalid("fps", "1 to 1000 frames a second", self.fps));
+        }
+        let mut cameras = self.features.cameras().peekable();
+        if cameras.peek().is_none() {
+            return Err(Error::invalid("features", "at least one camera", "none"));
+        }
+        for (key, feature) in &self.features.0 {
+            let is_camera = key.starts_with(IMAGE_PREFIX);
+            let supported = match feature.data_type {
+                DataType::Video => is_camera,
+                DataType::Float32 => [STATE, ACTION].contains(&key.as_str()),
+                _ => false,
+            };
+            if !supported || AUTOMATIC.contains(&key.as_str()) {
+                return Err(Error::Unsupported {
+                    what: format!("recorder: feature `{key}`"),
+                    found: format!("{:?}", feature.data_type),
+                    supported: format!(
+                        "video as `observation.images.NAME`, float32 as `{STATE}` and `{ACTION}`"
+                    ),
+                });
+            }
+            if feature.data_type == DataType::Video {
+                check_size(key, &feature.shape)?;
+            } else if feature.shape.len() != 1 || feature.is_empty() {
+                return Err(Error::invalid(
+                    key,
+                    "a shape [n]",
+                    format!("{:?}", feature.shape),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One step to be recorded: what was seen, and what was done about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What the robot sensed.
+    pub observation: &'a Observation,
+    /// The command that followed.
+    pub action: &'a Action,
+}
+
+/// A whole episode in memory, to be recorded beside others.
+#[derive(Clone, Debug, Default)]
+pub struct EpisodeFrames {
+    /// What the robot sensed, step by step.
+    pub observations: Vec<Observation>,
+    /// The command that followed each.
+    pub actions: Vec<Action>,
+}
+
+impl EpisodeFrames {
+    /// Adds a step.
+    pub fn push(&mut self, observation: Observation, action: Action) {
+        self.observations.push(observation);
+        self.actions.push(action);
+    }
+}
+
+/// Writes a dataset, episode by episode.
+pub struct Recorder {
+    root: PathBuf,
+    config: RecorderConfig,
+    info: Info,
+    tasks: Vec<String>,
+    places: Places,
+    current: Option<EpisodeInProgress>,
+    /// Held as long as the recorder lives, so that a reader can tell a recording from a crash.
+    _lock: File,
+}
+
+/// Where the next episode's files go.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    data: FilePlace,
+    videos: FilePlace,
+    episodes: FilePlace,
+}
+
+impl Recorder {
+    /// Begins a dataset in a folder that is empty or does not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration names what cannot be recorded, or the folder is not empty or not writable.
+    pub fn create(root: impl AsRef<Path>, config: RecorderConfig) -> Result<Self> {
+        let root = root.as_ref();
+        config.check()?;
+        fs::create_dir_all(root).map_err(Error::io("create the folder", root))?;
+        let mut entries = fs::read_dir(root).map_err(Error::io("list", root))?;
+        if entries.next().is_some() {
+            return Err(Error::File {
+                path: root.to_owned(),
+                problem: "the folder is not empty".to_owned(),
+                remedy: "give a new folder, or resume the dataset in it".to_owned(),
+            });
+        }
+        let lock = lock(root)?;
+        let info = Info::empty(config.features.clone(), config.fps, &config.robot_type);
+        info.write(root)?;
+        Ok(Self {
+            root: root.to_owned(),
+            config,
+            info,
+            tasks: Vec::new(),
+            places: Places::default(),
+            current: None,
+            _lock: lock,
+        })
+    }
+
+    /// Goes on with a dataset, after recovering what a crash left in it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no dataset, another process records it, or its schema or rate differ from the configuration's.
+    pub fn resume(root: impl AsRef<Path>, config: RecorderConfig) -> Result<Self> {
+        let root = root.as_ref();
+        config.check()?;
+        let dataset = Dataset::open(root)?;
+        let info = dataset.info().clone();
+        if info.features != config.features || info.fps != config.fps {
+            return Err(Error::invalid(
+                format!("{}: schema of the dataset to go on with", root.display()),
+                format!("{} fps, {:?}", config.fps, config.features),
+                format!("{} fps, {:?}", info.fps, info.features),
+            ));
+        }
+        let lock = lock(root)?;
+        let mut places = Places::default();
+        let next = |place: FilePlace| place.next(info.chunks_size);
+        for episode in dataset.episodes() {
+            places.data = places.data.max(next(episode.data));
+            for video in episode.videos.values() {
+                places.videos = places.videos.max(next(video.file));
+            }
+            places.episodes = next(places.episodes);
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            config,
+            info,
+            tasks: dataset.tasks().to_vec(),
+            places,
+            current: None,
+            _lock: lock,
+        })
+    }
+
+    /// Episodes that are finished.
+    #[must_use]
+    pub fn episodes(&self) -> usize {
+        self.info.total_episodes
+    }
+
+    /// Frames of the finished episodes.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.info.total_frames
+    }
+
+    /// Adds a step to the episode in progress, beginning one if there is none. The picture is encoded at once.
+    ///
+    /// # Errors
+    ///
+    /// When the frame does not fit the schema (nothing is added then), or the disk refuses.
+    pub fn add(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let mut current = match self.current.take() {
+            Some(current) => current,
+            None => EpisodeInProgress::begin(&self.root, self.info.total_episodes, &self.config)?,
+        };
+        let added = current.add(frame, &self.config);
+        self.current = Some(current);
+        added
+    }
+
+    /// Finishes the episode in progress: from here on no crash loses it.
+    ///
+    /// # Errors
+    ///
+    /// When the episode has no frame, or the disk refuses.
+    pub fn save_episode(&mut self) -> Result<()> {
+        let current = self.current.take();
+        let current = current
+            .ok_or_else(|| Error::OutOfOrder("the episode to save has no frame".to_owned()))?;
+        let prepared = current.finish()?;
+        self.commit(vec![prepared])
+    }
+
+    /// Forgets the episode in progress.
+    pub fn discard_episode(&mut self) {
+        if let Some(current) = self.current.take() {
+            current.discard();
+        }
+    }
+
+    /// Records a whole episode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_episodes`].
+    pub fn add_episode(&mut self, frames: &EpisodeFrames) -> Result<()> {
+        self.add_episodes(std::slice::from_ref(frames))
+    }
+
+    /// Records whole episodes in their order, encoding them side by side on rayon's threads.
+    ///
+    /// # Errors
+    ///
+    /// When an episode is in progress, an episode is empty or does not fit the schema (none of them is recorded
+    /// then), or the disk refuses.
+    pub fn add_episodes(&mut self, episodes: &[EpisodeFrames]) -> Result<()> {
+        if self.current.is_some() {
+            let problem =
+                "whole episodes cannot be added while one is in progress: save or discard it";
+            return Err(Error::OutOfOrder(problem.to_owned()));
+        }
+        let first = self.info.total_episodes;
+        let prepared: Result<Vec<PreparedEpisode>> = episodes
+            .par_iter()
+            .enumerate()
+            .map(|(offset, frames)| self.prepare(first + offset, frames))
+            .collect();
+        self.commit(prepared?)
+    }
+
+    fn prepare(&self, index: usize, frames: &EpisodeFrames) -> Result<PreparedEpisode> {
+        let (observations, actions) = (frames.observations.len(), frames.actions.len());
+        if observations != actions || observations == 0 {
+            return Err(Error::invalid(
+                format!("episode {index}"),
+                "as many observations as actions, at least one",
+                format!("{observations} observations, {actions} actions"),
+            ));
+        }
+        let mut episode = EpisodeInProgress::begin(&self.root, index, &self.config)?;
+        for (observation, action) in frames.observations.iter().zip(&frames.actions) {
+            let frame = Frame {
+                observation,
+                action,
+            };
+            episode.add(&frame, &self.config)?;
+        }
+        episode.finish()
+    }
+
+    /// Ends recording: joins the episodes into few files and writes the statistics. An episode in progress is
+    /// discarded.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses; the finished episodes stay readable as they are.
+    pub fn finish(mut self) -> Result<()> {
+        self.discard_episode();
+        if self.info.total_episodes > 0 {
+            compact::compact(&self.root, &self.info, &self.tasks)?;
+        }
+        remove_folder(&self.root.join(RECORDING))
+    }
+}
+
+/// Marks a dataset as being recorded.
+fn lock(root: &Path) -> Result<File> {
+    let folder = root.join(RECORDING);
+    fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::File {
+            path: root.to_owned(),
+            problem: "another process is recording here".to_owned(),
+            remedy: "end it first, or record into another folder".to_owned(),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+    }
+}

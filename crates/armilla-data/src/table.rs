@@ -1,0 +1,298 @@
+//! Parquet files as LeRobot keeps them: Snappy, one row group a batch, a key-value entry beside the schema.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray as _, FixedSizeListArray, Float64Array, ListArray, RecordBatch,
+    StringArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use crate::error::{Error, Result};
+
+/// A parquet file being written; unreadable until [`TableWriter::close`].
+pub(crate) struct TableWriter<'a> {
+    path: &'a Path,
+    writer: ArrowWriter<File>,
+}
+
+impl<'a> TableWriter<'a> {
+    /// Creates the file.
+    pub(crate) fn create(path: &'a Path, schema: SchemaRef) -> Result<Self> {
+        let file = File::create(path).map_err(Error::io("create", path))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by("armilla".to_owned())
+            .build();
+        let writer = ArrowWriter::try_new(file, schema, Some(properties))
+            .map_err(|error| Error::write(path, error))?;
+        Ok(Self { path, writer })
+    }
+
+    /// Writes a batch as a row group of its own.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.writer
+            .write(batch)
+            .and_then(|()| self.writer.flush())
+            .map_err(|error| Error::write(self.path, error))
+    }
+
+    /// Bytes on disk so far.
+    pub(crate) fn bytes_written(&self) -> usize {
+        self.writer.bytes_written()
+    }
+
+    /// Writes the footer with a key-value entry, and brings the file to the disk.
+    pub(crate) fn close(mut self, entry: Option<(&str, String)>) -> Result<()> {
+        if let Some((key, value)) = entry {
+            let entry = KeyValue::new(key.to_owned(), value);
+            self.writer.append_key_value_metadata(entry);
+        }
+        let file = self
+            .writer
+            .into_inner()
+            .map_err(|error| Error::write(self.path, error))?;
+        file.sync_all().map_err(Error::io("sync", self.path))
+    }
+}
+
+/// Writes one batch as a whole file.
+pub(crate) fn write_table(
+    path: &Path,
+    batch: &RecordBatch,
+    entry: Option<(&str, String)>,
+) -> Result<()> {
+    let mut writer = TableWriter::create(path, batch.schema())?;
+    writer.write(batch)?;
+    writer.close(entry)
+}
+
+/// Reads a file's footer; a cut file is told apart from a missing one.
+pub(crate) fn read_footer(path: &Path) -> Result<ArrowReaderMetadata> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    // The schema is parquet's own: hints of the writer may name extension types.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ArrowReaderMetadata::load(&file, options).map_err(|error| {
+        Error::file(
+            path,
+            format!("not a whole parquet file (cut short while it was written?): {error}"),
+        )
+    })
+}
+
+/// Which rows and columns to read.
+pub(crate) struct Selection<'a> {
+    /// First row.
+    pub(crate) offset: usize,
+    /// Number of rows, at most.
+    pub(crate) limit: usize,
+    /// Columns, by their whole names; all if there is none.
+    pub(crate) columns: &'a [&'a str],
+}
+
+impl Selection<'_> {
+    /// The whole file.
+    pub(crate) const ALL: Self = Selection {
+        offset: 0,
+        limit: usize::MAX,
+        columns: &[],
+    };
+}
+
+/// Reads rows of a file whose footer is known.
+pub(crate) fn read_rows(
+    path: &Path,
+    footer: &ArrowReaderMetadata,
+    selection: &Selection<'_>,
+) -> Result<Vec<RecordBatch>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.clone());
+    if !selection.columns.is_empty() {
+        let mut roots = Vec::new();
+        for column in selection.columns {
+            let index = footer.schema().index_of(column);
+            roots.push(
+                index
+                    .map_err(|_| Error::file(path, format!("the column `{column}` is missing")))?,
+            );
+        }
+        builder = builder.with_projection(ProjectionMask::roots(footer.parquet_schema(), roots));
+    }
+    // Whole row groups before the first row are skipped without reading them.
+    let (mut offset, mut groups) = (selection.offset, Vec::new());
+    let mut ahead = selection.limit.saturating_add(offset);
+    for (index, group) in footer.metadata().row_groups().iter().enumerate() {
+        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        if groups.is_empty() && offset >= rows {
+            offset -= rows;
+        } else if ahead > 0 {
+            groups.push(index);
+        }
+        ahead = ahead.saturating_sub(rows);
+    }
+    builder = builder.with_row_groups(groups).with_offset(offset);
+    if selection.limit != usize::MAX {
+        builder = builder.with_limit(selection.limit);
+    }
+    let broken =
+        |error: &dyn std::fmt::Display| Error::file(path, format!("cannot be read: {error}"));
+    let reader = builder.build().map_err(|error| broken(&error))?;
+    reader
+        .map(|batch| batch.map_err(|error| broken(&error)))
+        .collect()
+}
+
+/// Reads a whole file.
+pub(crate) fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
+    read_rows(path, &read_footer(path)?, &Selection::ALL)
+}
+
+/// The name and nullability that parquet gives the elements of lists.
+pub(crate) fn element(data_type: DataType) -> FieldRef {
+    Arc::new(Field::new("element", data_type, true))
+}
+
+/// A schema of nullable columns.
+pub(crate) fn schema(fields: Vec<(String, DataType)>) -> SchemaRef {
+    let fields: Vec<_> = fields
+        .into_iter()
+        .map(|(name, data_type)| Field::new(name, data_type, true))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Rows of `width` values each; a single value is a plain column, as LeRobot has it.
+pub(crate) fn vectors(values: ArrayRef, width: usize) -> ArrayRef {
+    if width == 1 {
+        return values;
+    }
+    let field = element(values.data_type().clone());
+    Arc::new(FixedSizeListArray::new(field, width as i32, values, None))
+}
+
+/// A column of lists, one a row, of the lengths given.
+pub(crate) fn lists(values: ArrayRef, lengths: impl IntoIterator<Item = usize>) -> ArrayRef {
+    let field = element(values.data_type().clone());
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Arc::new(ListArray::new(field, offsets, values, None))
+}
+
+/// A column of numbers.
+pub(crate) fn doubles(values: Vec<f64>) -> ArrayRef {
+    Arc::new(Float64Array::from(values))
+}
+
+/// The numbers of a column, row after row, whatever their type and nesting.
+pub(crate) fn flatten(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
+    let wrong = |what: String| Error::file(path, format!("column `{name}`: {what}"));
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let offsets = list.value_offsets();
+            let (from, to) = (offsets[0] as usize, offsets[list.len()] as usize);
+            flatten(path, name, &list.values().slice(from, to - from))
+        }
+        DataType::FixedSizeList(_, _) => flatten(path, name, array.as_fixed_size_list().values()),
+        kind if kind.is_numeric() || *kind == DataType::Boolean => {
+            if array.null_count() > 0 {
+                return Err(wrong(format!("{} values are missing", array.null_count())));
+            }
+            let cast = arrow::compute::cast(array, &DataType::Float64)
+                .map_err(|error| wrong(error.to_string()))?;
+            Ok(cast.as_primitive::<Float64Type>().values().to_vec())
+        }
+        kind => Err(wrong(format!("expected numbers, found {kind}"))),
+    }
+}
+
+/// The text of a column, row after row.
+pub(crate) fn texts(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<String>> {
+    let wrong = |problem: String| Error::file(path, format!("column `{name}`: {problem}"));
+    let cast = arrow::compute::cast(array, &DataType::Utf8)
+        .map_err(|error| wrong(format!("expected text: {error}")))?;
+    let array: &StringArray = cast.as_string();
+    if array.null_count() > 0 {
+        return Err(wrong(format!("{} values are missing", array.null_count())));
+    }
+    Ok(array.iter().flatten().map(str::to_owned).collect())
+}
+
+/// A column of a batch, by its whole name.
+pub(crate) fn column<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| Error::file(path, format!("the column `{name}` is missing")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+
+    fn batch(from: i64) -> RecordBatch {
+        let values = doubles((0..6).map(|i| (from * 2 + i) as f64).collect());
+        let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 3));
+        RecordBatch::try_from_iter([("a.b", vectors(values, 2)), ("n", counts)]).unwrap()
+    }
+
+    #[test]
+    fn rows_are_found_across_row_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let mut writer = TableWriter::create(&path, batch(0).schema()).unwrap();
+        for from in [0, 3, 6] {
+            writer.write(&batch(from)).unwrap();
+        }
+        writer.close(Some(("key", "value".to_owned()))).unwrap();
+        let footer = read_footer(&path).unwrap();
+        for (offset, limit, expected) in [
+            (0, 2, vec![0.0, 1.0]),
+            (3, 3, vec![3.0, 4.0, 5.0]),
+            (2, 5, vec![2.0, 3.0, 4.0, 5.0, 6.0]),
+            (7, 9, vec![7.0, 8.0]),
+        ] {
+            let columns = ["n"];
+            let selection = Selection {
+                offset,
+                limit,
+                columns: &columns,
+            };
+            let batches = read_rows(&path, &footer, &selection).unwrap();
+            let found: Vec<_> = batches
+                .iter()
+                .flat_map(|batch| flatten(&path, "n", batch.column(0)).unwrap())
+                .collect();
+            assert_eq!(found, expected, "{offset} {limit}");
+        }
+        let all = read_table(&path).unwrap();
+        let first = flatten(&path, "a.b", column(&path, &all[0], "a.b").unwrap()).unwrap();
+        assert_eq!(first[..6], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn a_cut_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        write_table(&path, &batch(0), None).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let error = read_table(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("t.parquet") && error.contains("cut"),
+            "{error}"
+        );
+        let error = read_table(&folder.path().join("no.parquet")).unwrap_err();
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+}

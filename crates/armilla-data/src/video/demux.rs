@@ -1,0 +1,237 @@
+//! What an mp4 file holds: its codec, and each frame's bytes and time.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use re_mp4::{Mp4, StsdBoxContent, Track, TrackKind};
+
+use crate::error::{Error, Result};
+
+/// How the frames are coded.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Codec {
+    /// H.264: the parameter sets with start codes, and the bytes of a length prefix.
+    H264 {
+        parameters: Vec<u8>,
+        length_bytes: usize,
+    },
+    /// AV1: the sequence header.
+    Av1 { header: Vec<u8> },
+}
+
+/// One frame, in decode order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    /// When it is shown, in time units, edit list applied; negative if never.
+    pub(crate) time: i64,
+    /// Whether decoding can begin here.
+    pub(crate) is_key: bool,
+}
+
+/// A video file's index; the pictures stay on disk.
+#[derive(Debug)]
+pub(crate) struct VideoIndex {
+    pub(crate) path: PathBuf,
+    pub(crate) codec: Codec,
+    pub(crate) packets: Vec<Packet>,
+    /// Packet numbers in the order in which they are shown.
+    pub(crate) shown: Vec<usize>,
+    /// Time units a second.
+    pub(crate) timescale: u64,
+}
+
+impl VideoIndex {
+    /// Reads a file's index.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let size = file.metadata().map_err(Error::io("read", path))?.len();
+        let cut = |problem: String| {
+            Error::file(
+                path,
+                format!("not a whole mp4 file (cut short?): {problem}"),
+            )
+        };
+        // The parser indexes tables without checks; a broken file must not end the process.
+        let parsed = std::panic::catch_unwind(|| Mp4::read(BufReader::new(file), size));
+        let mp4 = parsed
+            .map_err(|_| cut("its tables do not fit together".to_owned()))?
+            .map_err(|error| cut(error.to_string()))?;
+        let track = mp4
+            .tracks()
+            .values()
+            .find(|track| track.kind == Some(TrackKind::Video))
+            .ok_or_else(|| Error::file(path, "there is no video in it"))?;
+        let index = Self::of_track(path, &mp4, track)?;
+        if let Some(beyond) = index.packets.iter().find(|p| p.offset + p.size > size) {
+            let (end, size) = (beyond.offset + beyond.size, size);
+            return Err(cut(format!("a frame ends at byte {end} of {size}")));
+        }
+        Ok(index)
+    }
+
+    fn of_track(path: &Path, mp4: &Mp4, track: &Track) -> Result<Self> {
+        let (delay, skipped) = edits(mp4, track);
+        let packets: Vec<_> = track
+            .samples
+            .iter()
+            .map(|sample| Packet {
+                offset: sample.offset,
+                size: sample.size,
+                time: sample.composition_timestamp + delay - skipped,
+                is_key: sample.is_sync,
+            })
+            .collect();
+        let mut shown: Vec<_> = (0..packets.len())
+            .filter(|&i| packets[i].time >= 0)
+            .collect();
+        shown.sort_by_key(|&i| packets[i].time);
+        Ok(Self {
+            path: path.to_owned(),
+            codec: codec(path, mp4, track)?,
+            packets,
+            shown,
+            timescale: track.timescale.max(1),
+        })
+    }
+
+    /// The position in `shown` of the frame nearest to a time, and how far off it is, in seconds.
+    pub(crate) fn nearest(&self, secs: f64) -> Option<(usize, f64)> {
+        let time = |position: usize| {
+            self.packets[self.shown[position]].time as f64 / self.timescale as f64
+        };
+        let after = self.shown.partition_point(|&packet| {
+            (self.packets[packet].time as f64 / self.timescale as f64) < secs
+        });
+        [after.checked_sub(1), Some(after)]
+            .into_iter()
+            .flatten()
+            .filter(|&position| position < self.shown.len())
+            .map(|position| (position, (time(position) - secs).abs()))
+            .min_by(|left, right| left.1.total_cmp(&right.1))
+    }
+
+    /// The bytes of some packets that follow each other.
+    pub(crate) fn read_packets(&self, packets: std::ops::Range<usize>) -> Result<Vec<Vec<u8>>> {
+        let mut file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
+        let mut read = |packet: &Packet| {
+            let mut data = vec![0; packet.size as usize];
+            file.seek(SeekFrom::Start(packet.offset))?;
+            file.read_exact(&mut data)?;
+            Ok(data)
+        };
+        let found: std::io::Result<_> = self.packets[packets].iter().map(&mut read).collect();
+        found.map_err(Error::io("read", &self.path))
+    }
+}
+
+/// What the edit list says: time to wait before the first frame, and time of the media that is not shown.
+///
+/// The parser gives times that begin at 0; edit lists count from the media's own beginning.
+fn edits(mp4: &Mp4, track: &Track) -> (i64, i64) {
+    let Some(list) = track
+        .trak(mp4)
+        .edts
+        .as_ref()
+        .and_then(|edts| edts.elst.as_ref())
+    else {
+        return (0, 0);
+    };
+    let empty = if list.version == 1 {
+        u64::MAX
+    } else {
+        u64::from(u32::MAX)
+    };
+    let (mut delay, mut skipped) = (0, 0);
+    let media_start = track
+        .samples
+        .first()
+        .map_or(0, |sample| -sample.decode_timestamp);
+    for entry in &list.entries {
+        if entry.media_time == empty {
+            let movie = u64::from(mp4.moov.mvhd.timescale.max(1));
+            delay += (entry.segment_duration * track.timescale / movie) as i64;
+        } else {
+            skipped = (entry.media_time as i64 - media_start.max(0)).max(0);
+            break;
+        }
+    }
+    (delay, skipped)
+}
+
+fn codec(path: &Path, mp4: &Mp4, track: &Track) -> Result<Codec> {
+    let contents = &track.trak(mp4).mdia.minf.stbl.stsd.contents;
+    match contents {
+        StsdBoxContent::Avc1(avc1) => {
+            let avcc = &avc1.avcc.contents;
+            let sets = avcc
+                .sequence_parameter_sets
+                .iter()
+                .chain(&avcc.picture_parameter_sets);
+            let mut parameters = Vec::new();
+            for set in sets {
+                parameters.extend_from_slice(&START_CODE);
+                parameters.extend_from_slice(&set.bytes);
+            }
+            Ok(Codec::H264 {
+                parameters,
+                length_bytes: usize::from(avcc.length_size_minus_one & 3) + 1,
+            })
+        }
+        StsdBoxContent::Av01(av01) => Ok(Codec::Av1 {
+            header: av01.av1c.contents.config_obus.clone(),
+        }),
+        other => Err(Error::Unsupported {
+            what: path.display().to_string(),
+            found: format!("video codec {}", other.codec_string().unwrap_or_default()),
+            supported: "H.264 and AV1; convert it with ffmpeg -c:v libx264 -pix_fmt yuv420p"
+                .to_owned(),
+        }),
+    }
+}
+
+/// What precedes each unit of an H.264 stream outside mp4.
+pub(crate) const START_CODE: [u8; 4] = [0, 0, 0, 1];
+
+/// Replaces the length before each unit by a start code.
+pub(crate) fn with_start_codes(
+    path: &Path,
+    mut data: &[u8],
+    length_bytes: usize,
+    stream: &mut Vec<u8>,
+) -> Result<()> {
+    while !data.is_empty() {
+        let unit = data
+            .split_at_checked(length_bytes)
+            .and_then(|(length, rest)| {
+                let length = length
+                    .iter()
+                    .fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+                rest.split_at_checked(length)
+            });
+        let Some((unit, rest)) = unit else {
+            return Err(Error::file(path, "an H.264 unit is longer than its frame"));
+        };
+        stream.extend_from_slice(&START_CODE);
+        stream.extend_from_slice(unit);
+        data = rest;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_become_start_codes() {
+        let mut stream = Vec::new();
+        let path = Path::new("a.mp4");
+        with_start_codes(path, &[0, 2, 7, 8, 0, 1, 9], 2, &mut stream).unwrap();
+        assert_eq!(stream, [0, 0, 0, 1, 7, 8, 0, 0, 0, 1, 9]);
+        let error = with_start_codes(path, &[0, 9, 7], 2, &mut stream).unwrap_err();
+        assert!(error.to_string().contains("a.mp4"), "{error}");
+    }
+}
