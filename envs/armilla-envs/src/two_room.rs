@@ -26,7 +26,7 @@ use rand::RngExt as _;
 
 use crate::noise::CorrelatedNoise;
 use crate::simulator::{Script, ScriptedAction, Simulator};
-use layout::{Layout, Point};
+use layout::Point;
 use task::{Protocol, Task, distance};
 
 /// The protocols that [`TwoRoom::new`] knows.

@@ -1,3 +1,5 @@
+//! The task as a whole: who succeeds, what is seen, what repeats.
+
 use std::collections::BTreeSet;
 
 use armilla_core::Rate;
