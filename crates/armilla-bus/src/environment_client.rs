@@ -169,6 +169,7 @@ mod tests {
     use crate::{BusConfig, EnvironmentServer, SessionLimits};
     use std::thread;
     use std::time::{Duration, Instant};
+    use zenoh::Wait as _;
 
     fn serve(bus: &Bus) -> EnvironmentServer {
         EnvironmentServer::start(bus, "counter", counters(5), SessionLimits::default()).unwrap()
@@ -316,6 +317,27 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("a reply was lost"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_dies_during_a_step_is_reported_at_once() {
+        let bus = server();
+        let _server = serve(&bus);
+        let remote = EnvironmentClient::connect(&client(&bus), "counter").unwrap();
+        let mut session = remote.open_session();
+        session.reset(&reset(0)).unwrap();
+        thread::scope(|scope| {
+            let step = scope.spawn(|| {
+                let start = Instant::now();
+                let error = session.step(&Action(vec![77.0, 0.0])).unwrap_err();
+                (error.to_string(), start.elapsed())
+            });
+            thread::sleep(Duration::from_millis(100));
+            bus.session().close().wait().unwrap();
+            let (error, elapsed) = step.join().unwrap();
+            assert!(error.contains("has stopped or died"), "{error}");
+            assert!(elapsed < Duration::from_millis(600), "{elapsed:?}");
+        });
     }
 
     #[test]

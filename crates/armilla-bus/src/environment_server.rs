@@ -81,7 +81,7 @@ impl EnvironmentServer {
             0 => available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let sessions = Sessions::new(factory, &limits, limits.idle_timeout);
+        let sessions = Sessions::new(factory, &limits);
         let spec_reply = SpecReply::from(&spec);
         let handle = move |key, query: &Query| match key {
             Key::Spec => reply(query, Ok(spec_reply.clone())),

@@ -73,7 +73,7 @@ impl PolicyServer {
         check_name(name)?;
         let root = format!("policy/{name}");
         refuse_taken(bus, &root)?;
-        let (queue, jobs) = sync_channel(options.queue);
+        let (queue, jobs) = sync_channel(options.queue.max(1));
         let driver = Driver { policy, options };
         let thread = spawn(&format!("policy-{name}"), move || driver.run(&jobs))?;
         // From here on a failure drops the server, which ends the thread.

@@ -40,15 +40,11 @@ struct State {
 }
 
 impl Sessions {
-    pub(crate) fn new(
-        factory: EnvironmentFactory,
-        limits: &SessionLimits,
-        idle_timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(factory: EnvironmentFactory, limits: &SessionLimits) -> Self {
         Self {
             factory,
             limit: limits.max_sessions,
-            idle_timeout,
+            idle_timeout: limits.idle_timeout,
             table: Mutex::default(),
         }
     }
@@ -183,9 +179,10 @@ mod tests {
     fn sessions(limit: usize, idle: Duration) -> Sessions {
         let limits = SessionLimits {
             max_sessions: limit,
+            idle_timeout: idle,
             ..SessionLimits::default()
         };
-        Sessions::new(counters(5), &limits, idle)
+        Sessions::new(counters(5), &limits)
     }
 
     fn number(session: u64, episode: u64, step: u64) -> StepNumber {
