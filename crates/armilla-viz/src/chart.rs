@@ -12,9 +12,9 @@ const COLORS: [&str; 6] = [
     "#2563eb", "#e8710a", "#12805c", "#b5179e", "#6b7280", "#0891b2",
 ];
 /// Size of the drawing in its own units; a page scales it.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 62.0;
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 270.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
 const LEGEND_ROW: f64 = 18.0;
@@ -58,7 +58,7 @@ pub fn line_chart(chart: &LineChart) -> String {
         &mut svg,
         format_args!(
             "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-             aria-label=\"{}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"currentColor\">",
+             aria-label=\"{}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"currentColor\">",
             escape(&chart.title)
         ),
     );
@@ -117,6 +117,8 @@ struct Stretch {
 /// A curve in the axis' scale, thinned to what can be seen.
 struct Curve {
     stretches: Vec<Stretch>,
+    /// All places; the stretches' means do not reach the ends.
+    xs: Vec<f64>,
     thinned: bool,
 }
 
@@ -141,6 +143,7 @@ impl Curve {
         });
         Self {
             stretches: stretches.collect(),
+            xs: points.iter().map(|point| point.0).collect(),
             thinned: every > 1,
         }
     }
@@ -200,12 +203,12 @@ struct Frame {
 impl Frame {
     fn around(chart: &LineChart, curves: &[Curve], legend_height: f64) -> Option<Self> {
         let stretches = || curves.iter().flat_map(|curve| &curve.stretches);
-        let x = Range::of(stretches().map(|s| s.x))?;
+        let x = Range::of(curves.iter().flat_map(|curve| curve.xs.iter().copied()))?;
         let y = Range::of(stretches().flat_map(|s| [s.low, s.high]))?;
         let y = if chart.logarithmic {
             y.padded()
         } else {
-            y.from_zero_if_near().padded()
+            y.reaching_zero_if_near().padded()
         };
         Some(Self {
             x,
@@ -281,8 +284,8 @@ fn legend(chart: &LineChart) -> Legend {
     }
     let (mut x, mut y) = (LEFT, 14.0);
     for (index, series) in chart.series.iter().enumerate() {
-        // Widths of letters are not known here; seven units fit system fonts of this size.
-        let width = 36.0 + 7.0 * series.name.chars().count() as f64;
+        // Widths of letters are not known here; this much fits system fonts of this size.
+        let width = 38.0 + 7.2 * series.name.chars().count() as f64;
         if x > LEFT && x + width > WIDTH {
             (x, y) = (LEFT, y + LEGEND_ROW);
         }

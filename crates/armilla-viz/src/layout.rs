@@ -167,13 +167,10 @@ fn training_curves(run: &Run) -> Vec<ContainerLike> {
             .with_contents(contents)
             .into()
     };
-    let all = view(
-        format!("{}: all figures", run.name),
-        vec!["$origin/**".to_owned()],
-    );
+    let all = view(format!("{}, all", run.name), vec!["$origin/**".to_owned()]);
     if run.figures.len() > 1 && run.figures.iter().any(|figure| figure == "loss") {
         let loss = view(
-            format!("{}: loss", run.name),
+            format!("{} loss", run.name),
             vec!["$origin/loss".to_owned()],
         );
         return vec![loss, all];

@@ -2,8 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`recording`] and [`reel`]: what is logged where. The only place in Armilla that names Rerun, with [`layout`].
-//! - [`layout`]: the screen (Rerun's word is blueprint) that a recording opens to.
+//! - [`recording`] and [`reel`]: what is logged where, and the screen (Rerun's word is blueprint) that it opens to.
 //! - [`motion`]: actions drawn as paths over a picture.
 //! - [`report`]: `report.html`, one self-contained page; [`chart`] and [`filmstrip`] are its figures.
 //! - [`picture`]: pictures as PNG, JPEG and `data:` URIs.
@@ -36,7 +35,7 @@
 pub mod chart;
 pub mod error;
 pub mod filmstrip;
-pub mod layout;
+mod layout;
 mod lettering;
 pub mod motion;
 pub mod picture;

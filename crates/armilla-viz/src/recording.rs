@@ -21,7 +21,8 @@ const CURVE_POINTS: usize = 2000;
 pub struct Recording {
     log: Log,
     path: PathBuf,
-    reels: BTreeMap<String, Reel>,
+    /// In the order in which they were begun, which is that of the tabs.
+    reels: Vec<Reel>,
     runs: Vec<Run>,
     has_results: bool,
 }
@@ -47,7 +48,7 @@ impl Recording {
         Ok(Self {
             log: Log { stream, partial },
             path,
-            reels: BTreeMap::new(),
+            reels: Vec::new(),
             runs: Vec::new(),
             has_results: false,
         })
@@ -55,9 +56,12 @@ impl Recording {
 
     /// The reel of this name, begun empty where there is none.
     pub fn reel(&mut self, name: &str) -> &mut Reel {
-        self.reels
-            .entry(name.to_owned())
-            .or_insert_with(|| Reel::new(name, self.log.clone()))
+        let index = self.reels.iter().position(|reel| reel.name() == name);
+        let index = index.unwrap_or_else(|| {
+            self.reels.push(Reel::new(name, self.log.clone()));
+            self.reels.len() - 1
+        });
+        &mut self.reels[index]
     }
 
     /// Logs the curves of a training run from `(step, figure, value)`, in any order.
@@ -116,7 +120,7 @@ impl Recording {
     pub fn finish(self) -> Result<u64> {
         let Log { stream, partial } = &self.log;
         let blueprint = screen(&Screen {
-            reels: self.reels.values().map(Reel::shown).collect(),
+            reels: self.reels.iter().map(Reel::shown).collect(),
             runs: &self.runs,
             has_results: self.has_results,
         });

@@ -71,6 +71,10 @@ impl Reel {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What has been logged so far, for the screen.
     pub(crate) fn shown(&self) -> Shown {
         let mut shown = self.shown.clone();

@@ -30,7 +30,7 @@ impl Range {
     }
 
     /// Small values are judged against zero, so zero belongs on their axis.
-    pub(super) fn from_zero_if_near(self) -> Self {
+    pub(super) fn reaching_zero_if_near(self) -> Self {
         let span = self.high - self.low;
         if self.low >= 0.0 && self.low < span {
             return Self { low: 0.0, ..self };
@@ -59,7 +59,7 @@ impl Range {
     pub(super) fn ticks(self, count: f64) -> Vec<f64> {
         let raw = (self.high - self.low) / count;
         let power = 10_f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0]
+        let step = [1.0, 2.0, 2.5, 5.0, 10.0]
             .into_iter()
             .map(|factor| factor * power)
             .find(|&step| step >= raw * 0.999)
@@ -87,16 +87,16 @@ impl Range {
         } else {
             &[1.0, 2.0, 5.0]
         };
-        let mut ticks = Vec::new();
-        for exponent in self.low.floor() as i32..=self.high.ceil() as i32 {
-            for factor in factors {
-                let value = factor * 10_f64.powi(exponent);
-                if (self.low..=self.high).contains(&value.log10()) {
-                    ticks.push((value.log10(), number(value)));
-                }
-            }
-        }
-        ticks
+        let exponents = self.low.floor() as i32..=self.high.ceil() as i32;
+        exponents
+            .flat_map(|exponent| {
+                factors
+                    .iter()
+                    .map(move |factor| factor * 10_f64.powi(exponent))
+            })
+            .filter(|value| (self.low..=self.high).contains(&value.log10()))
+            .map(|value| (value.log10(), number(value)))
+            .collect()
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) fn cards(data: &ReportData) -> String {
         write_to(
             &mut html,
             format_args!(
-                "<div class=\"card\"><p>{} · {}</p><p class=\"big\">{}<small> %</small></p><p>95 % interval {}, N = {}</p>{}</div>",
+                "<div class=\"card\"><p><b>{}</b><br>{}</p><p class=\"big\">{}<small> %</small></p>\
+                 <p>95 %: {}<br>{} episodes</p>{}</div>",
                 escape(&row.env),
                 escape(&row.protocol),
                 percent(row.success.value),
@@ -44,9 +45,9 @@ pub(super) fn cards(data: &ReportData) -> String {
         write_to(
             &mut html,
             format_args!(
-                "<div class=\"card\"><p>Whole run</p><p class=\"big\">{}</p><p>{} stages</p></div>",
-                duration(seconds),
-                data.stages.len()
+                "<div class=\"card\"><p><b>whole run</b><br>{} stages</p><p class=\"big\">{:.1}<small> min</small></p></div>",
+                data.stages.len(),
+                seconds / 60.0
             ),
         );
     }
@@ -58,11 +59,14 @@ fn verdict(row: &ResultRow) -> String {
         return String::new();
     };
     let (class, words) = if row.success.value >= target {
-        ("good", "✓ reaches the target of")
+        ("good", "✓ target")
     } else {
-        ("bad", "✗ below the target of")
+        ("bad", "✗ below target")
     };
-    format!("<p class=\"{class}\">{words} {} %</p>", percent(target))
+    format!(
+        "<p class=\"{class}\">{words} {} %</p>",
+        number(100.0 * target)
+    )
 }
 
 /// One block an evaluation: the policy, then what it must be seen beside, on one scale.
@@ -214,9 +218,9 @@ fn health(figure: &Figure) -> String {
     match figure.at_least {
         None => String::new(),
         Some(bound) if figure.value >= bound => {
-            format!("<p class=\"good\">✓ healthy from {}</p>", number(bound))
+            format!("<p class=\"good\">✓ at least {}</p>", number(bound))
         }
-        Some(bound) => format!("<p class=\"bad\">✗ healthy from {}</p>", number(bound)),
+        Some(bound) => format!("<p class=\"bad\">✗ at least {}</p>", number(bound)),
     }
 }
 
