@@ -1,0 +1,148 @@
+//! A world model's directory: `config.json` and `model.safetensors`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use armilla_nn::checkpoint::{load_weights, save_weights, write_atomically};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::action_scale::ActionScale;
+use crate::config::JepaConfig;
+use crate::error::{Error, Result, ensure};
+use crate::world_model::{Interface, WorldModel};
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const KIND: &str = "jepa";
+const VERSION: u32 = 1;
+
+/// What `config.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    kind: String,
+    version: u32,
+    camera: String,
+    action_mean: Vec<f32>,
+    action_std: Vec<f32>,
+    action_low: Vec<f32>,
+    action_high: Vec<f32>,
+    model: JepaConfig,
+}
+
+impl WorldModel {
+    /// Writes both files into a directory that exists.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] or [`Error::Weights`] when one cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        let Interface { camera, actions } = self.interface().clone();
+        let file = File {
+            kind: KIND.to_owned(),
+            version: VERSION,
+            camera,
+            action_mean: actions.mean,
+            action_std: actions.std,
+            action_low: actions.low,
+            action_high: actions.high,
+            model: self.jepa().config().clone(),
+        };
+        let json = serde_json::to_string_pretty(&file).map_err(|source| Error::File {
+            context: "cannot write the world model's settings",
+            path: directory.join(CONFIG),
+            source: source.into(),
+        })?;
+        write_atomically(&directory.join(CONFIG), (json + "\n").as_bytes())?;
+        save_weights(self.jepa(), &directory.join(WEIGHTS), &BTreeMap::new())?;
+        Ok(())
+    }
+
+    /// Reads what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`], [`Error::Weights`] or [`Error::Invalid`], naming the file and what is wrong with it.
+    pub fn load(directory: &Path, device: &Device) -> Result<Self> {
+        let path = directory.join(CONFIG);
+        let failed = |context| {
+            let path = path.clone();
+            move |source| Error::File {
+                context,
+                path,
+                source,
+            }
+        };
+        let absent =
+            failed("cannot read the world model's settings; is this a world model's directory?");
+        let json = std::fs::read_to_string(&path).map_err(|error| absent(error.into()))?;
+        let wrong = failed("these are not the settings of a world model that this version knows");
+        let file: File = serde_json::from_str(&json).map_err(|error| wrong(error.into()))?;
+        let what = format!("{}: kind and version", path.display());
+        let known = file.kind == KIND && file.version == VERSION;
+        let found = format!("{} {}", file.kind, file.version);
+        ensure(known, &what, format!("{KIND} {VERSION}"), found)?;
+        let interface = Interface {
+            camera: file.camera,
+            actions: ActionScale {
+                mean: file.action_mean,
+                std: file.action_std,
+                low: file.action_low,
+                high: file.action_high,
+            },
+        };
+        let jepa = load_weights(file.model.init(device)?, &directory.join(WEIGHTS))?;
+        Self::new(&jepa, interface)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world_model::tests::world_model;
+    use armilla_core::Image;
+
+    #[test]
+    fn a_checkpoint_comes_back_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let model = world_model(2);
+        model.save(directory.path()).unwrap();
+        let loaded = WorldModel::load(directory.path(), &Device::flex()).unwrap();
+        assert_eq!(loaded.interface(), model.interface());
+        assert_eq!(loaded.jepa().config(), model.jepa().config());
+        let image = Image::filled(16, 16, [9, 99, 199]);
+        assert_eq!(
+            loaded.encode(&[&image]).unwrap(),
+            model.encode(&[&image]).unwrap()
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_world_model_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = || {
+            WorldModel::load(directory.path(), &Device::flex())
+                .unwrap_err()
+                .to_string()
+        };
+        let config = directory.path().join(CONFIG);
+        assert!(load().contains("config.json"), "{}", load());
+        std::fs::write(&config, "{\"kind\": \"act\"}").unwrap();
+        assert!(
+            load().contains("not the settings of a world model"),
+            "{}",
+            load()
+        );
+        world_model(1).save(directory.path()).unwrap();
+        let json = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, json.replace("\"version\": 1", "\"version\": 9")).unwrap();
+        assert!(
+            load().ends_with("expected jepa 1, found jepa 9"),
+            "{}",
+            load()
+        );
+        std::fs::write(&config, json.replace("\"latent\": 12", "\"latent\": 13")).unwrap();
+        assert!(load().contains("model.safetensors"), "{}", load());
+    }
+}

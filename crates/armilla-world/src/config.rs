@@ -1,0 +1,229 @@
+//! The settings of a [`Jepa`](crate::Jepa): its shape, and the weights of its loss.
+
+use armilla_nn::Activation;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, ensure};
+
+/// Shape of a [`Jepa`](crate::Jepa).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JepaConfig {
+    /// Side of the square picture, a multiple of 2 to the number of `channels`.
+    pub image_size: usize,
+    /// Channels after each convolution; each halves the side.
+    pub channels: Vec<usize>,
+    /// The non-linearity everywhere; planning evaluates millions of rows, so a cheap one.
+    pub activation: Activation,
+    /// Width of the projector's batch-normalised layer.
+    pub projector_hidden: usize,
+    /// Width of a latent.
+    pub latent: usize,
+    /// Latents the predictor looks back on; 1 where one picture tells the whole state.
+    pub history: usize,
+    /// Values of one action.
+    pub action: usize,
+    /// Environment steps, and so actions, a model step.
+    pub action_repeat: usize,
+    /// Width of an action block's embedding.
+    pub action_embedding: usize,
+    /// Width of the predictor's layers.
+    pub predictor_hidden: usize,
+    /// Residual layers in the predictor.
+    pub predictor_depth: usize,
+    /// Width of the temporal distance's layers.
+    pub distance_hidden: usize,
+    /// Channels of the decoder, from the smallest picture on; as many as `channels`.
+    pub decoder_channels: Vec<usize>,
+    /// What the training minimises.
+    pub loss: LossConfig,
+}
+
+/// Weights and settings of the loss. A weight of 0 turns a term off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossConfig {
+    /// SIGReg: 0.09 in LeWorldModel, healthy from 0.01 to 0.2.
+    pub sigreg_weight: f64,
+    /// Random directions SIGReg looks along.
+    pub sigreg_projections: usize,
+    /// Inverse dynamics: the block's mean action from the displacement of the latent.
+    pub inverse_weight: f64,
+    /// Pixel decoder; it never reaches the encoder, so the weight scales only the decoder's own steps.
+    pub decoder_weight: f64,
+    /// Pictures of a batch that the decoder is trained on.
+    pub decoder_frames: usize,
+    /// Temporal distance.
+    pub distance_weight: f64,
+    /// Distances above this many blocks count as this many.
+    pub distance_max: f64,
+    /// Weight of over-estimates against under-estimates, in (0, 1): 0.5 fits the middle; above, shorter of the ways seen.
+    pub distance_expectile: f64,
+    /// Whether the temporal distance leaves the encoder alone.
+    pub distance_detach: bool,
+    /// Whether the temporal distance also learns from predicted latents, which are what a planner asks it about.
+    pub distance_on_predictions: bool,
+}
+
+impl Default for JepaConfig {
+    fn default() -> Self {
+        Self::nano()
+    }
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self {
+            sigreg_weight: 0.09,
+            sigreg_projections: 256,
+            inverse_weight: 1.0,
+            decoder_weight: 1.0,
+            decoder_frames: 32,
+            distance_weight: 0.1,
+            distance_max: 40.0,
+            distance_expectile: 0.5,
+            distance_detach: false,
+            distance_on_predictions: true,
+        }
+    }
+}
+
+impl JepaConfig {
+    /// 64 px, one latent of 128 a frame, some 0.2 million parameters in the predictor: for a CPU.
+    #[must_use]
+    pub fn nano() -> Self {
+        Self {
+            image_size: 64,
+            channels: vec![32, 64, 64, 64],
+            activation: Activation::Relu,
+            projector_hidden: 256,
+            latent: 128,
+            history: 1,
+            action: 2,
+            action_repeat: 5,
+            action_embedding: 32,
+            predictor_hidden: 256,
+            predictor_depth: 2,
+            distance_hidden: 256,
+            decoder_channels: vec![64, 64, 32, 16],
+            loss: LossConfig::default(),
+        }
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for the first that is out of range, with its key.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("image_size", self.image_size),
+            ("projector_hidden", self.projector_hidden),
+            ("latent", self.latent),
+            ("history", self.history),
+            ("action", self.action),
+            ("action_repeat", self.action_repeat),
+            ("action_embedding", self.action_embedding),
+            ("predictor_hidden", self.predictor_hidden),
+            ("distance_hidden", self.distance_hidden),
+            ("loss.sigreg_projections", self.loss.sigreg_projections),
+        ];
+        for (key, value) in sizes {
+            ensure(value > 0, key, "at least 1", value)?;
+        }
+        let shape = format!("{:?}", self.channels);
+        let filled = (1..=8).contains(&self.channels.len()) && !self.channels.contains(&0);
+        ensure(filled, "channels", "1 to 8 numbers above 0", shape)?;
+        let divisor = 1 << self.channels.len();
+        let fits = self.image_size.is_multiple_of(divisor);
+        let multiple = format!("a multiple of {divisor}, since each of channels halves it");
+        ensure(fits, "image_size", multiple, self.image_size)?;
+        let same = self.decoder_channels.len() == self.channels.len();
+        ensure(
+            same && !self.decoder_channels.contains(&0),
+            "decoder_channels",
+            format!(
+                "{} numbers above 0, as many as channels",
+                self.channels.len()
+            ),
+            format!("{:?}", self.decoder_channels),
+        )?;
+        self.loss.validate()
+    }
+
+    /// Side of the picture after the last convolution.
+    #[must_use]
+    pub fn smallest_side(&self) -> usize {
+        self.image_size >> self.channels.len()
+    }
+
+    /// Values of an action block: `action_repeat` actions one after the other.
+    #[must_use]
+    pub fn block(&self) -> usize {
+        self.action * self.action_repeat
+    }
+}
+
+impl LossConfig {
+    /// Checks weights and ranges.
+    fn validate(&self) -> Result<()> {
+        let weights = [
+            ("loss.sigreg_weight", self.sigreg_weight),
+            ("loss.inverse_weight", self.inverse_weight),
+            ("loss.decoder_weight", self.decoder_weight),
+            ("loss.distance_weight", self.distance_weight),
+        ];
+        for (key, value) in weights {
+            let holds = value.is_finite() && value >= 0.0;
+            ensure(holds, key, "a number of at least 0", value)?;
+        }
+        let (max, expectile) = (self.distance_max, self.distance_expectile);
+        let holds = max.is_finite() && max > 0.0;
+        ensure(holds, "loss.distance_max", "a number above 0", max)?;
+        let holds = expectile > 0.0 && expectile < 1.0;
+        ensure(
+            holds,
+            "loss.distance_expectile",
+            "above 0 and below 1",
+            expectile,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_overrides_the_preset_and_refuses_unknown_keys() {
+        let config: JepaConfig =
+            toml::from_str("latent = 64\n[loss]\nsigreg_weight = 0.1").unwrap();
+        assert_eq!((config.latent, config.image_size), (64, 64));
+        assert!((config.loss.sigreg_weight - 0.1).abs() < 1e-12);
+        let error = toml::from_str::<JepaConfig>("latents = 64").unwrap_err();
+        assert!(error.to_string().contains("latents"), "{error}");
+    }
+
+    #[test]
+    fn every_wrong_setting_names_its_key() {
+        assert!(JepaConfig::nano().validate().is_ok());
+        let wrong: [(&str, fn(&mut JepaConfig)); 6] = [
+            ("image_size", |c| c.image_size = 60),
+            ("channels", |c| c.channels = vec![]),
+            ("decoder_channels", |c| c.decoder_channels = vec![8]),
+            ("history", |c| c.history = 0),
+            ("loss.distance_weight", |c| {
+                c.loss.distance_weight = f64::NAN
+            }),
+            ("loss.distance_expectile", |c| {
+                c.loss.distance_expectile = 1.0
+            }),
+        ];
+        for (key, change) in wrong {
+            let mut config = JepaConfig::nano();
+            change(&mut config);
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.starts_with(key), "{key}: {error}");
+        }
+    }
+}

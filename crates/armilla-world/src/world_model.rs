@@ -1,0 +1,333 @@
+//! A trained model with what it takes to use it: the camera it looks through, and the units of its actions.
+
+use armilla_core::Image;
+use armilla_nn::images::{images_to_tensor, tensor_to_images};
+use burn::module::Module as _;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::action_scale::ActionScale;
+use crate::error::{Error, Result, ensure};
+use crate::evaluation::{Cost, Dynamics, LatentCost};
+use crate::jepa::Jepa;
+use crate::plan_config::Objective;
+use crate::planner::{Plan, Planner, Problem};
+
+/// Pictures that go through the encoder or the decoder at once, which bounds memory.
+const PICTURES: usize = 64;
+
+/// What a model was trained on, besides pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    /// Name of the camera.
+    pub camera: String,
+    /// Units of actions.
+    pub actions: ActionScale,
+}
+
+/// A model ready to encode pictures and to plan in.
+#[derive(Clone, Debug)]
+pub struct WorldModel {
+    jepa: Jepa,
+    interface: Interface,
+}
+
+impl WorldModel {
+    /// Takes a model out of training: batch normalisation uses its running statistics from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the units have another width than the model's actions.
+    pub fn new(jepa: &Jepa, interface: Interface) -> Result<Self> {
+        interface.actions.validate(jepa.config().action)?;
+        Ok(Self {
+            jepa: jepa.valid(),
+            interface,
+        })
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn jepa(&self) -> &Jepa {
+        &self.jepa
+    }
+
+    /// Camera and units.
+    #[must_use]
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// A latent for each picture.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when a picture has another size than the model's.
+    pub fn encode(&self, images: &[&Image]) -> Result<Vec<Vec<f32>>> {
+        let config = self.jepa.config();
+        let (side, device) = (config.image_size, self.device());
+        if let Some(wrong) = images
+            .iter()
+            .find(|image| image.height() != side || image.width() != side)
+        {
+            let found = format!("{} x {}", wrong.height(), wrong.width());
+            return Err(Error::invalid("picture", format!("{side} x {side}"), found));
+        }
+        let encode = |images: &[&Image]| {
+            let pixels: Vec<u8> = images
+                .iter()
+                .flat_map(|image| image.data())
+                .copied()
+                .collect();
+            let latents = self.jepa.encode(images_to_tensor(
+                &pixels,
+                [images.len(), side, side],
+                &device,
+            ));
+            latents.into_data().iter::<f32>().collect::<Vec<_>>()
+        };
+        let latents: Vec<f32> = images.chunks(PICTURES).flat_map(encode).collect();
+        Ok(latents.chunks(config.latent).map(<[f32]>::to_vec).collect())
+    }
+
+    /// The picture of each latent, one latent after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the last latent is cut.
+    pub fn decode(&self, latents: &[f32]) -> Result<Vec<Image>> {
+        let config = self.jepa.config();
+        let (side, width) = (config.image_size, config.latent);
+        let whole = latents.len().is_multiple_of(width);
+        ensure(
+            whole,
+            "latents",
+            format!("a multiple of {width} values"),
+            latents.len(),
+        )?;
+        let mut images = Vec::new();
+        for chunk in latents.chunks(PICTURES * width) {
+            let data = TensorData::new(chunk.to_vec(), [chunk.len() / width, width]);
+            let pixels =
+                tensor_to_images(self.jepa.decode(Tensor::from_data(data, &self.device())));
+            for picture in pixels.chunks(side * side * 3) {
+                let image = Image::new(side, side, picture.to_vec());
+                images.push(
+                    image.map_err(|error| Error::invalid("decoded picture", "whole", error))?,
+                );
+            }
+        }
+        Ok(images)
+    }
+
+    /// A [`Problem`]'s context: the last `history` latents, the first one repeated where there are fewer.
+    #[must_use]
+    pub fn context(&self, latents: &[Vec<f32>]) -> Vec<f32> {
+        let history = self.jepa.config().history;
+        let missing = history.saturating_sub(latents.len());
+        let first = latents.iter().take(1).cycle().take(missing);
+        let last = &latents[latents.len().saturating_sub(history)..];
+        first.chain(last).flatten().copied().collect()
+    }
+
+    /// Predicted latents `[horizon, latent]` of one sequence of actions in their own units, one a model step.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the context or an action has the wrong width.
+    pub fn imagine(&self, context: &[f32], actions: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let config = self.jepa.config();
+        let (history, latent, action) = (config.history, config.latent, config.action);
+        let expected = format!("{history} latents of {latent} values");
+        ensure(
+            context.len() == history * latent,
+            "context",
+            expected,
+            context.len(),
+        )?;
+        let fits = !actions.is_empty() && actions.iter().all(|values| values.len() == action);
+        ensure(
+            fits,
+            "actions",
+            format!("at least one, of {action} values"),
+            format!("{actions:?}"),
+        )?;
+        let context = TensorData::new(context.to_vec(), [1, history, latent]);
+        let actions = TensorData::new(actions.concat(), [1, actions.len(), action]);
+        let device = self.device();
+        let latents = Dynamics::rollout(
+            self,
+            Tensor::from_data(context, &device),
+            Tensor::from_data(actions, &device),
+        );
+        Ok(latents.into_data().iter::<f32>().collect())
+    }
+
+    /// A plan for each problem, by the planner's objective.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when a problem does not fit the model.
+    pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
+        let expected = self.jepa.config().history * self.jepa.config().latent;
+        for problem in problems {
+            let found = problem.context.len();
+            ensure(
+                found == expected,
+                "context",
+                format!("{expected} values"),
+                found,
+            )?;
+        }
+        match planner.config().objective {
+            Objective::Latent => planner.plan(self, &LatentCost, problems),
+            Objective::Distance => planner.plan(self, &DistanceCost(&self.jepa), problems),
+        }
+    }
+}
+
+impl Dynamics for WorldModel {
+    fn device(&self) -> Device {
+        self.jepa.devices().into_iter().next().unwrap_or_default()
+    }
+
+    fn latent(&self) -> usize {
+        self.jepa.config().latent
+    }
+
+    /// Each action is normalised and held for `action_repeat` environment steps.
+    fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
+        let (repeat, scale) = (self.jepa.config().action_repeat, &self.interface.actions);
+        let device = actions.device();
+        let row = |values: &[f32]| Tensor::<1>::from_floats(values, &device).reshape([1, 1, -1]);
+        let actions = (actions - row(&scale.mean)) / (row(&scale.std) + 1e-8);
+        self.jepa.rollout(context, actions.repeat_dim(2, repeat))
+    }
+}
+
+/// Predicted model steps to the goal.
+#[derive(Clone, Copy, Debug)]
+pub struct DistanceCost<'a>(pub &'a Jepa);
+
+impl Cost for DistanceCost<'_> {
+    fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
+        self.0.distance(latents, goals)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::JepaConfig;
+    use crate::plan_config::PlanConfig;
+    use armilla_nn::random::seeded;
+
+    pub(crate) fn world_model(history: usize) -> WorldModel {
+        let config = JepaConfig {
+            image_size: 16,
+            channels: vec![8, 8],
+            decoder_channels: vec![8, 8],
+            latent: 12,
+            history,
+            action_repeat: 3,
+            ..JepaConfig::nano()
+        };
+        let device = Device::flex();
+        let jepa = seeded(&device, 0, || config.init(&device).unwrap());
+        let actions = ActionScale {
+            mean: vec![1.0, 0.0],
+            std: vec![2.0, 0.5],
+            low: vec![-3.0, -1.0],
+            high: vec![3.0, 1.0],
+        };
+        WorldModel::new(
+            &jepa,
+            Interface {
+                camera: "top".to_owned(),
+                actions,
+            },
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn pictures_become_latents_one_by_one() {
+        let model = world_model(1);
+        let images: Vec<_> = (0..70)
+            .map(|level| Image::filled(16, 16, [level * 3, 0, 9]))
+            .collect();
+        let latents = model.encode(&images.iter().collect::<Vec<_>>()).unwrap();
+        let alone = model.encode(&[&images[66]]).unwrap();
+        assert_eq!((latents.len(), latents[0].len()), (70, 12));
+        let furthest = latents[66]
+            .iter()
+            .zip(&alone[0])
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(furthest < 1e-5, "{furthest}");
+        assert_eq!(model.decode(&latents.concat()).unwrap().len(), 70);
+        let error = model
+            .encode(&[&Image::filled(16, 8, [0; 3])])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "picture: expected 16 x 16, found 16 x 8");
+        assert!(model.decode(&[0.0; 13]).is_err());
+    }
+
+    #[test]
+    fn actions_are_normalised_and_held() {
+        let model = world_model(1);
+        let device = Device::flex();
+        let found = model.imagine(&[0.5; 12], &[vec![3.0, -0.5]]).unwrap();
+        let block =
+            Tensor::<1>::from_floats([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], &device).reshape([1, 6]);
+        let expected = model
+            .jepa()
+            .predict(Tensor::full([1, 1, 12], 0.5, &device), block);
+        for (found, expected) in found.iter().zip(expected.into_data().iter::<f32>()) {
+            assert!((found - expected).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_short_past_repeats_its_first_latent() {
+        let model = world_model(3);
+        let latents = [vec![1.0; 12], vec![2.0; 12]];
+        let context = model.context(&latents);
+        assert_eq!((context.len(), context[12], context[24]), (36, 1.0, 2.0));
+    }
+
+    #[test]
+    fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
+        let model = world_model(2);
+        for objective in [Objective::Latent, Objective::Distance] {
+            let config = PlanConfig {
+                objective,
+                horizon: 3,
+                num_samples: 32,
+                num_elites: 8,
+                ..PlanConfig::default()
+            };
+            let actions = &model.interface().actions;
+            let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
+            let problem = Problem {
+                episode: 0,
+                step: 0,
+                context: model.context(&[vec![0.0; 12]]),
+                goal: vec![0.3; 12],
+                warm_start: Vec::new(),
+            };
+            let plans = model
+                .plan(&planner, std::slice::from_ref(&problem))
+                .unwrap();
+            let inside = |action: &Vec<f32>| action[0].abs() <= 3.0 && action[1].abs() <= 1.0;
+            assert!(plans[0].actions.iter().all(inside));
+            let imagined = model.imagine(&problem.context, &plans[0].actions).unwrap();
+            let furthest = imagined
+                .iter()
+                .zip(&plans[0].latents)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(furthest < 1e-5, "{furthest}");
+        }
+    }
+}
