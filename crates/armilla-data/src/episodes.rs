@@ -74,7 +74,7 @@ pub(crate) fn batch(
     let episodes = || records.iter().map(|record| &record.episode);
     let mut columns = Columns(Vec::new());
     columns.integers("episode_index", episodes().map(|e| e.index as u64));
-    let names = StringArray::from_iter_values(episodes().flat_map(|e| &e.tasks));
+    let names = StringArray::from(episodes().flat_map(|e| e.tasks.clone()).collect::<Vec<_>>());
     let tasks = lists(Arc::new(names), episodes().map(|e| e.tasks.len()));
     columns.0.push(("tasks".to_owned(), tasks));
     columns.integers("length", episodes().map(|e| e.length as u64));

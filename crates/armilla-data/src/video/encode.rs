@@ -162,6 +162,9 @@ impl VideoWriter {
 }
 
 /// Constant quality, one thread (so that the same pictures give the same bytes), colours marked as BT.601.
+///
+/// Rate control by buffer is the one mode that neither leaves frames out nor warns that it cannot; with one quantiser to
+/// choose from it has no say.
 fn encoder_config(fps: u32, quality: Quality) -> EncoderConfig {
     let colors = VuiConfig::bt601()
         .color_primaries(ColorPrimaries::Smpte170M)
@@ -171,7 +174,7 @@ fn encoder_config(fps: u32, quality: Quality) -> EncoderConfig {
         .skip_frames(false)
         .max_frame_rate(FrameRate::from_hz(fps as f32))
         .bitrate(BitRate::from_bps(20_000_000))
-        .rate_control_mode(RateControlMode::Quality)
+        .rate_control_mode(RateControlMode::Bufferbased)
         .qp(QpRange::new(quality.0, quality.0))
         .complexity(Complexity::Low)
         .scene_change_detect(false)
