@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::info::{AUTOMATIC, automatic_type};
-use crate::table::{element, schema, vectors};
+use crate::table::{Entry, element, schema, vectors};
 
 /// An episode's columns before they become a table.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ pub(crate) fn table_schema(features: &Features) -> SchemaRef {
 }
 
 /// The entry `huggingface` that the Python package `datasets` keeps beside the schema.
-pub(crate) fn huggingface_entry(features: &Features) -> (&'static str, String) {
+pub(crate) fn huggingface_entry(features: &Features) -> Entry {
     let value = |dtype: &str| json!({"dtype": dtype, "_type": "Value"});
     let mut entries = Map::new();
     for (key, width) in vector_features(features) {

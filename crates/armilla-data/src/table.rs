@@ -28,15 +28,23 @@ pub(crate) struct TableWriter<'a> {
 }
 
 impl<'a> TableWriter<'a> {
-    /// Creates the file.
-    pub(crate) fn create(path: &'a Path, schema: SchemaRef) -> Result<Self> {
+    /// Creates the file, with a key-value entry.
+    pub(crate) fn create(path: &'a Path, schema: &Schema, entry: Option<Entry>) -> Result<Self> {
         let file = File::create(path).map_err(Error::io("create", path))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by("armilla".to_owned())
             .build();
-        let writer = ArrowWriter::try_new(file, schema, Some(properties))
+        // pyarrow takes the entries of the Arrow schema and overlooks those beside it; others look beside it.
+        let inside = entry
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()));
+        let schema = schema.clone().with_metadata(inside.collect());
+        let mut writer = ArrowWriter::try_new(file, Arc::new(schema), Some(properties))
             .map_err(|error| Error::write(path, error))?;
+        if let Some((key, value)) = entry {
+            writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
         Ok(Self { path, writer })
     }
 
@@ -53,12 +61,8 @@ impl<'a> TableWriter<'a> {
         self.writer.bytes_written()
     }
 
-    /// Writes the footer with a key-value entry, and brings the file to the disk.
-    pub(crate) fn close(mut self, entry: Option<(&str, String)>) -> Result<()> {
-        if let Some((key, value)) = entry {
-            let entry = KeyValue::new(key.to_owned(), value);
-            self.writer.append_key_value_metadata(entry);
-        }
+    /// Writes the footer and brings the file to the disk.
+    pub(crate) fn close(self) -> Result<()> {
         let file = self
             .writer
             .into_inner()
@@ -67,15 +71,14 @@ impl<'a> TableWriter<'a> {
     }
 }
 
+/// A key and a value kept beside the schema.
+pub(crate) type Entry = (&'static str, String);
+
 /// Writes one batch as a whole file.
-pub(crate) fn write_table(
-    path: &Path,
-    batch: &RecordBatch,
-    entry: Option<(&str, String)>,
-) -> Result<()> {
-    let mut writer = TableWriter::create(path, batch.schema())?;
+pub(crate) fn write_table(path: &Path, batch: &RecordBatch, entry: Option<Entry>) -> Result<()> {
+    let mut writer = TableWriter::create(path, &batch.schema(), entry)?;
     writer.write(batch)?;
-    writer.close(entry)
+    writer.close()
 }
 
 /// Reads a file's footer; a cut file is told apart from a missing one.
@@ -250,11 +253,11 @@ mod tests {
     fn rows_are_found_across_row_groups() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");
-        let mut writer = TableWriter::create(&path, batch(0).schema()).unwrap();
+        let mut writer = TableWriter::create(&path, &batch(0).schema(), None).unwrap();
         for from in [0, 3, 6] {
             writer.write(&batch(from)).unwrap();
         }
-        writer.close(Some(("key", "value".to_owned()))).unwrap();
+        writer.close().unwrap();
         let footer = read_footer(&path).unwrap();
         for (offset, limit, expected) in [
             (0, 2, vec![0.0, 1.0]),

@@ -145,7 +145,11 @@ fn join_tables(reader: &Reader, target: &Path, records: &mut [EpisodeRecord]) ->
     while at < records.len() {
         let path: PathBuf = target.join(place.path(&reader.info.data_path, "")?);
         make_parent(&path)?;
-        let mut writer = TableWriter::create(&path, table_schema(features))?;
+        let mut writer = TableWriter::create(
+            &path,
+            &table_schema(features),
+            Some(huggingface_entry(features)),
+        )?;
         while at < records.len() && (writer.bytes_written() as u64) < limit {
             let episode = &reader.records[at].episode;
             let batch = {
@@ -162,7 +166,7 @@ fn join_tables(reader: &Reader, target: &Path, records: &mut [EpisodeRecord]) ->
             records[at].episode.data = place;
             at += 1;
         }
-        writer.close(Some(huggingface_entry(features)))?;
+        writer.close()?;
         place = place.next(reader.info.chunks_size);
     }
     Ok(())
