@@ -1,1 +1,30 @@
-//! armilla-vla
+//! Vision-language-action policies: picture, instruction and state to a chunk of actions.
+//!
+//! # Layout
+//!
+//! - [`flow_policy`]: the model, from config to forward to loss.
+//! - [`vision`], [`text`], [`readout`]: its encoders and its trunk.
+//! - [`tokenizer`]: words to numbers.
+//! - [`processor`]: observations and recorded windows to tensors, and actions back.
+//! - [`policy`]: the model behind [`armilla_core::Policy`].
+//! - [`checkpoint`]: the directory it is saved to, in LeRobot's layout.
+
+pub mod checkpoint;
+pub mod error;
+pub mod flow_policy;
+mod normalizer;
+pub mod policy;
+pub mod processor;
+pub mod readout;
+#[cfg(test)]
+mod test_support;
+pub mod text;
+pub mod tokenizer;
+pub mod vision;
+
+pub use checkpoint::TrainedPolicy;
+pub use error::{Error, Result};
+pub use flow_policy::{FlowLoss, FlowPolicy, FlowPolicyConfig, PolicyShape};
+pub use policy::VlaPolicy;
+pub use processor::{FlowBatch, NormalizationModes, ObservationBatch, Processor};
+pub use tokenizer::Tokenizer;

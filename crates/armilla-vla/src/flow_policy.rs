@@ -1,0 +1,467 @@
+//! `FlowPolicy`: picture, instruction and state to a chunk of actions, by flow matching.
+//!
+//! The parts are those of [π0](https://arxiv.org/abs/2410.24164) and [SmolVLA](https://arxiv.org/abs/2506.01844): a vision
+//! encoder, a text encoder over a real tokenizer, a transformer trunk, and an action expert that turns noise into actions along
+//! a learned velocity. Where it differs, it is to be trained in minutes on a CPU: language modulates the vision encoder,
+//! the trunk reads the picture out through a few slots that know where they look ([`crate::readout`]), the expert is
+//! conditioned by AdaLN ([DiT](https://arxiv.org/abs/2212.09748)) and names the clean action, from which the velocity
+//! follows ([Li and He, "Back to Basics"](https://arxiv.org/abs/2511.13720)), and each observation is encoded once for several
+//! draws of noise and time.
+
+use armilla_nn::attention::{Attention, AttentionConfig};
+use armilla_nn::positions::time_embedding;
+use armilla_nn::transformer::{AdaLnBlock, AdaLnBlockConfig};
+use armilla_nn::{flow, random};
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::processor::{FlowBatch, ObservationBatch};
+use crate::readout::{Context, Trunk, TrunkConfig};
+use crate::text::{TextConfig, TextEncoder, masked_mean};
+use crate::vision::{VisionConfig, VisionEncoder};
+
+/// No time is shorter when the velocity is taken from the clean action.
+const MIN_TIME: f64 = 0.01;
+/// Largest weight of an error in the clean action: the velocity's own weight, 1 / t², would let the nearly clean
+/// samples, of which there is little to learn, drown the others ([Min-SNR](https://arxiv.org/abs/2303.09556)).
+const MAX_WEIGHT: f64 = 4.0;
+
+/// Everything about a [`FlowPolicy`] that does not follow from the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowPolicyConfig {
+    /// Values of a token.
+    pub width: usize,
+    /// Heads of attention; they share the width.
+    pub heads: usize,
+    /// Places in the picture that are read out.
+    pub slots: usize,
+    /// Times that the slots look at the picture.
+    pub looks: usize,
+    /// Width of the network that turns places and words into the expert's condition.
+    pub hidden: usize,
+    /// Blocks of the action expert.
+    pub expert_blocks: usize,
+    /// Actions predicted at once.
+    pub action_horizon: usize,
+    /// Actions carried out before the next prediction.
+    pub receding_horizon: usize,
+    /// Draws of noise and time for each observation of a training batch.
+    pub draws: usize,
+    /// Euler steps from noise to actions.
+    pub sampling_steps: usize,
+    /// The vision encoder.
+    pub vision: VisionConfig,
+    /// The text encoder.
+    pub text: TextConfig,
+}
+
+impl Default for FlowPolicyConfig {
+    fn default() -> Self {
+        Self::nano()
+    }
+}
+
+/// Sizes that follow from the data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyShape {
+    /// The camera's name.
+    pub camera: String,
+    /// Rows of a picture.
+    pub height: usize,
+    /// Columns of a picture.
+    pub width: usize,
+    /// Values of the proprioception.
+    pub state: usize,
+    /// Values of an action.
+    pub action: usize,
+    /// Token ids.
+    pub vocabulary: usize,
+}
+
+/// A vision-language-action policy.
+#[derive(Module, Debug)]
+pub struct FlowPolicy {
+    text: TextEncoder,
+    vision: VisionEncoder,
+    trunk: Trunk,
+    expert: ActionExpert,
+    draws: usize,
+    sampling_steps: usize,
+}
+
+/// A training loss.
+#[derive(Clone, Debug)]
+pub struct FlowLoss {
+    /// Mean over the valid actions of the squared error of the velocity, its weight limited at short times.
+    pub total: Tensor<1>,
+    /// Detached figures for logs.
+    pub figures: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl FlowPolicyConfig {
+    /// Sizes that reach their figure on a simulated table after four minutes of training on two CPU cores.
+    #[must_use]
+    pub fn nano() -> Self {
+        Self {
+            width: 96,
+            heads: 4,
+            slots: 4,
+            looks: 2,
+            hidden: 256,
+            expert_blocks: 2,
+            action_horizon: 8,
+            receding_horizon: 4,
+            draws: 4,
+            sampling_steps: 5,
+            vision: VisionConfig::default(),
+            text: TextConfig::default(),
+        }
+    }
+
+    /// Checks the settings against each other and against the data.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the key.
+    pub fn check(&self, shape: &PolicyShape) -> Result<()> {
+        let counts = [
+            ("slots", self.slots),
+            ("hidden", self.hidden),
+            ("action_horizon", self.action_horizon),
+            ("draws", self.draws),
+            ("sampling_steps", self.sampling_steps),
+            ("text.max_tokens", self.text.max_tokens),
+            ("vision.ratio", self.vision.ratio),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(Error::config(key, "one or more", 0));
+        }
+        if self.heads == 0 || !self.width.is_multiple_of(2 * self.heads) || self.width == 0 {
+            let expected = format!("a multiple of twice the heads ({})", self.heads);
+            return Err(Error::config("width", expected, self.width));
+        }
+        if !(1..=self.action_horizon).contains(&self.receding_horizon) {
+            let expected = format!("1 to the action horizon ({})", self.action_horizon);
+            return Err(Error::config(
+                "receding_horizon",
+                expected,
+                self.receding_horizon,
+            ));
+        }
+        let channels = &self.vision.channels;
+        if channels.is_empty() || channels.iter().any(|count| *count == 0 || count % 8 != 0) {
+            let found = format!("{channels:?}");
+            return Err(Error::config(
+                "vision.channels",
+                "multiples of 8, at least one",
+                found,
+            ));
+        }
+        let divisor = 1 << channels.len();
+        if [shape.height, shape.width]
+            .iter()
+            .any(|side| *side == 0 || side % divisor != 0)
+        {
+            let found = format!("pictures of {} x {} pixels", shape.height, shape.width);
+            let expected = format!("sides that divide by {divisor}, two per stage");
+            return Err(Error::config("vision.channels", expected, found));
+        }
+        Ok(())
+    }
+
+    /// Builds the policy with fresh weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] from [`Self::check`].
+    pub fn init(&self, shape: &PolicyShape, device: &Device) -> Result<FlowPolicy> {
+        self.check(shape)?;
+        let trunk = TrunkConfig {
+            width: self.width,
+            heads: self.heads,
+            slots: self.slots,
+            looks: self.looks,
+            hidden: self.hidden,
+            image_channels: self.vision.width(),
+            grid: self.vision.grid([shape.height, shape.width]),
+            state: shape.state,
+        };
+        Ok(FlowPolicy {
+            text: self
+                .text
+                .init(shape.vocabulary, [self.width, self.heads], device),
+            vision: self.vision.init(self.width, device),
+            trunk: trunk.init(device),
+            expert: ActionExpert::new(self, shape.action, device),
+            draws: self.draws,
+            sampling_steps: self.sampling_steps,
+        })
+    }
+}
+
+impl FlowPolicy {
+    /// Encodes observations: everything that does not depend on noise and time.
+    #[must_use]
+    pub fn context(&self, observation: ObservationBatch) -> Context {
+        let ObservationBatch {
+            images,
+            tokens,
+            token_is_pad,
+            state,
+        } = observation;
+        let text = self.text.forward(tokens, &token_is_pad);
+        let language = masked_mean(text.clone(), &token_is_pad);
+        let image = self.vision.forward(images, &language);
+        self.trunk
+            .forward((text, token_is_pad), language, &image, state)
+    }
+
+    /// The flow-matching loss of one batch. Noise and times come from `generator` alone.
+    #[must_use]
+    pub fn loss(&self, batch: FlowBatch, generator: &mut ChaCha8Rng) -> FlowLoss {
+        let [count, horizon, action] = batch.actions.dims();
+        let device = batch.actions.device();
+        let context = self.context(batch.observation);
+        let rows = count * self.draws;
+        let actions = repeated(batch.actions, self.draws); // [batch * draws, action_horizon, action]
+        let valid: Tensor<3> = repeated(batch.action_is_valid.unsqueeze_dim(2), self.draws);
+        let noise = random::normal(generator, [rows, horizon, action], &device);
+        let time = flow::sample_times(generator, rows, &device);
+
+        let point = flow::interpolate(actions.clone(), noise, time.clone());
+        let error = self.expert.clean(point, time.clone(), &context) - actions;
+        let squared = error.clone() * error * valid.clone();
+        let entries = valid.sum_dim(1).sum_dim(0).clamp_min(1.0) * action as f64; // [1, 1, 1]
+        let of_each = squared.sum_dim(2).sum_dim(1) / entries; // [batch * draws, 1, 1]
+        let weight = (time.clone() * time)
+            .recip()
+            .clamp_max(MAX_WEIGHT)
+            .reshape([rows, 1, 1]);
+        let total = (of_each.clone() * weight).sum_dim(0).reshape([1]);
+        FlowLoss {
+            figures: vec![("action_error", of_each.sum_dim(0).reshape([1]).detach())],
+            total,
+        }
+    }
+
+    /// Turns noise into normalised actions.
+    ///
+    /// # Shapes
+    ///
+    /// - noise: `[batch, action_horizon, action]`, and the same out
+    #[must_use]
+    pub fn sample_actions(&self, observation: ObservationBatch, noise: Tensor<3>) -> Tensor<3> {
+        let context = self.context(observation);
+        flow::integrate(noise, self.sampling_steps, |point, time| {
+            let [rows, _, _] = point.dims();
+            let clean = self.expert.clean(point.clone(), time.clone(), &context);
+            (point - clean) / time.clamp_min(MIN_TIME).reshape([rows, 1, 1])
+        })
+    }
+
+    /// Where the weights live.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.expert.positions.val().device()
+    }
+}
+
+/// Each row `times` times, one copy after the other.
+fn repeated(rows: Tensor<3>, times: usize) -> Tensor<3> {
+    let [batch, tokens, width] = rows.dims();
+    rows.unsqueeze_dim::<4>(1)
+        .expand([batch, times, tokens, width])
+        .reshape([batch * times, tokens, width])
+}
+
+/// Noisy actions and a context to clean ones.
+#[derive(Module, Debug)]
+struct ActionExpert {
+    action_in: Linear,
+    positions: Param<Tensor<2>>,
+    time: Linear,
+    cross_norm: LayerNorm,
+    cross: Attention,
+    blocks: Vec<AdaLnBlock>,
+    norm: LayerNorm,
+    action_out: Linear,
+}
+
+impl ActionExpert {
+    fn new(config: &FlowPolicyConfig, action: usize, device: &Device) -> Self {
+        let width = config.width;
+        let positions = Initializer::Normal {
+            mean: 0.0,
+            std: 0.5,
+        };
+        Self {
+            action_in: LinearConfig::new(action, width).init(device),
+            positions: positions.init([config.action_horizon, width], device),
+            time: LinearConfig::new(width, width).init(device),
+            cross_norm: LayerNormConfig::new(width).init(device),
+            cross: AttentionConfig::new(width, config.heads).init(device),
+            blocks: (0..config.expert_blocks)
+                .map(|_| {
+                    AdaLnBlockConfig::new(width, config.heads)
+                        .with_ratio(2)
+                        .init(device)
+                })
+                .collect(),
+            norm: LayerNormConfig::new(width).init(device),
+            action_out: LinearConfig::new(width, action).init(device),
+        }
+    }
+
+    /// The clean actions behind noisy ones. There may be several draws for each row of the context, one after the other.
+    ///
+    /// # Shapes
+    ///
+    /// - point: `[batch * draws, action_horizon, action]`, and the same out
+    /// - time: `[batch * draws]`
+    fn clean(&self, point: Tensor<3>, time: Tensor<1>, context: &Context) -> Tensor<3> {
+        let [rows, horizon, _] = point.dims();
+        let [batch, keys, width] = context.tokens.dims();
+        let draws = rows / batch;
+        let summary = repeated(context.summary.clone().unsqueeze_dim(1), draws); // [rows, 1, width]
+        let embedded: Tensor<3> = self
+            .time
+            .forward(time_embedding(time, width))
+            .unsqueeze_dim(1);
+        let condition = summary + embedded;
+
+        let tokens = self.action_in.forward(point) + self.positions.val().unsqueeze();
+        let tokens = (tokens + condition.clone()).reshape([batch, draws * horizon, width]);
+        let mask =
+            context
+                .is_pad
+                .clone()
+                .unsqueeze_dim::<3>(1)
+                .expand([batch, draws * horizon, keys]);
+        let query = self.cross_norm.forward(tokens.clone());
+        let read = self
+            .cross
+            .forward(query, context.tokens.clone(), Some(mask));
+        let mut tokens = (tokens + read).reshape([rows, horizon, width]);
+        for block in &self.blocks {
+            tokens = block.forward(tokens, condition.clone(), None);
+        }
+        self.action_out.forward(self.norm.forward(tokens)) // [batch * draws, action_horizon, action]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{batch, observations, policy, shape, small};
+    use armilla_core::random::stream;
+    use burn::module::Module as _;
+    use burn::tensor::{TensorData, Tolerance};
+
+    fn sampled(instructions: &[&str]) -> TensorData {
+        let device = Device::flex();
+        let policy = policy(&device);
+        let noise = random::normal(&mut stream(5, "noise", 0), [1, 4, 2], &device);
+        let noise = noise.expand([instructions.len(), 4, 2]);
+        policy
+            .sample_actions(observations(instructions, &device), noise)
+            .into_data()
+    }
+
+    #[test]
+    fn shapes_follow_from_the_config() {
+        let device = Device::flex();
+        let policy = policy(&device);
+        let context = policy.context(observations(&["push the red circle", "touch"], &device));
+        let tokens = small().slots + 1 + 5; // slots, state, [BOS] and four words
+        assert_eq!(context.tokens.dims(), [2, tokens, small().width]);
+        assert_eq!(context.summary.dims(), [2, small().width]);
+        assert_eq!(context.places.dims(), [2, small().slots, 2]);
+        assert_eq!(sampled(&["", "touch"]).shape().to_vec(), [2, 4, 2]);
+    }
+
+    #[test]
+    fn the_instruction_changes_the_actions() {
+        let all = sampled(&["push the red circle", "touch the blue square", ""]);
+        let rows: Vec<Vec<f32>> = all
+            .to_vec::<f32>()
+            .unwrap()
+            .chunks(8)
+            .map(<[f32]>::to_vec)
+            .collect();
+        assert!(rows[0] != rows[1] && rows[1] != rows[2] && rows[0] != rows[2]);
+    }
+
+    #[test]
+    fn company_does_not_change_the_actions() {
+        let together = sampled(&["touch", "push the red circle to the blue square"]);
+        let alone = sampled(&["touch"]).to_vec::<f32>().unwrap();
+        let first = TensorData::new(together.to_vec::<f32>().unwrap()[..8].to_vec(), [8]);
+        let alone = TensorData::new(alone, [8]);
+        first.assert_approx_eq::<f32>(&alone, Tolerance::absolute(1e-4));
+    }
+
+    #[test]
+    fn padded_actions_do_not_change_the_loss() {
+        let device = Device::flex();
+        let loss = |padded: f32| {
+            let mut batch = batch(&device);
+            let rest = batch.actions.clone().slice([0..2, 0..3, 0..2]);
+            batch.actions = Tensor::cat(vec![rest, Tensor::full([2, 1, 2], padded, &device)], 1);
+            let valid = TensorData::from([[1.0f32, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]]);
+            batch.action_is_valid = Tensor::from_data(valid, &device);
+            let loss = policy(&device).loss(batch, &mut stream(1, "noise", 0));
+            loss.total.into_scalar::<f32>()
+        };
+        // The padded actions still stand beside the others in the expert's input, so they are set to zero there.
+        assert_eq!(loss(0.0), loss(0.9));
+    }
+
+    #[test]
+    fn one_batch_is_overfitted() {
+        let device = Device::flex().autodiff();
+        let mut policy = policy(&device);
+        let loss_at = |policy: &FlowPolicy, step: u64| {
+            policy.loss(batch(&device), &mut stream(1, "noise", step))
+        };
+        let mean = |policy: &FlowPolicy| {
+            (0..8)
+                .map(|step| loss_at(policy, 1000 + step).total.into_scalar::<f32>())
+                .sum::<f32>()
+                / 8.0
+        };
+        let before = mean(&policy);
+        for step in 0..150 {
+            let gradients = loss_at(&policy, step).total.backward();
+            policy = policy.map(&mut crate::test_support::Descent {
+                gradients,
+                rate: 3e-3,
+            });
+        }
+        let after = mean(&policy);
+        assert!(after < 0.25 * before, "{before} to {after}");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let wrong = |change: fn(&mut FlowPolicyConfig)| {
+            let mut config = small();
+            change(&mut config);
+            config.check(&shape()).unwrap_err().to_string()
+        };
+        assert!(wrong(|c| c.heads = 5).contains("`width`"));
+        assert!(
+            wrong(|c| c.receding_horizon = 9)
+                .contains("`receding_horizon`: expected 1 to the action horizon (4), found 9")
+        );
+        assert!(wrong(|c| c.vision.channels = vec![8, 12]).contains("`vision.channels`"));
+        assert!(wrong(|c| c.vision.channels = vec![8; 5]).contains("sides that divide by 32"));
+        assert!(wrong(|c| c.draws = 0).contains("`draws`"));
+        let unknown = serde_json::from_str::<FlowPolicyConfig>(r#"{"slotz": 3}"#).unwrap_err();
+        assert!(unknown.to_string().contains("slotz"), "{unknown}");
+    }
+}

@@ -1,0 +1,256 @@
+//! The trunk: a few learned slots that read the picture with the instruction and the state in mind.
+//!
+//! A transformer over slots, words and state asks; each slot then looks at the picture through one head of attention, as in
+//! the [Perceiver](https://arxiv.org/abs/2103.03206), and learns what is there and *where*: the attention-weighted mean
+//! of the cells' positions, the spatial softmax of [Levine et al.](https://arxiv.org/abs/1504.00702). Positions are
+//! given on as offsets from the robot and between slots, with their directions, because how to move depends on these
+//! alone. Reading out four places instead of attending over all cells is what makes it cheap, and reading them out as
+//! positions is what makes it learn from few samples.
+
+use armilla_nn::layers::{Mlp, MlpConfig};
+use armilla_nn::transformer::{Block, BlockConfig};
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Bool, Device, Tensor, activation};
+
+use crate::vision::cell_centers;
+
+/// Values that describe one offset: x, y, length, and x and y of the direction.
+const OFFSET: usize = 5;
+
+/// Sizes of the trunk, set by the policy's config.
+#[derive(Clone, Debug)]
+pub(crate) struct TrunkConfig {
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) slots: usize,
+    pub(crate) looks: usize,
+    pub(crate) hidden: usize,
+    pub(crate) image_channels: usize,
+    pub(crate) grid: [usize; 2],
+    pub(crate) state: usize,
+}
+
+/// What the trunk makes of an observation: all that the action expert sees.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Slots, words and state, `[batch, tokens, width]`.
+    pub tokens: Tensor<3>,
+    /// Whether a token is padding, `[batch, tokens]`.
+    pub is_pad: Tensor<2, Bool>,
+    /// Summary of places, words and state, `[batch, width]`.
+    pub summary: Tensor<2>,
+    /// Where each slot looked last: x, y in [-1, 1], `[batch, slots, 2]`.
+    pub places: Tensor<3>,
+}
+
+/// Text, picture and state to a [`Context`].
+#[derive(Module, Debug)]
+pub struct Trunk {
+    slots: Param<Tensor<2>>,
+    state: Linear,
+    robot: Linear,
+    rounds: Vec<Round>,
+    last: Block,
+    summary: Mlp,
+    grid: [usize; 2],
+}
+
+/// One question to the picture.
+#[derive(Module, Debug)]
+struct Round {
+    block: Block,
+    look: Look,
+}
+
+impl TrunkConfig {
+    pub(crate) fn init(&self, device: &Device) -> Trunk {
+        let initializer = Initializer::Normal {
+            mean: 0.0,
+            std: 0.5,
+        };
+        let pairs = self.slots * (self.slots - 1) / 2;
+        let geometry = self.slots * (2 + OFFSET) + pairs * OFFSET;
+        let inputs = geometry + (self.slots + 2) * self.width;
+        Trunk {
+            slots: initializer.init([self.slots, self.width], device),
+            state: LinearConfig::new(self.state, self.width).init(device),
+            robot: LinearConfig::new(self.state, 2).init(device),
+            rounds: (0..self.looks)
+                .map(|_| Round {
+                    block: self.block(device),
+                    look: Look::new(self, device),
+                })
+                .collect(),
+            last: self.block(device),
+            summary: MlpConfig::new(inputs, self.hidden, self.width)
+                .with_depth(3)
+                .init(device),
+            grid: self.grid,
+        }
+    }
+
+    fn block(&self, device: &Device) -> Block {
+        BlockConfig::new(self.width, self.heads)
+            .with_ratio(2)
+            .init(device)
+    }
+}
+
+impl Trunk {
+    /// Reads the picture.
+    ///
+    /// # Shapes
+    ///
+    /// - text: `[batch, words, width]`, with `is_pad` `[batch, words]`
+    /// - language: `[batch, width]`
+    /// - image: `[batch, cells, channel]`
+    /// - state: `[batch, state]`
+    pub(crate) fn forward(
+        &self,
+        (text, is_pad): (Tensor<3>, Tensor<2, Bool>),
+        language: Tensor<2>,
+        image: &Tensor<3>,
+        state: Tensor<2>,
+    ) -> Context {
+        let [batch, words, width] = text.dims();
+        let device = text.device();
+        let slots = self.slots.val();
+        let count = slots.dims()[0];
+        let centers = cell_centers(self.grid, &device).unsqueeze::<3>();
+        let robot: Tensor<3> = self.robot.forward(state.clone()).unsqueeze_dim(1);
+        let state = self.state.forward(state);
+
+        let slots = slots.unsqueeze::<3>().expand([batch, count, width]);
+        let state_token = state.clone().unsqueeze_dim::<3>(1);
+        let mut tokens = Tensor::cat(vec![slots, state_token, text], 1); // [batch, tokens, width]
+        let present = Tensor::<2, Bool>::zeros([batch, count + 1], &device);
+        let is_pad = Tensor::cat(vec![present, is_pad], 1);
+        let length = count + 1 + words;
+        let mask = is_pad
+            .clone()
+            .unsqueeze_dim::<3>(1)
+            .expand([batch, length, length]);
+
+        let mut places = robot.clone().expand([batch, count, 2]);
+        for round in &self.rounds {
+            tokens = round.block.forward(tokens, Some(mask.clone()));
+            let asking = tokens.clone().narrow(1, 0, count);
+            let (answer, seen_at) = round.look.forward(asking.clone(), image, &centers, &robot);
+            let rest = tokens.narrow(1, count, length - count);
+            tokens = Tensor::cat(vec![asking + answer, rest], 1);
+            places = seen_at;
+        }
+        tokens = self.last.forward(tokens, Some(mask));
+        let slots = tokens
+            .clone()
+            .narrow(1, 0, count)
+            .reshape([batch, count * width]);
+        let geometry = geometry(&places, &robot);
+        let summary = self
+            .summary
+            .forward(Tensor::cat(vec![geometry, slots, language, state], 1));
+        Context {
+            tokens,
+            is_pad,
+            summary,
+            places,
+        }
+    }
+}
+
+/// One head of attention a slot, over the image tokens.
+#[derive(Module, Debug)]
+struct Look {
+    norm: LayerNorm,
+    image_norm: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    place: Linear,
+}
+
+impl Look {
+    fn new(config: &TrunkConfig, device: &Device) -> Self {
+        let (width, channels) = (config.width, config.image_channels);
+        Self {
+            norm: LayerNormConfig::new(width).init(device),
+            image_norm: LayerNormConfig::new(channels).init(device),
+            query: LinearConfig::new(width, channels).init(device),
+            key: LinearConfig::new(channels, channels)
+                .with_bias(false)
+                .init(device),
+            value: LinearConfig::new(channels, width).init(device),
+            place: LinearConfig::new(2 + OFFSET, width).init(device),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - slots: `[batch, slots, width]`
+    /// - image: `[batch, cells, channel]`
+    /// - centers: `[1, cells, 2]`
+    /// - robot: `[batch, 1, 2]`
+    /// - output: what is there `[batch, slots, width]`, and where `[batch, slots, 2]`
+    fn forward(
+        &self,
+        slots: Tensor<3>,
+        image: &Tensor<3>,
+        centers: &Tensor<3>,
+        robot: &Tensor<3>,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let [batch, cells, channels] = image.dims();
+        let image = self.image_norm.forward(image.clone());
+        let query = self.query.forward(self.norm.forward(slots));
+        let key = self.key.forward(image.clone());
+        let scale = 2.0 / (channels as f64).sqrt();
+        let scores = query.mul_scalar(scale).matmul(key.swap_dims(1, 2));
+        let weights = activation::softmax(scores, 2); // [batch, slots, cells]
+        let places = weights
+            .clone()
+            .matmul(centers.clone().expand([batch, cells, 2]));
+        let seen = self.value.forward(weights.matmul(image));
+        let offset = describe(places.clone() - robot.clone());
+        let placed = self
+            .place
+            .forward(Tensor::cat(vec![places.clone(), offset], 2));
+        (seen + placed, places)
+    }
+}
+
+/// Places, offsets from the robot and offsets between slots, in one row.
+///
+/// # Shapes
+///
+/// - places: `[batch, slots, 2]`
+/// - robot: `[batch, 1, 2]`
+/// - output: `[batch, slots * (2 + 5) + slots * (slots - 1) / 2 * 5]`
+fn geometry(places: &Tensor<3>, robot: &Tensor<3>) -> Tensor<2> {
+    let [batch, slots, _] = places.dims();
+    let mut offsets = vec![places.clone() - robot.clone()];
+    for slot in 1..slots {
+        let others = places.clone().narrow(1, 0, slot);
+        offsets.push(others - places.clone().narrow(1, slot, 1));
+    }
+    let described = describe(Tensor::cat(offsets, 1)); // [batch, slots + pairs, 5]
+    let [_, count, _] = described.dims();
+    let flat = [
+        places.clone().reshape([batch, slots * 2]),
+        described.reshape([batch, count * OFFSET]),
+    ];
+    Tensor::cat(flat.to_vec(), 1)
+}
+
+/// An offset with its length and direction. Close to zero the direction fades instead of jumping.
+///
+/// # Shapes
+///
+/// - offset: `[batch, count, 2]`
+/// - output: `[batch, count, 5]`
+fn describe(offset: Tensor<3>) -> Tensor<3> {
+    const FADE: f64 = 0.03;
+    let squared = (offset.clone() * offset.clone()).sum_dim(2);
+    let length = (squared + FADE * FADE).sqrt();
+    let direction = offset.clone() / length.clone();
+    Tensor::cat(vec![offset * 2.0, length, direction], 2)
+}

@@ -1,0 +1,182 @@
+//! The vision encoder: a picture, read with the instruction in mind, to image tokens.
+//!
+//! Two strided convolutions bring the picture to a grid a quarter of its size, fine enough to tell where a shape of ten
+//! pixels lies to within a pixel. Residual blocks follow, each a shift over the neighbouring cells and a small
+//! feed-forward layer: [Wu et al., "Shift: A Zero FLOP, Zero Parameter Alternative to Spatial
+//! Convolutions"](https://arxiv.org/abs/1711.08141) is what makes them affordable on a CPU. Each block is scaled and
+//! shifted feature-wise by the language, as in [FiLM](https://arxiv.org/abs/1709.07871): conditioning early is what
+//! finds "the red circle".
+
+use armilla_nn::layers::{StridedConv, StridedConvConfig};
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of the vision encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Channels after each strided convolution; every one halves the sides.
+    pub channels: Vec<usize>,
+    /// Residual blocks on the last grid.
+    pub blocks: usize,
+    /// Width of a block's feed-forward layer, in multiples of the channels.
+    pub ratio: usize,
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            channels: vec![32, 64],
+            blocks: 2,
+            ratio: 2,
+        }
+    }
+}
+
+/// Picture and language to image tokens.
+#[derive(Module, Debug)]
+pub struct VisionEncoder {
+    stages: Vec<StridedConv>,
+    norms: Vec<LayerNorm>,
+    blocks: Vec<ShiftBlock>,
+}
+
+impl VisionConfig {
+    /// Channels of an image token.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.channels.last().copied().unwrap_or(3)
+    }
+
+    /// Rows and columns of image tokens for a picture of this height and width.
+    #[must_use]
+    pub fn grid(&self, size: [usize; 2]) -> [usize; 2] {
+        size.map(|side| side >> self.channels.len())
+    }
+
+    /// Builds the encoder for a language embedding of `language` values.
+    #[must_use]
+    pub fn init(&self, language: usize, device: &Device) -> VisionEncoder {
+        let inputs = std::iter::once(3).chain(self.channels.iter().copied());
+        let stages = inputs
+            .zip(&self.channels)
+            .map(|(input, &output)| StridedConvConfig::new(input, output).init(device));
+        let norm = |&channels: &usize| LayerNormConfig::new(channels).init(device);
+        let width = self.width();
+        VisionEncoder {
+            stages: stages.collect(),
+            norms: self.channels.iter().map(norm).collect(),
+            blocks: (0..self.blocks)
+                .map(|_| ShiftBlock::new([width, self.ratio * width, language], device))
+                .collect(),
+        }
+    }
+}
+
+impl VisionEncoder {
+    /// Encodes pictures.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, height, width, channel]`, in [-0.5, 0.5]
+    /// - language: `[batch, language]`
+    /// - output: `[batch, tokens, channel]`, row by row
+    #[must_use]
+    pub fn forward(&self, images: Tensor<4>, language: &Tensor<2>) -> Tensor<3> {
+        let mut grid = images;
+        for (stage, norm) in self.stages.iter().zip(&self.norms) {
+            grid = activation::relu(norm.forward(stage.forward(grid)));
+        }
+        for block in &self.blocks {
+            grid = block.forward(grid, language);
+        }
+        let [batch, rows, columns, channels] = grid.dims();
+        grid.reshape([batch, rows * columns, channels]) // [batch, tokens, channel]
+    }
+}
+
+/// A residual block: shift, widen, modulate by language, narrow.
+#[derive(Module, Debug)]
+struct ShiftBlock {
+    norm: LayerNorm,
+    widen: Linear,
+    film: Linear,
+    narrow: Linear,
+}
+
+impl ShiftBlock {
+    /// `sizes`: channels, hidden channels, values of the language embedding.
+    fn new([channels, hidden, language]: [usize; 3], device: &Device) -> Self {
+        Self {
+            norm: LayerNormConfig::new(channels).init(device),
+            widen: LinearConfig::new(channels, hidden).init(device),
+            film: LinearConfig::new(language, 2 * hidden).init(device),
+            narrow: LinearConfig::new(hidden, channels).init(device),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - grid: `[batch, height, width, channel]`, and the same out
+    /// - language: `[batch, language]`
+    fn forward(&self, grid: Tensor<4>, language: &Tensor<2>) -> Tensor<4> {
+        let hidden = self.widen.forward(shift(self.norm.forward(grid.clone())));
+        let film: Tensor<4> = self.film.forward(language.clone()).unsqueeze_dims(&[1, 2]);
+        let [scale, bias]: [Tensor<4>; 2] = halves(film);
+        let modulated = hidden * scale.add_scalar(1.0) + bias;
+        grid + self.narrow.forward(activation::relu(modulated))
+    }
+}
+
+/// Splits the last axis in two.
+fn halves(both: Tensor<4>) -> [Tensor<4>; 2] {
+    let half = both.dims()[3] / 2;
+    [both.clone().narrow(3, 0, half), both.narrow(3, half, half)]
+}
+
+/// Moves an eighth of the channels by one cell in each of the four directions; the edge is filled with zeros.
+///
+/// # Shapes
+///
+/// - grid: `[batch, height, width, channel]`, and the same out
+fn shift(grid: Tensor<4>) -> Tensor<4> {
+    let [_, _, _, channels] = grid.dims();
+    let share = channels / 8;
+    let mut parts: Vec<Tensor<4>> = [(1, 1), (1, -1), (2, 1), (2, -1)]
+        .into_iter()
+        .enumerate()
+        .map(|(index, (axis, by))| moved(grid.clone().narrow(3, index * share, share), axis, by))
+        .collect();
+    parts.push(grid.narrow(3, 4 * share, channels - 4 * share));
+    Tensor::cat(parts, 3)
+}
+
+/// Moves by one cell along an axis, zeros coming in.
+fn moved(part: Tensor<4>, axis: usize, by: i32) -> Tensor<4> {
+    let mut edge = part.dims();
+    let kept = edge[axis] - 1;
+    edge[axis] = 1;
+    let zeros = Tensor::zeros(edge, &part.device());
+    let parts = if by > 0 {
+        vec![zeros, part.narrow(axis, 0, kept)]
+    } else {
+        vec![part.narrow(axis, 1, kept), zeros]
+    };
+    Tensor::cat(parts, axis)
+}
+
+/// Where the tokens' cells lie in the picture: x to the right, y down, from -1 to 1 between the picture's edges.
+///
+/// # Shapes
+///
+/// - output: `[tokens, 2]`
+#[must_use]
+pub fn cell_centers([rows, columns]: [usize; 2], device: &Device) -> Tensor<2> {
+    let at = |index: usize, count: usize| (2 * index + 1) as f32 / count as f32 - 1.0;
+    let centers: Vec<f32> = (0..rows * columns)
+        .flat_map(|cell| [at(cell % columns, columns), at(cell / columns, rows)])
+        .collect();
+    Tensor::from_data(TensorData::new(centers, [rows * columns, 2]), device)
+}
