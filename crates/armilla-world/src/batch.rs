@@ -209,6 +209,7 @@ pub(crate) mod tests {
     pub(crate) fn windows() -> (WindowBatch, ActionScale, JepaConfig) {
         let config = JepaConfig {
             image_size: 16,
+            patch: 1,
             channels: vec![8, 8],
             decoder_channels: vec![8, 8],
             projector_hidden: 32,

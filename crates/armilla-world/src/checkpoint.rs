@@ -92,7 +92,7 @@ impl WorldModel {
                 high: file.action_high,
             },
         };
-        let jepa = load_weights(file.model.init(device)?, &directory.join(WEIGHTS))?;
+        let jepa = load_weights(file.model.init(0, device)?, &directory.join(WEIGHTS))?;
         Self::new(&jepa, interface)
     }
 }

@@ -9,9 +9,12 @@ use crate::error::{Result, ensure};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JepaConfig {
-    /// Side of the square picture, a multiple of 2 to the number of `channels`.
+    /// Side of the square picture, a power of 2 times the side after the encoder's last layer.
     pub image_size: usize,
-    /// Channels after each convolution; each halves the side.
+    /// Side of the patches that the encoder's first layer reads, as in a vision transformer. 1 makes that layer a convolution of
+    /// stride 2 like the others, which sees across patches' borders and takes more than twice as long.
+    pub patch: usize,
+    /// Channels after each of the encoder's layers; all but a patch layer halve the side.
     pub channels: Vec<usize>,
     /// The non-linearity everywhere; planning evaluates millions of rows, so a cheap one.
     pub activation: Activation,
@@ -33,7 +36,7 @@ pub struct JepaConfig {
     pub predictor_depth: usize,
     /// Width of the temporal distance's layers.
     pub distance_hidden: usize,
-    /// Channels of the decoder, from the smallest picture on; as many as `channels`.
+    /// Channels of the decoder from the smallest picture on, one for each doubling back to the picture.
     pub decoder_channels: Vec<usize>,
     /// What the training minimises.
     pub loss: LossConfig,
@@ -89,12 +92,13 @@ impl Default for LossConfig {
 }
 
 impl JepaConfig {
-    /// 64 px, one latent of 128 a frame, some 0.2 million parameters in the predictor: for a CPU.
+    /// 64 px in patches of 4, one latent of 128 a frame, some 0.2 million parameters in the predictor: for a CPU.
     #[must_use]
     pub fn nano() -> Self {
         Self {
             image_size: 64,
-            channels: vec![32, 64, 64, 64],
+            patch: 4,
+            channels: vec![32, 64, 64],
             activation: Activation::Relu,
             projector_hidden: 256,
             latent: 128,
@@ -118,6 +122,7 @@ impl JepaConfig {
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("image_size", self.image_size),
+            ("patch", self.patch),
             ("projector_hidden", self.projector_hidden),
             ("latent", self.latent),
             ("history", self.history),
@@ -134,27 +139,26 @@ impl JepaConfig {
         let shape = format!("{:?}", self.channels);
         let filled = (1..=8).contains(&self.channels.len()) && !self.channels.contains(&0);
         ensure(filled, "channels", "1 to 8 numbers above 0", shape)?;
-        let divisor = 1 << self.channels.len();
+        let halvings = self.channels.len() - usize::from(self.patch > 1);
+        let divisor = self.patch << halvings;
+        let fits = self.patch.is_power_of_two();
+        ensure(fits, "patch", "a power of 2", self.patch)?;
         let fits = self.image_size.is_multiple_of(divisor);
-        let multiple = format!("a multiple of {divisor}, since each of channels halves it");
+        let multiple = format!("a multiple of {divisor}, by patch and channels");
         ensure(fits, "image_size", multiple, self.image_size)?;
-        let same = self.decoder_channels.len() == self.channels.len();
-        ensure(
-            same && !self.decoder_channels.contains(&0),
-            "decoder_channels",
-            format!(
-                "{} numbers above 0, as many as channels",
-                self.channels.len()
-            ),
-            format!("{:?}", self.decoder_channels),
-        )?;
+        let doublings = (self.image_size / self.smallest_side()).ilog2() as usize;
+        let fits = self.decoder_channels.len() == doublings && !self.decoder_channels.contains(&0);
+        let expected = format!("{doublings} numbers above 0, as many as lead back to image_size");
+        let found = format!("{:?}", self.decoder_channels);
+        ensure(fits, "decoder_channels", expected, found)?;
         self.loss.validate()
     }
 
-    /// Side of the picture after the last convolution.
+    /// Side of the picture after the encoder's last layer.
     #[must_use]
     pub fn smallest_side(&self) -> usize {
-        self.image_size >> self.channels.len()
+        let halvings = self.channels.len() - usize::from(self.patch > 1);
+        self.image_size / (self.patch << halvings)
     }
 
     /// Values of an action block: `action_repeat` actions one after the other.
@@ -207,8 +211,9 @@ mod tests {
     #[test]
     fn every_wrong_setting_names_its_key() {
         assert!(JepaConfig::nano().validate().is_ok());
-        let wrong: [(&str, fn(&mut JepaConfig)); 6] = [
+        let wrong: [(&str, fn(&mut JepaConfig)); 7] = [
             ("image_size", |c| c.image_size = 60),
+            ("patch", |c| c.patch = 3),
             ("channels", |c| c.channels = vec![]),
             ("decoder_channels", |c| c.decoder_channels = vec![8]),
             ("history", |c| c.history = 0),

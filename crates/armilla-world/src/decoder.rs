@@ -63,6 +63,7 @@ mod tests {
         let device = Device::flex();
         let config = JepaConfig {
             image_size: 24,
+            patch: 1,
             channels: vec![8, 8],
             decoder_channels: vec![8, 4],
             ..JepaConfig::nano()

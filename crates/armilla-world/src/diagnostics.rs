@@ -143,6 +143,7 @@ pub fn straightness(rows: &[f64], time: usize, width: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::tests::tiny;
 
     #[test]
     fn ranks_of_known_matrices() {
@@ -165,5 +166,16 @@ mod tests {
         let corner = [0.0, 0.0, 1.0, 0.0, 1.0, 1.0];
         assert!((straightness(&straight, 3, 2) - 1.0).abs() < 1e-12);
         assert!((straightness(&[straight, corner].concat(), 3, 2) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_untrained_model_barely_heeds_the_action() {
+        let (jepa, batch) = tiny();
+        let figures = Diagnostics::measure(&jepa, &batch);
+        assert!(figures.smallest_std > 0.0 && figures.smallest_std <= figures.mean_std);
+        assert!((1.0..=6.0).contains(&figures.effective_rank), "{figures:?}");
+        let ratio = figures.action_shuffle_ratio;
+        assert!((0.2..5.0).contains(&ratio), "{figures:?}");
+        assert!(figures.straightness.abs() <= 1.0);
     }
 }

@@ -14,7 +14,9 @@
 //! Here is the model; [`loss`](crate::loss) goes with it.
 
 use armilla_nn::Activation;
-use armilla_nn::layers::{Mlp, MlpConfig, StridedConv, StridedConvConfig};
+use armilla_nn::images::CHANNELS;
+use armilla_nn::layers::{Linear, LinearConfig, Mlp, MlpConfig, StridedConv, StridedConvConfig};
+use armilla_nn::random::seeded;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -26,6 +28,7 @@ use crate::heads::{Distance, Predictor};
 /// The model.
 #[derive(Module, Debug)]
 pub struct Jepa {
+    patches: Option<Linear>,
     convolutions: Vec<StridedConv>,
     projector: Mlp,
     predictor: Predictor,
@@ -37,21 +40,31 @@ pub struct Jepa {
 }
 
 impl JepaConfig {
-    /// Builds the model. Wrap in [`seeded`](armilla_nn::random::seeded) for weights that depend on a seed alone.
+    /// Builds the model, its weights from the seed alone.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`](crate::Error::Invalid) when a setting is out of range.
-    pub fn init(&self, device: &Device) -> Result<Jepa> {
+    pub fn init(&self, seed: u64, device: &Device) -> Result<Jepa> {
         self.validate()?;
-        let inputs = [3].into_iter().chain(self.channels.iter().copied());
-        let pairs = inputs.zip(&self.channels);
+        Ok(seeded(device, seed, || self.build(device)))
+    }
+
+    /// Builds the model of a valid configuration.
+    fn build(&self, device: &Device) -> Jepa {
+        let patch = self.patch * self.patch * CHANNELS;
+        let patched = usize::from(self.patch > 1);
+        let outputs = &self.channels[patched..];
+        let inputs = [CHANNELS].into_iter().chain(self.channels.iter().copied());
+        let convolutions = inputs.skip(patched).zip(outputs);
         let smallest =
             self.smallest_side() * self.smallest_side() * self.channels[self.channels.len() - 1];
         let projector = MlpConfig::new(smallest, self.projector_hidden, self.latent);
         let inverse = MlpConfig::new(self.latent, self.projector_hidden, self.action);
-        Ok(Jepa {
-            convolutions: pairs
+        Jepa {
+            patches: (self.patch > 1)
+                .then(|| LinearConfig::new(patch, self.channels[0]).init(device)),
+            convolutions: convolutions
                 .map(|(input, &output)| StridedConvConfig::new(input, output).init(device))
                 .collect(),
             projector: projector
@@ -63,7 +76,7 @@ impl JepaConfig {
             distance: Distance::new(self, device),
             decoder: Decoder::new(self, device),
             config: self.clone(),
-        })
+        }
     }
 }
 
@@ -83,11 +96,28 @@ impl Jepa {
     #[must_use]
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
         let activation: Activation = self.config.activation;
+        let images = match &self.patches {
+            Some(layer) => activation.forward(self.read_patches(layer, images)),
+            None => images,
+        };
         let layers = self.convolutions.iter();
         let features = layers.fold(images, |images, layer| {
             activation.forward(layer.forward(images))
         });
         self.projector.forward(features.flatten(1, 3))
+    }
+
+    /// A linear layer over patches, to `[batch, height / patch, width / patch, channel]`.
+    fn read_patches(&self, layer: &Linear, images: Tensor<4>) -> Tensor<4> {
+        let [batch, height, width, channel] = images.dims();
+        let patch = self.config.patch;
+        let (rows, columns) = (height / patch, width / patch);
+        let patches = images
+            .reshape([batch * rows, patch, columns, patch * channel])
+            .swap_dims(1, 2)
+            .reshape([batch * rows * columns, patch * patch * channel]);
+        let read = layer.forward(patches);
+        read.reshape([batch as i64, rows as i64, columns as i64, -1])
     }
 
     /// One model step, `action_repeat` environment steps.
@@ -224,11 +254,12 @@ fn shifted(context: Tensor<3>, next: Tensor<3>) -> Tensor<3> {
 mod tests {
     use super::*;
     use armilla_core::random::stream;
-    use armilla_nn::random::{normal, seeded};
+    use armilla_nn::random::normal;
 
     fn jepa(history: usize) -> Jepa {
         let config = JepaConfig {
             image_size: 16,
+            patch: 1,
             channels: vec![8, 8],
             decoder_channels: vec![8, 8],
             latent: 12,
@@ -236,7 +267,7 @@ mod tests {
             ..JepaConfig::nano()
         };
         let device = Device::flex();
-        seeded(&device, 0, || config.init(&device).unwrap())
+        config.init(0, &device).unwrap()
     }
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
@@ -272,13 +303,35 @@ mod tests {
             latent: 0,
             ..JepaConfig::nano()
         };
-        assert!(sizes.init(&Device::flex()).is_err());
+        assert!(sizes.init(0, &Device::flex()).is_err());
+    }
+
+    #[test]
+    fn patches_are_squares_of_the_picture() {
+        let config = JepaConfig {
+            image_size: 16,
+            patch: 4,
+            channels: vec![8, 8],
+            decoder_channels: vec![8, 8, 8],
+            latent: 12,
+            ..JepaConfig::nano()
+        };
+        let jepa = config.init(0, &Device::flex()).unwrap();
+        assert_eq!(jepa.encode(random([3, 16, 16, 3])).dims(), [3, 12]);
+        let images = random([1, 16, 16, 3]);
+        let patches = jepa.patches.as_ref().unwrap();
+        let read = jepa.read_patches(patches, images.clone());
+        assert_eq!(read.dims(), [1, 4, 4, 8]);
+        // The second patch of the third row.
+        let square = images.narrow(1, 8, 4).narrow(2, 4, 4).reshape([1, 48]);
+        let alone = patches.forward(square).reshape([1, 1, 1, 8]);
+        assert!(close(read.narrow(1, 2, 1).narrow(2, 1, 1), alone));
     }
 
     #[test]
     fn a_nano_predictor_is_small() {
         let device = Device::flex();
-        let jepa = JepaConfig::nano().init(&device).unwrap();
+        let jepa = JepaConfig::nano().init(0, &device).unwrap();
         let parameters = jepa.predictor.num_params();
         assert!((150_000..300_000).contains(&parameters), "{parameters}");
         assert!(jepa.num_params() < 1_500_000, "{}", jepa.num_params());

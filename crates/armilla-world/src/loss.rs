@@ -165,11 +165,11 @@ fn masked(values: Tensor<3>, weight: &Tensor<2>) -> Tensor<1> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::batch;
     use armilla_core::random::stream;
-    use armilla_nn::random::{normal, seeded};
+    use armilla_nn::random::normal;
     use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
     use burn::tensor::{Device, Gradients};
 
@@ -229,16 +229,16 @@ mod tests {
             .collect()
     }
 
-    fn tiny() -> (Jepa, JepaBatch) {
+    pub(crate) fn tiny() -> (Jepa, JepaBatch) {
         let device = Device::flex().autodiff();
         let (windows, scale, config) = batch::tests::windows();
-        let jepa = seeded(&device, 1, || config.init(&device).unwrap());
+        let jepa = config.init(1, &device).unwrap();
         let batch = JepaBatch::from_windows(&windows, &scale, &config, &device).unwrap();
         (jepa, batch)
     }
 
     #[test]
-    fn the_decoder_never_trains_the_encoder() {
+    fn each_term_trains_what_it_shall_and_the_decoder_not_the_encoder() {
         let (jepa, batch) = tiny();
         let frames = jepa.encode_frames(batch.images.clone());
         let loss = jepa.decoder_loss(frames, batch.images.clone(), &mut stream(0, "test", 0));
@@ -250,6 +250,13 @@ mod tests {
         assert_eq!(
             reached(&jepa, &errors[1]),
             ["convolutions", "predictor", "projector"]
+        );
+
+        let latents = jepa.encode_frames(batch.images.clone()).narrow(1, 0, 3);
+        let loss = jepa.inverse_loss(latents, &batch);
+        assert_eq!(
+            reached(&jepa, &loss),
+            ["convolutions", "inverse", "projector"]
         );
 
         let frames = jepa.encode_frames(batch.images.clone());
@@ -271,7 +278,7 @@ mod tests {
             let mut config = jepa.config().clone();
             config.loss.distance_expectile = expectile;
             let device = Device::flex();
-            let jepa = seeded(&device, 1, || config.init(&device).unwrap());
+            let jepa = config.init(1, &device).unwrap();
             // Distances of the untrained head lie far above 0: all too long.
             let latents = normal(&mut stream(0, "test", 0), [2, 4, 16], &device);
             let zero = Tensor::zeros([2, 9], &device);

@@ -219,11 +219,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::JepaConfig;
     use crate::plan_config::PlanConfig;
-    use armilla_nn::random::seeded;
 
     pub(crate) fn world_model(history: usize) -> WorldModel {
         let config = JepaConfig {
             image_size: 16,
+            patch: 1,
             channels: vec![8, 8],
             decoder_channels: vec![8, 8],
             latent: 12,
@@ -232,7 +232,7 @@ pub(crate) mod tests {
             ..JepaConfig::nano()
         };
         let device = Device::flex();
-        let jepa = seeded(&device, 0, || config.init(&device).unwrap());
+        let jepa = config.init(0, &device).unwrap();
         let actions = ActionScale {
             mean: vec![1.0, 0.0],
             std: vec![2.0, 0.5],
@@ -294,6 +294,31 @@ pub(crate) mod tests {
         let latents = [vec![1.0; 12], vec![2.0; 12]];
         let context = model.context(&latents);
         assert_eq!((context.len(), context[12], context[24]), (36, 1.0, 2.0));
+    }
+
+    #[test]
+    fn a_plan_does_not_depend_on_its_neighbours() {
+        let model = world_model(1);
+        let config = PlanConfig {
+            num_samples: 50,
+            rows: 400,
+            ..PlanConfig::default()
+        };
+        let actions = &model.interface().actions;
+        let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
+        let problem = |episode: u64| Problem {
+            episode,
+            step: 5,
+            context: vec![episode as f32 / 20.0; 12],
+            goal: vec![0.3; 12],
+            warm_start: Vec::new(),
+        };
+        let problems: Vec<_> = (0..11).map(problem).collect();
+        let together = model.plan(&planner, &problems).unwrap();
+        for index in [0, 5, 10] {
+            let alone = model.plan(&planner, &problems[index..=index]).unwrap();
+            assert_eq!(alone[0].actions, together[index].actions);
+        }
     }
 
     #[test]
