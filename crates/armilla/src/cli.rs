@@ -201,6 +201,12 @@ pub(crate) enum ServeCommand {
     Policy {
         /// The checkpoint's folder.
         checkpoint: PathBuf,
+        /// Environment whose rate and action bounds it acts within.
+        #[arg(long, default_value = "tabletop")]
+        env: String,
+        /// Its protocol.
+        #[arg(long, default_value = "new-scenes")]
+        protocol: String,
         /// Where to listen; loopback with a free port unless given.
         #[arg(long)]
         listen: Option<String>,

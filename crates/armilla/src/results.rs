@@ -27,6 +27,16 @@ impl Success {
     }
 }
 
+impl Success {
+    /// All episodes of several rates counted together.
+    pub(crate) fn pooled(parts: &[Self]) -> Self {
+        let count = |part: &Self| (part.success * part.episodes as f64).round() as usize;
+        let successes: usize = parts.iter().map(count).sum();
+        let episodes: usize = parts.iter().map(|part| part.episodes).sum();
+        Self::of((0..episodes).map(|index| index < successes))
+    }
+}
+
 impl std::fmt::Display for Success {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [value, low, high] = [self.success, self.ci_low, self.ci_high].map(|share| 100.0 * share);

@@ -1,0 +1,88 @@
+//! Open-loop rollouts beside reality: what a world model imagines from one frame and the actions alone.
+
+use armilla_core::{Error, Image, Result};
+use armilla_world::WorldModel;
+use burn::tensor::{Tensor, TensorData};
+
+/// A recorded episode and what the model imagines of it, frames a model step apart.
+#[derive(Clone, Debug, Default)]
+pub struct Imagination {
+    /// What was recorded.
+    pub real: Vec<Image>,
+    /// The decoded rollout; the first is the decoded encoding of the first frame.
+    pub imagined: Vec<Image>,
+    /// Mean squared error of the rollout's latents against the encoded frames.
+    pub errors: Vec<f32>,
+    /// The same error of the guess that nothing moves.
+    pub copy_errors: Vec<f32>,
+}
+
+/// Imagines an episode from its first frames.
+///
+/// `images` are the episode's frames, one a control step; `actions` the actions between them, in their own units. At most
+/// `steps` model steps are imagined.
+///
+/// # Errors
+///
+/// When the episode is shorter than the model's history and one step, or does not fit the model.
+pub fn imagine(model: &WorldModel, images: &[Image], actions: &[Vec<f32>], steps: usize) -> Result<Imagination> {
+    let config = model.jepa().config();
+    let (repeat, history) = (config.action_repeat, config.history);
+    let steps = steps.min((images.len().saturating_sub(1) / repeat + 1).saturating_sub(history));
+    if steps == 0 || actions.len() < (history - 1 + steps) * repeat {
+        let expected = format!("more than {} frames and their actions", history * repeat);
+        return Err(Error::invalid("episode to imagine", expected, images.len()));
+    }
+    let frames: Vec<_> = images.iter().step_by(repeat).take(history + steps).collect();
+    let failed = |error| Error::behind("imagining an episode", error);
+    let latents = model.encode(&frames).map_err(failed)?;
+    let imagined = rollout(model, &latents[..history], &actions[(history - 1) * repeat..], steps);
+    let width = config.latent;
+    let start = latents[history - 1].clone();
+    let along: Vec<f32> = start.iter().copied().chain(imagined).collect();
+    let truth = &latents[history - 1..];
+    Ok(Imagination {
+        real: frames[history - 1..].iter().map(|&frame| frame.clone()).collect(),
+        imagined: model.decode(&along).map_err(failed)?,
+        errors: along.chunks(width).zip(truth).map(|(guess, truth)| squared_error(guess, truth)).collect(),
+        copy_errors: truth.iter().map(|truth| squared_error(&start, truth)).collect(),
+    })
+}
+
+/// Latents after each model step, one after the other.
+fn rollout(model: &WorldModel, context: &[Vec<f32>], actions: &[Vec<f32>], steps: usize) -> Vec<f32> {
+    let config = model.jepa().config();
+    let mut blocks: Vec<f32> = actions.iter().take(steps * config.action_repeat).flatten().copied().collect();
+    model.interface().actions.normalize(&mut blocks);
+    let device = armilla_world::Dynamics::device(model);
+    let context = TensorData::new(context.concat(), [1, context.len(), config.latent]);
+    let blocks = TensorData::new(blocks, [1, steps, config.block()]);
+    let latents = model.jepa().rollout(Tensor::from_data(context, &device), Tensor::from_data(blocks, &device));
+    latents.into_data().iter::<f32>().collect()
+}
+
+fn squared_error(guess: &[f32], truth: &[f32]) -> f32 {
+    guess.iter().zip(truth).map(|(a, b)| (a - b).powi(2)).sum::<f32>() / truth.len() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_world::{ActionScale, Interface, JepaConfig};
+    use burn::tensor::Device;
+
+    #[test]
+    fn as_many_frames_as_were_asked_for_and_the_first_is_exact() {
+        let config = JepaConfig { image_size: 16, channels: vec![4, 4], decoder_channels: vec![4, 4], ..JepaConfig::nano() };
+        let jepa = config.init(&Device::flex()).unwrap();
+        let scale = ActionScale { mean: vec![0.0; 2], std: vec![1.0; 2], low: vec![-1.0; 2], high: vec![1.0; 2] };
+        let model = WorldModel::new(&jepa, Interface { camera: "top".into(), actions: scale }).unwrap();
+        let images: Vec<_> = (0..21).map(|i| Image::filled(16, 16, [10 * i as u8, 0, 0])).collect();
+        let actions = vec![vec![0.5, -0.5]; 20];
+        let dream = imagine(&model, &images, &actions, 3).unwrap();
+        assert_eq!((dream.real.len(), dream.imagined.len(), dream.errors.len()), (4, 4, 4));
+        assert_eq!((dream.errors[0], dream.copy_errors[0]), (0.0, 0.0));
+        assert_eq!(imagine(&model, &images, &actions, 99).unwrap().real.len(), 5);
+        assert!(imagine(&model, &images[..4], &actions, 3).is_err());
+    }
+}

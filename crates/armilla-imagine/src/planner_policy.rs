@@ -1,0 +1,170 @@
+//! A world model and a planner, driven as any other policy.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use armilla_core::{
+    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Image, Observation, Policy, PolicyRequest, Result,
+};
+use armilla_world::{Plan, PlanConfig, Planner, Problem, WorldModel};
+use burn::tensor::Device;
+
+/// Of how many episodes plans are kept for people to look at.
+const KEPT_EPISODES: usize = 8;
+/// Episodes a policy keeps state of, at most; beyond it the oldest is forgotten.
+const EPISODES: usize = 4096;
+
+/// Plans to the goal picture, carries out the first action block, and plans again from what it sees then.
+pub struct PlannerPolicy {
+    model: WorldModel,
+    planner: Planner,
+    period_secs: f64,
+    episodes: BTreeMap<EpisodeId, Episode>,
+    plans: BTreeMap<EpisodeId, BTreeMap<u64, Plan>>,
+}
+
+/// What is kept of an episode between two plans.
+#[derive(Default)]
+struct Episode {
+    /// Latents of the frames seen, a model step apart, the newest last.
+    latents: Vec<Vec<f32>>,
+    /// What is left of the last plan.
+    warm_start: Vec<Vec<f32>>,
+    /// The goal's latent, encoded once.
+    goal: Option<Vec<f32>>,
+}
+
+impl PlannerPolicy {
+    /// Opens a world model's checkpoint to plan for an environment.
+    ///
+    /// # Errors
+    ///
+    /// When the checkpoint cannot be loaded, or model, plan and environment do not fit each other.
+    pub fn open(checkpoint: &Path, plan: PlanConfig, spec: &EnvironmentSpec, device: &Device) -> Result<Self> {
+        let failed = |error| Error::behind(format!("world model {}", checkpoint.display()), error);
+        Self::new(WorldModel::load(checkpoint, device).map_err(failed)?, plan, spec)
+    }
+
+    /// Plans in a model for an environment.
+    ///
+    /// # Errors
+    ///
+    /// When model, plan and environment do not fit each other.
+    pub fn new(model: WorldModel, plan: PlanConfig, spec: &EnvironmentSpec) -> Result<Self> {
+        let (expected, found) = (model.jepa().config().action, spec.action_low.len());
+        if expected != found {
+            return Err(Error::invalid(
+                format!("actions of environment {}", spec.name),
+                format!("{expected} values, as the world model was trained on"),
+                found,
+            ));
+        }
+        let planner = Planner::new(plan, &spec.action_low, &spec.action_high)
+            .map_err(|error| Error::behind("plan settings", error))?;
+        let period_secs = 1.0 / spec.rate_hz;
+        Ok(Self { model, planner, period_secs, episodes: BTreeMap::new(), plans: BTreeMap::new() })
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &WorldModel {
+        &self.model
+    }
+
+    /// Plans of the first episodes by environment step, for people to look at.
+    #[must_use]
+    pub fn plans(&self) -> &BTreeMap<EpisodeId, BTreeMap<u64, Plan>> {
+        &self.plans
+    }
+
+    /// Encodes what is new and states the searches.
+    fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
+        let camera = self.model.interface().camera.clone();
+        let mut images = Vec::new();
+        for request in requests {
+            images.push(picture(&request.observation, &camera)?);
+            if self.episodes.get(&request.episode).is_none_or(|episode| episode.goal.is_none()) {
+                images.push(goal(&request.observation)?);
+            }
+        }
+        let failed = |error| Error::behind("encoding the observation", error);
+        let mut latents = self.model.encode(&images).map_err(failed)?.into_iter();
+        let history = self.model.jepa().config().history;
+        let mut problems = Vec::with_capacity(requests.len());
+        for request in requests {
+            let episode = self.episodes.entry(request.episode).or_default();
+            episode.latents.extend(latents.next());
+            let surplus = episode.latents.len().saturating_sub(history);
+            episode.latents.drain(..surplus);
+            if episode.goal.is_none() {
+                episode.goal = latents.next();
+            }
+            problems.push(Problem {
+                episode: request.episode,
+                step: request.step,
+                context: self.model.context(&episode.latents),
+                goal: episode.goal.clone().unwrap_or_default(),
+                warm_start: episode.warm_start.clone(),
+            });
+        }
+        Ok(problems)
+    }
+
+    /// Keeps what the next plan needs, and what people may want to see.
+    fn remember(&mut self, request: &PolicyRequest, plan: &Plan) {
+        if let Some(episode) = self.episodes.get_mut(&request.episode) {
+            episode.warm_start = plan.shifted(1);
+        }
+        if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
+            self.plans.entry(request.episode).or_default().insert(request.step, plan.clone());
+        }
+    }
+}
+
+impl Policy for PlannerPolicy {
+    fn name(&self) -> &'static str {
+        "planner"
+    }
+
+    fn reset(&mut self, episode: EpisodeId) -> Result<()> {
+        self.plans.remove(&episode);
+        self.episodes.insert(episode, Episode::default());
+        if self.episodes.len() > EPISODES {
+            self.episodes.pop_first();
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
+        let problems = self.problems(requests)?;
+        let plans =
+            self.model.plan(&self.planner, &problems).map_err(|error| Error::behind("planning", error))?;
+        let repeat = self.model.jepa().config().action_repeat;
+        let mut chunks = Vec::with_capacity(plans.len());
+        for (request, plan) in requests.iter().zip(&plans) {
+            self.remember(request, plan);
+            let first = plan.actions.first().cloned().unwrap_or_default();
+            let chunk = ActionChunk {
+                actions: vec![Action(first); repeat],
+                starts_at_secs: request.observation.captured_at_secs,
+                period_secs: self.period_secs,
+            };
+            chunk.check(self.model.jepa().config().action)?;
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+}
+
+/// The picture of the camera that the model was trained on.
+fn picture<'a>(observation: &'a Observation, camera: &str) -> Result<&'a Image> {
+    observation.images.get(camera).ok_or_else(|| {
+        let found: Vec<_> = observation.images.keys().collect();
+        Error::invalid("observation", format!("a picture from camera `{camera}`"), format!("{found:?}"))
+    })
+}
+
+/// The goal picture.
+fn goal(observation: &Observation) -> Result<&Image> {
+    observation.goal.as_ref().ok_or_else(|| Error::invalid("observation", "a goal picture to plan to", "none"))
+}

@@ -1,0 +1,60 @@
+//! `armilla dataset`: looking into datasets.
+
+use std::path::Path;
+
+use anyhow::Result;
+use armilla_data::Dataset;
+use serde_json::json;
+
+use crate::cli::DatasetCommand;
+use crate::progress::{print, say};
+
+/// Runs `armilla dataset`.
+pub(crate) fn run(command: &DatasetCommand) -> Result<()> {
+    match command {
+        DatasetCommand::Info { dataset, json } => info(dataset, *json),
+    }
+}
+
+fn info(root: &Path, as_json: bool) -> Result<()> {
+    let dataset = Dataset::open(root)?;
+    if let Some(recovered) = dataset.recovered() {
+        say(&format!("recovered: {recovered}"));
+    }
+    let frames: usize = dataset.episodes().iter().map(|episode| episode.length).sum();
+    let features: std::collections::BTreeMap<_, _> = dataset
+        .features()
+        .0
+        .iter()
+        .map(|(key, feature)| (key, format!("{:?} {:?} {:?}", feature.data_type, feature.shape, feature.names)))
+        .collect();
+    if as_json {
+        let value = json!({
+            "path": root,
+            "fps": dataset.fps(),
+            "episodes": dataset.episodes().len(),
+            "frames": frames,
+            "tasks": dataset.tasks(),
+            "features": features,
+            "hash": dataset.content_hash()?,
+        });
+        return Ok(print(&serde_json::to_string_pretty(&value)?)?);
+    }
+    let seconds = frames as f64 / f64::from(dataset.fps());
+    print(&format!("{}", root.display()))?;
+    print(&format!("  {} episodes, {frames} frames at {} Hz ({seconds:.0} s)", dataset.episodes().len(), dataset.fps()))?;
+    for (key, feature) in features {
+        print(&format!("  {key}: {feature}"))?;
+    }
+    for (key, statistics) in dataset.statistics() {
+        if key == "action" || key.starts_with("observation.") {
+            let row = |values: &[f64]| values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(" ");
+            print(&format!("  {key} mean {}  std {}", row(&statistics.mean), row(&statistics.std)))?;
+        }
+    }
+    print(&format!("  {} tasks", dataset.tasks().len()))?;
+    for task in dataset.tasks().iter().take(5) {
+        print(&format!("    {task}"))?;
+    }
+    Ok(())
+}

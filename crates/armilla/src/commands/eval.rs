@@ -1,0 +1,259 @@
+//! `armilla eval`: a policy or a planner, closed-loop over the bus, with the floors on the same episodes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionLimits};
+use armilla_core::{Environment, EpisodeOutcome, Policy};
+use armilla_envs::{EnvironmentConfig, Script, make, run_script};
+use armilla_imagine::{Evaluation, EvaluationConfig, InstructionControl, PlannerPolicy, evaluate};
+use armilla_vla::{TrainedPolicy, VlaPolicy};
+use armilla_world::{PlanConfig, WorldModel};
+use burn::tensor::Device;
+use rayon::prelude::*;
+
+use crate::cli::{EvalArguments, InstructionChoice};
+use crate::config::Source;
+use crate::progress::{Progress, print, say};
+use crate::results::{ResultRow, Success};
+
+/// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
+const SEEDS_APART: u64 = 1_000_000;
+
+/// Which episodes of which environment, and how many at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Episodes {
+    /// The simulator.
+    pub environment: EnvironmentConfig,
+    /// How many.
+    pub count: usize,
+    /// Which.
+    pub seed: u64,
+    /// Sessions side by side.
+    pub parallel: usize,
+}
+
+impl Episodes {
+    /// Seed of the first episode.
+    pub(crate) fn first_seed(&self) -> u64 {
+        self.seed.wrapping_mul(SEEDS_APART)
+    }
+
+    /// Environment and protocol, for people.
+    fn title(&self) -> String {
+        format!("{} {}", self.environment.name, self.environment.protocol)
+    }
+}
+
+/// Runs `armilla eval`.
+pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
+    let (environment, mut policy) = open_policy(arguments)?;
+    let episodes = Episodes {
+        environment,
+        count: arguments.episodes,
+        seed: arguments.seed,
+        parallel: arguments.parallel.max(1),
+    };
+    let instruction = match arguments.instruction {
+        InstructionChoice::Own => InstructionControl::Own,
+        InstructionChoice::Blank => InstructionControl::Blank,
+        InstructionChoice::Swapped => InstructionControl::Swapped,
+    };
+    let row = match &mut policy {
+        Some(policy) => {
+            let policy = policy.as_mut();
+            let evaluation = over_bus(&episodes, policy, instruction, 5, arguments.connect.as_deref())?;
+            if let Some(path) = &arguments.rerun {
+                crate::commands::viz::write_traces(path, &episodes.environment, &evaluation.traces)?;
+            }
+            let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
+            if !arguments.no_floors {
+                add_floors(&mut row, &episodes)?;
+            }
+            row
+        }
+        None => {
+            let name = arguments.policy.as_deref().unwrap_or_default();
+            let script = script(name).context("no such script")?;
+            if let Some(endpoint) = &arguments.connect {
+                // Scripts act on the simulator's truth, which does not travel; still, a wrong endpoint must not pass.
+                connect(endpoint, &episodes.environment.name)?;
+            }
+            row(&episodes, name, &script_outcomes(&episodes, script)?)
+        }
+    };
+    report(&row, arguments.json.as_deref())
+}
+
+/// Opens the planner or the policy's checkpoint, `None` for a script; and the environment with the camera it wants.
+fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<Box<dyn Policy>>)> {
+    let environment = |image_size| EnvironmentConfig {
+        name: arguments.env.clone(),
+        protocol: arguments.protocol.clone(),
+        image_size,
+    };
+    let device = armilla_nn::device::parse(&arguments.device)?;
+    if let Some(checkpoint) = &arguments.planner {
+        let mut plan = Source::open(&arguments.plan)?;
+        plan.set(&arguments.set)?;
+        let (planner, side) = open_planner(checkpoint, plan.parse()?, arguments.seed, &environment, &device)?;
+        return Ok((environment(side), Some(Box::new(planner))));
+    }
+    let name = arguments.policy.as_deref().unwrap_or_default();
+    if script(name).is_some() {
+        return Ok((environment(64), None));
+    }
+    let (policy, side) = open_vla(Path::new(name), arguments.seed, &environment, &device)?;
+    Ok((environment(side), Some(Box::new(policy))))
+}
+
+/// Opens a world model to plan in, for the environment with the camera it wants; and that camera's side.
+pub(crate) fn open_planner(
+    checkpoint: &Path,
+    plan: PlanConfig,
+    seed: u64,
+    environment: &dyn Fn(usize) -> EnvironmentConfig,
+    device: &Device,
+) -> Result<(PlannerPolicy, usize)> {
+    let model = WorldModel::load(checkpoint, device)?;
+    let side = model.jepa().config().image_size;
+    let simulator = make(&environment(side))?;
+    Ok((PlannerPolicy::new(model, PlanConfig { seed, ..plan }, simulator.spec())?, side))
+}
+
+/// Opens a policy's checkpoint, for the environment with the camera it wants; and that camera's side.
+pub(crate) fn open_vla(
+    checkpoint: &Path,
+    seed: u64,
+    environment: &dyn Fn(usize) -> EnvironmentConfig,
+    device: &Device,
+) -> Result<(VlaPolicy, usize)> {
+    let trained = TrainedPolicy::load(checkpoint, device)?;
+    let side = trained.shape.height;
+    let simulator = make(&environment(side))?;
+    Ok((VlaPolicy::new(trained, simulator.spec(), seed)?, side))
+}
+
+/// A script by name.
+pub(crate) fn script(name: &str) -> Option<Script> {
+    Some(match name {
+        "nothing" => Script::Nothing,
+        "random" => Script::Random,
+        "cheat" => Script::Cheat,
+        "expert" => Script::Expert,
+        _ => return None,
+    })
+}
+
+/// What a floor is called in an environment's table.
+fn floor_name(environment: &str, script: Script) -> &'static str {
+    match (script, environment) {
+        (Script::Nothing, _) => "nothing",
+        (Script::Random, _) => "random",
+        (Script::Cheat, "two-room") => "straight-line",
+        (Script::Cheat, "push-t") => "agent-only",
+        (Script::Cheat, _) => "reach-only",
+        (Script::Expert | Script::NoisyExpert(_), _) => "expert",
+    }
+}
+
+/// Runs a policy's episodes over the bus: the simulator is served, the policy is its client.
+pub(crate) fn over_bus(
+    episodes: &Episodes,
+    policy: &mut dyn Policy,
+    instruction: InstructionControl,
+    traces: usize,
+    endpoint: Option<&str>,
+) -> Result<Evaluation> {
+    let served = match endpoint {
+        Some(_) => None,
+        None => Some(serve(&episodes.environment, None, episodes.parallel)?),
+    };
+    let endpoint = served.as_ref().map_or(endpoint.unwrap_or_default(), |served| served.bus.endpoint()).to_owned();
+    let client = connect(&endpoint, &episodes.environment.name)?;
+    let mut sessions: Vec<Box<dyn Environment>> = Vec::new();
+    for _ in 0..episodes.parallel.min(episodes.count) {
+        sessions.push(Box::new(client.open_session()));
+    }
+    let config =
+        EvaluationConfig { episodes: episodes.count, first_seed: episodes.first_seed(), instruction, traces };
+    let title = match instruction {
+        InstructionControl::Own => episodes.title(),
+        other => format!("{} ({other:?})", episodes.title()),
+    };
+    let mut progress = Progress::new(&title, "episodes", episodes.count as u64);
+    let evaluation = evaluate(sessions, policy, &config, &mut |done| progress.set(done as u64, ""))?;
+    progress.finish();
+    Ok(evaluation)
+}
+
+/// A simulator on the bus, until it is dropped.
+pub(crate) struct Served {
+    /// The bus it opened.
+    pub bus: Bus,
+    _server: EnvironmentServer,
+}
+
+/// Puts a simulator on the bus.
+pub(crate) fn serve(environment: &EnvironmentConfig, listen: Option<String>, sessions: usize) -> Result<Served> {
+    // Made once here so that a wrong name is told now, not at the first reset.
+    make(environment)?;
+    let config = environment.clone();
+    let factory = move || -> armilla_core::Result<Box<dyn Environment>> {
+        let simulator: Box<dyn Environment> = make(&config)?;
+        Ok(simulator)
+    };
+    let bus = Bus::serve(&BusConfig { endpoint: listen, ..BusConfig::default() })?;
+    let limits = SessionLimits { max_sessions: sessions, ..SessionLimits::default() };
+    let server = EnvironmentServer::start(&bus, &environment.name, Arc::new(factory), limits)?;
+    Ok(Served { bus, _server: server })
+}
+
+fn connect(endpoint: &str, name: &str) -> Result<EnvironmentClient> {
+    let bus = Bus::connect(&BusConfig::at(endpoint))?;
+    Ok(EnvironmentClient::connect(&bus, name)?)
+}
+
+/// Runs a script on all episodes, in parallel, by calling the simulator: scripts need its truth, which does not travel.
+pub(crate) fn script_outcomes(episodes: &Episodes, script: Script) -> Result<Vec<EpisodeOutcome>> {
+    let seeds: Vec<_> = (0..episodes.count as u64).map(|index| episodes.first_seed() + index).collect();
+    let outcomes: Vec<Vec<EpisodeOutcome>> = seeds
+        .par_chunks(8)
+        .map(|seeds| {
+            let mut simulator = make(&episodes.environment)?;
+            seeds.iter().map(|&seed| run_script(simulator.as_mut(), seed, script)).collect()
+        })
+        .collect::<armilla_core::Result<_>>()?;
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+/// Puts the floors and the expert beside a row.
+pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()> {
+    for script in [Script::Nothing, Script::Random, Script::Cheat, Script::Expert] {
+        let outcomes = script_outcomes(episodes, script)?;
+        let success = Success::of(outcomes.iter().map(|outcome| outcome.success));
+        row.add_floor(floor_name(&episodes.environment.name, script), success);
+    }
+    Ok(())
+}
+
+/// The row of a result table.
+pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]) -> ResultRow {
+    ResultRow::of(&episodes.environment.name, &episodes.environment.protocol, policy, outcomes)
+}
+
+/// Prints a row, and writes it as JSON where asked.
+fn report(row: &ResultRow, json: Option<&Path>) -> Result<()> {
+    let text = serde_json::to_string_pretty(row)?;
+    match json {
+        Some(path) if path == Path::new("-") => return Ok(print(&text)?),
+        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?,
+        None => {}
+    }
+    row.lines().iter().try_for_each(|line| print(line))?;
+    if let Some(path) = json {
+        say(&format!("written to {}", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The commands, one module each: they resolve configuration, call the crates, and report.
+
+mod dataset;
+mod demo;
+mod eval;
+mod record;
+mod report;
+mod serve;
+mod train;
+mod viz;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use crate::cli::Command;
+
+/// Set by Ctrl-C: long work ends at its next safe point.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Runs a command.
+pub(crate) fn run(command: Command) -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            // Asked twice: the person means it.
+            std::process::exit(130);
+        }
+        crate::progress::say("stopping at the next safe point (again to stop at once)");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Dataset(command) => dataset::run(&command),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Serve(command) => serve::run(&command),
+        Command::Viz(arguments) => viz::run(&arguments),
+    }
+}
+
+/// Whether Ctrl-C was pressed.
+fn stop_asked() -> bool {
+    STOP.load(Ordering::SeqCst)
+}

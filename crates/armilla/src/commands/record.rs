@@ -1,0 +1,199 @@
+//! `armilla record`: episodes of a simulator as a LeRobot v3 dataset.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use armilla_core::Reset;
+use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
+use armilla_envs::{EnvironmentConfig, Script, make};
+use armilla_imagine::{EvaluationConfig, InstructionControl, evaluate};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::cli::RecordArguments;
+use crate::commands::{eval, stop_asked};
+use crate::config::{EpisodeGroup, RecordConfig, RecordedAction, Source};
+use crate::progress::{Progress, say};
+
+/// Episodes simulated and encoded side by side, then written in order.
+const AT_ONCE: usize = 32;
+
+/// What was recorded.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct RecordSummary {
+    /// Environment.
+    pub env: String,
+    /// Episodes written.
+    pub episodes: usize,
+    /// Frames written.
+    pub frames: usize,
+    /// Episodes that reached their goal.
+    pub successes: usize,
+    /// Hash of what was written.
+    pub hash: String,
+    /// Hashes of the scenes, to tell splits apart.
+    #[serde(skip)]
+    pub scenes: Vec<String>,
+}
+
+/// Runs `armilla record`.
+pub(crate) fn run(arguments: &RecordArguments) -> Result<()> {
+    let config = resolve(arguments)?;
+    let summary = record(&config, &arguments.out)?;
+    say(&format!(
+        "{}: {} episodes, {} frames, {:.0} % reached their goal",
+        arguments.out.display(),
+        summary.episodes,
+        summary.frames,
+        100.0 * summary.successes as f64 / summary.episodes.max(1) as f64
+    ));
+    Ok(())
+}
+
+/// The configuration with what was typed in place.
+fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
+    let mut config: RecordConfig = match (&arguments.config, &arguments.env) {
+        (Some(name), _) => Source::open(name)?.parse()?,
+        (None, Some(env)) => RecordConfig {
+            env: env.clone(),
+            protocol: "record".to_owned(),
+            image_size: 64,
+            seed: 0,
+            action: RecordedAction::Executed,
+            episodes: vec![EpisodeGroup { policy: "expert".to_owned(), noise: 0.0, count: 10 }],
+        },
+        (None, None) => bail!("record: expected --config or --env, found neither"),
+    };
+    if let Some(env) = &arguments.env {
+        config.env.clone_from(env);
+    }
+    if arguments.policy.is_some() || arguments.episodes.is_some() {
+        let group = config.episodes.first().context("`episodes` is empty")?;
+        let policy = arguments.policy.clone().unwrap_or_else(|| group.policy.clone());
+        config.episodes =
+            vec![EpisodeGroup { policy, noise: group.noise, count: arguments.episodes.unwrap_or(group.count) }];
+    }
+    config.seed = arguments.seed.unwrap_or(config.seed);
+    config.image_size = arguments.image_size.unwrap_or(config.image_size);
+    Ok(config)
+}
+
+/// Records everything a configuration asks for. Ctrl-C ends it after the episodes under way, which are kept.
+pub(crate) fn record(config: &RecordConfig, out: &Path) -> Result<RecordSummary> {
+    let environment = EnvironmentConfig {
+        name: config.env.clone(),
+        protocol: config.protocol.clone(),
+        image_size: config.image_size,
+    };
+    let spec = make(&environment)?.spec().clone();
+    if out.exists() {
+        bail!("{} exists: expected a new folder for the dataset; remove it or choose another --out", out.display());
+    }
+    let recorder = RecorderConfig::new(spec.features.clone(), spec.rate_hz.round() as u32, &config.env, &config.env);
+    let mut recorder = Recorder::create(out, recorder)?;
+    let total: usize = config.episodes.iter().map(|group| group.count).sum();
+    let mut progress = Progress::new(&format!("record {}", config.env), "episodes", total as u64);
+    let mut summary = RecordSummary { env: config.env.clone(), ..RecordSummary::default() };
+    let mut seed = config.seed;
+    for group in &config.episodes {
+        let mut left = group.count;
+        while left > 0 && !stop_asked() {
+            let count = left.min(AT_ONCE);
+            let episodes = simulate(&environment, config.action, group, seed, count)?;
+            seed += count as u64;
+            left -= count;
+            for episode in &episodes {
+                summary.frames += episode.frames.actions.len();
+                summary.successes += usize::from(episode.success);
+                summary.scenes.push(episode.scene.clone());
+            }
+            summary.episodes += count;
+            let frames: Vec<_> = episodes.into_iter().map(|episode| episode.frames).collect();
+            recorder.add_episodes(&frames)?;
+            progress.set(summary.episodes as u64, format!("{} frames", summary.frames));
+        }
+    }
+    recorder.finish()?;
+    progress.finish();
+    summary.hash = armilla_data::Dataset::open(out)?.content_hash()?;
+    Ok(summary)
+}
+
+/// A simulated episode.
+struct Episode {
+    frames: EpisodeFrames,
+    success: bool,
+    scene: String,
+}
+
+/// Simulates episodes of one group, in parallel.
+fn simulate(
+    environment: &EnvironmentConfig,
+    action: RecordedAction,
+    group: &EpisodeGroup,
+    first_seed: u64,
+    count: usize,
+) -> Result<Vec<Episode>> {
+    let script = match group.policy.as_str() {
+        "noisy-expert" => Script::NoisyExpert(group.noise),
+        name => match eval::script(name) {
+            Some(script) => script,
+            None => return with_policy(environment, name, first_seed, count),
+        },
+    };
+    let seeds: Vec<_> = (first_seed..first_seed + count as u64).collect();
+    let episodes: armilla_core::Result<Vec<_>> =
+        seeds.into_par_iter().map(|seed| scripted(environment, action, script, seed)).collect();
+    Ok(episodes?)
+}
+
+/// One episode of a script.
+fn scripted(
+    environment: &EnvironmentConfig,
+    kept: RecordedAction,
+    script: Script,
+    seed: u64,
+) -> armilla_core::Result<Episode> {
+    let mut simulator = make(environment)?;
+    let (mut observation, info) = simulator.reset(&Reset { seed, instruction: None })?;
+    let scene = info.labels.get("scene").cloned().unwrap_or_default();
+    let mut episode = Episode { frames: EpisodeFrames::default(), success: info.success, scene };
+    loop {
+        let action = simulator.scripted(script)?;
+        let step = simulator.step(&action.executed)?;
+        let label = match kept {
+            RecordedAction::Executed => action.executed,
+            RecordedAction::Expert => action.label,
+        };
+        let next = step.observation;
+        episode.frames.push(std::mem::replace(&mut observation, next), label);
+        episode.success |= step.info.success;
+        if step.terminated || step.truncated {
+            return Ok(episode);
+        }
+    }
+}
+
+/// Episodes of a policy's checkpoint.
+fn with_policy(environment: &EnvironmentConfig, name: &str, first_seed: u64, count: usize) -> Result<Vec<Episode>> {
+    let device = armilla_nn::device::parse("cpu")?;
+    let fixed = |_| environment.clone();
+    let (mut policy, _) = eval::open_vla(Path::new(name), first_seed, &fixed, &device)
+        .with_context(|| format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint"))?;
+    let config =
+        EvaluationConfig { episodes: count, first_seed, instruction: InstructionControl::Own, traces: count };
+    let mut sessions: Vec<Box<dyn armilla_core::Environment>> = Vec::new();
+    for _ in 0..count {
+        sessions.push(make(environment)?);
+    }
+    let evaluation = evaluate(sessions, &mut policy, &config, &mut |_| ())?;
+    let episodes = evaluation.traces.into_iter().zip(evaluation.outcomes).map(|(trace, outcome)| Episode {
+        frames: EpisodeFrames {
+            observations: trace.observations.into_iter().take(trace.actions.len()).collect(),
+            actions: trace.actions,
+        },
+        success: outcome.success,
+        scene: outcome.labels.get("scene").cloned().unwrap_or_default(),
+    });
+    Ok(episodes.collect())
+}

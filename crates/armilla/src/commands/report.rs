@@ -1,0 +1,307 @@
+//! What the demo found, as `report.json`, `report.html` and `demo.rrd`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use armilla_core::WilsonInterval;
+use armilla_data::{Dataset, WindowLoader};
+use armilla_envs::EnvironmentConfig;
+use armilla_imagine::{Imagination, Trace, imagine};
+use armilla_viz::filmstrip::{FilmRow, Filmstrip};
+use armilla_viz::report::{self as page, Estimate, ReportData};
+use armilla_viz::{EpisodeTitle, LineChart, Prediction, Recording, Series};
+use armilla_world::{Diagnostics, JepaBatch, WorldModel};
+use serde_json::{Value, json};
+
+use crate::commands::record::RecordSummary;
+use crate::commands::{train, viz};
+use crate::machine::{Machine, versions};
+use crate::results::{ResultRow, Success, scene_hash};
+
+/// Everything the demo found out.
+pub(crate) struct Findings {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Whether it was the short version.
+    pub quick: bool,
+    /// Stages and their seconds.
+    pub stages: Vec<(String, f64)>,
+    /// Datasets by name.
+    pub datasets: BTreeMap<String, RecordSummary>,
+    /// Runs by name.
+    pub runs: BTreeMap<String, PathBuf>,
+    /// Evaluations.
+    pub rows: Vec<ResultRow>,
+    /// The first episodes of each evaluation.
+    pub traces: Vec<(EnvironmentConfig, Vec<Trace>)>,
+    /// What the world model imagines, and the health of its latents.
+    pub imagined: Option<Imagined>,
+}
+
+/// A world model's dreams beside reality, and the health of its latents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Imagined {
+    /// Held-out episodes, rolled out open-loop from their first frame.
+    pub episodes: Vec<Imagination>,
+    /// Effective rank, smallest standard deviation, action-shuffle ratio and more, by name.
+    pub latents: BTreeMap<String, f64>,
+}
+
+/// Held-out episodes that are imagined, and model steps of each.
+const DREAMS: (usize, usize) = (3, 9);
+/// Windows that the latents are measured on.
+const WINDOWS: usize = 256;
+
+/// Looks into a trained world model on the episodes that its training never saw.
+pub(crate) fn look_into(checkpoint: &Path, dataset: &Path, validation_share: f64) -> Result<Imagined> {
+    let device = armilla_nn::device::parse("cpu")?;
+    let model = WorldModel::load(checkpoint, &device)?;
+    let dataset = Dataset::open(dataset)?;
+    let (_, kept) = train::split(&dataset, validation_share);
+    let mut episodes = Vec::new();
+    let long = |&&episode: &&usize| dataset.episodes()[episode].length > 5 * model.jepa().config().action_repeat;
+    for &episode in kept.iter().filter(long).take(DREAMS.0) {
+        let images = dataset.images(episode, &model.interface().camera)?;
+        let actions = dataset.actions(episode)?;
+        let actions: Vec<_> = (0..actions.len()).map(|step| actions.row(step).to_vec()).collect();
+        episodes.push(imagine(&model, &images, &actions, DREAMS.1)?);
+    }
+    let config = model.jepa().config();
+    let store = train::load_frames(&dataset, kept, 4.0)?;
+    let loader = WindowLoader::new(store, train::world_model_windows(config), WINDOWS, 0)?;
+    let batch = JepaBatch::from_windows(&loader.batch(0), &model.interface().actions, config, &device)?;
+    let found = Diagnostics::measure(model.jepa(), &batch);
+    let latents = [
+        ("effective_rank", found.effective_rank),
+        ("smallest_std", found.smallest_std),
+        ("mean_std", found.mean_std),
+        ("action_shuffle_ratio", found.action_shuffle_ratio),
+        ("copy_ratio", found.copy_ratio),
+        ("straightness", found.straightness),
+    ];
+    Ok(Imagined { episodes, latents: latents.map(|(name, value)| (name.to_owned(), value)).into() })
+}
+
+impl Findings {
+    /// Nothing yet.
+    pub(crate) fn new(seed: u64, quick: bool) -> Self {
+        Self {
+            seed,
+            quick,
+            stages: Vec::new(),
+            datasets: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            rows: Vec::new(),
+            traces: Vec::new(),
+            imagined: None,
+        }
+    }
+
+    /// Hash of the scenes of each split: training datasets and evaluations.
+    fn splits(&self) -> BTreeMap<String, String> {
+        let training = self.datasets.iter().map(|(name, dataset)| {
+            (format!("{name} training"), scene_hash(dataset.scenes.iter()))
+        });
+        let evaluated = self.rows.iter().map(|row| (format!("{} {}", row.env, row.protocol), row.scenes.clone()));
+        training.chain(evaluated).collect()
+    }
+
+    /// `report.json`: every figure.
+    fn json(&self) -> Value {
+        let stage = |(name, seconds): &(String, f64)| json!({ "name": name, "seconds": seconds });
+        json!({
+            "seed": self.seed,
+            "quick": self.quick,
+            "machine": Machine::here(),
+            "versions": versions(),
+            "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
+            "seconds": self.stages.iter().map(|(_, seconds)| seconds).sum::<f64>(),
+            "datasets": self.datasets,
+            "results": self.rows,
+            "latents": self.imagined.as_ref().map(|imagined| &imagined.latents),
+            "splits": self.splits(),
+        })
+    }
+}
+
+/// Writes the three files.
+pub(crate) fn write(findings: &Findings, out: &Path, began: Instant) -> Result<()> {
+    recording(findings, &out.join("demo.rrd"))?;
+    let curves = curves(findings)?;
+    let data = page_data(findings, curves, began.elapsed().as_secs_f64());
+    replace(&out.join("report.html"), page::render(&data)?.as_bytes())?;
+    if let Some(strip) = data.filmstrips.first() {
+        replace(&out.join("imagined.png"), &armilla_viz::filmstrip::png(strip)?)?;
+    }
+    replace(&out.join("report.json"), serde_json::to_string_pretty(&findings.json())?.as_bytes())
+}
+
+/// Writes a file under a temporary name and moves it into place.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::File::open(&partial)?.sync_all())
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// `demo.rrd`: episodes, predictions, plans, chunks, curves.
+fn recording(findings: &Findings, path: &Path) -> Result<()> {
+    let mut recording = Recording::create(path)?;
+    for (environment, traces) in &findings.traces {
+        viz::log_traces(&mut recording, environment, traces)?;
+    }
+    for (index, episode) in findings.imagined.iter().flat_map(|imagined| &imagined.episodes).enumerate() {
+        let reel = recording.reel("imagination");
+        let note = format!("held-out episode {index}, rolled out from its first frame");
+        reel.begin_episode(&EpisodeTitle { instruction: None, note: &note, success: None })?;
+        for step in 0..episode.real.len() {
+            reel.advance(step as f64 * 0.5);
+            reel.prediction(&Prediction {
+                real: &episode.real[step],
+                imagined: &episode.imagined[step],
+                error: episode.errors[step],
+                copy_error: episode.copy_errors[step],
+            })?;
+        }
+    }
+    for run in findings.runs.values() {
+        viz::curves(&mut recording, run)?;
+    }
+    let lines: Vec<_> = findings.rows.iter().flat_map(ResultRow::lines).collect();
+    recording.results(&format!("# Results\n\n```\n{}\n```\n", lines.join("\n")))?;
+    recording.finish()?;
+    Ok(())
+}
+
+/// Loss curves by run.
+fn curves(findings: &Findings) -> Result<Vec<page::Plot>> {
+    findings.runs.iter().map(|(name, run)| plot(name, run)).collect()
+}
+
+fn plot(name: &str, run: &Path) -> Result<page::Plot> {
+    let lines = armilla_train::read_metrics(&run.join("metrics.jsonl"))?;
+    let mut series: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+    for line in &lines {
+        let step = line.step as f64;
+        series.entry("loss".to_owned()).or_default().push((step, line.loss));
+        for (figure, value) in &line.figures {
+            series.entry(figure.clone()).or_default().push((step, *value));
+        }
+    }
+    let series = series.into_iter().map(|(name, points)| Series { name, points, dashed: false }).collect();
+    let chart = LineChart {
+        title: format!("Training {name}"),
+        x_label: "step".to_owned(),
+        y_label: "value".to_owned(),
+        logarithmic: true,
+        series,
+    };
+    Ok(page::Plot { chart, caption: String::new() })
+}
+
+fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> ReportData {
+    let machine = Machine::here();
+    let mut facts = vec![
+        ("seed".to_owned(), findings.seed.to_string()),
+        ("machine".to_owned(), format!("{}, {} threads, {}", machine.processor, machine.threads, machine.platform)),
+        ("time".to_owned(), format!("{seconds:.0} s")),
+    ];
+    facts.extend(versions());
+    let latents = findings.imagined.iter().flat_map(|imagined| &imagined.latents);
+    ReportData {
+        title: "Armilla demo".to_owned(),
+        summary: summary(findings).to_owned(),
+        facts,
+        results: findings.rows.iter().map(page_row).collect(),
+        latents: latents.map(|(name, &value)| figure(name, value)).collect(),
+        filmstrips: filmstrips(findings),
+        plots,
+        stages: findings
+            .stages
+            .iter()
+            .map(|(name, seconds)| page::Stage { name: name.clone(), seconds: *seconds })
+            .collect(),
+        datasets: findings
+            .datasets
+            .iter()
+            .map(|(name, dataset)| page::DatasetRow {
+                name: name.clone(),
+                episodes: dataset.episodes,
+                frames: dataset.frames,
+                hash: dataset.hash.clone(),
+            })
+            .collect(),
+        splits: findings.splits().into_iter().collect(),
+        reproduce: vec![page::Command {
+            purpose: "The same figures on the same kind of machine".to_owned(),
+            line: format!("cargo run --release -- demo --seed {}", findings.seed),
+        }],
+    }
+}
+
+fn summary(findings: &Findings) -> &'static str {
+    if findings.quick {
+        "The quick version: it checks the path, its figures mean nothing."
+    } else {
+        "A world model learned from video, planned in on layouts it never saw; and a policy that listens, on scenes it never \
+         saw. Every episode ran over the bus; floors ran on the same episodes."
+    }
+}
+
+fn figure(name: &str, value: f64) -> page::Figure {
+    let at_least = match name {
+        "effective_rank" => Some(8.0),
+        "smallest_std" => Some(0.1),
+        "action_shuffle_ratio" => Some(2.0),
+        _ => None,
+    };
+    page::Figure { name: name.replace('_', " "), value, at_least }
+}
+
+fn estimate(success: &Success) -> Estimate {
+    let interval = WilsonInterval { low: success.ci_low, high: success.ci_high };
+    Estimate { value: success.success, low: interval.low, high: interval.high, episodes: success.episodes }
+}
+
+fn page_row(row: &ResultRow) -> page::ResultRow {
+    let list = |parts: &BTreeMap<String, Success>| -> Vec<(String, Estimate)> {
+        parts.iter().map(|(name, success)| (name.clone(), estimate(success))).collect()
+    };
+    let target = match (row.env.as_str(), row.protocol.as_str()) {
+        ("two-room", "crossing") => Some(0.6),
+        ("two-room", "ahead") => Some(0.9),
+        ("tabletop", "new-scenes+new-templates") => Some(0.8),
+        ("tabletop", "unseen-pairs") => Some(0.5),
+        _ => None,
+    };
+    page::ResultRow {
+        env: row.env.clone(),
+        protocol: row.protocol.clone(),
+        policy: row.policy.clone(),
+        success: estimate(&row.success),
+        success_at_end: Some(estimate(&row.success_at_end)),
+        target,
+        floors: list(&row.floor_intervals),
+        families: list(&row.family_intervals),
+    }
+}
+
+fn filmstrips(findings: &Findings) -> Vec<Filmstrip> {
+    let episodes = findings.imagined.iter().flat_map(|imagined| &imagined.episodes);
+    episodes
+        .enumerate()
+        .map(|(index, episode)| Filmstrip {
+            title: format!("Held-out episode {index}"),
+            caption: "Above what came, below what the world model imagined from the first frame and the actions alone."
+                .to_owned(),
+            columns: (0..episode.real.len()).map(|step| format!("{step}")).collect(),
+            rows: vec![
+                FilmRow { label: "real".to_owned(), images: episode.real.clone() },
+                FilmRow { label: "imagined".to_owned(), images: episode.imagined.clone() },
+            ],
+        })
+        .collect()
+}
