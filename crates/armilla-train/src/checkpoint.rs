@@ -1,0 +1,163 @@
+//! What a checkpoint keeps beside the exported model, to resume from it.
+//!
+//! `training_state/` holds `weights.safetensors` (running statistics included), `moments.safetensors`, with averaging
+//! `ema.safetensors`, and `state.json`.
+
+use std::path::{Path, PathBuf};
+
+use armilla_nn::checkpoint::{Metadata, load_weights, read, save_weights, write, write_atomically};
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use crate::average::Average;
+use crate::config::TrainConfig;
+use crate::error::{Error, Result, file_error};
+use crate::optimizer::AdamW;
+
+const FOLDER: &str = "training_state";
+const VERSION: u32 = 1;
+
+/// All that a run carries from step to step.
+#[derive(Clone, Debug)]
+pub(crate) struct State<M> {
+    pub(crate) model: M,
+    pub(crate) optimizer: AdamW,
+    /// Where averaging is on.
+    pub(crate) average: Option<Average>,
+    /// Steps done.
+    pub(crate) step: u64,
+    /// Seconds of training so far.
+    pub(crate) seconds: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    version: u32,
+    step: u64,
+    seconds: f64,
+    config: TrainConfig,
+}
+
+impl<M: Module> State<M> {
+    /// A run that has not begun.
+    pub(crate) fn new(model: M, config: &TrainConfig) -> Self {
+        let averaging = config.ema_decay > 0.0;
+        Self {
+            optimizer: AdamW::new(&model),
+            average: averaging.then(|| Average::new(&model, config.ema_decay)),
+            model,
+            step: 0,
+            seconds: 0.0,
+        }
+    }
+
+    /// The model to evaluate and to export: averaged where averaging is on, without autodiff.
+    pub(crate) fn exported(&self) -> Result<M> {
+        let model = self.model.valid();
+        match &self.average {
+            None => Ok(model),
+            Some(average) => {
+                let weights = average.state(&model);
+                let origin = Path::new("the moving average");
+                Ok(armilla_nn::checkpoint::with_weights(
+                    model, weights, origin,
+                )?)
+            }
+        }
+    }
+
+    /// Writes the state into a checkpoint's folder.
+    pub(crate) fn save(&self, checkpoint: &Path, config: &TrainConfig) -> Result<()> {
+        let folder = checkpoint.join(FOLDER);
+        std::fs::create_dir_all(&folder).map_err(file_error("create", &folder))?;
+        let none = Metadata::new();
+        save_weights(&self.model, &folder.join("weights.safetensors"), &none)?;
+        write(
+            &folder.join("moments.safetensors"),
+            &self.optimizer.state(),
+            &none,
+        )?;
+        if let Some(average) = &self.average {
+            write(
+                &folder.join("ema.safetensors"),
+                &average.state(&self.model),
+                &none,
+            )?;
+        }
+        let state = StateFile {
+            version: VERSION,
+            step: self.step,
+            seconds: self.seconds,
+            config: config.clone(),
+        };
+        let path = folder.join("state.json");
+        let text = serde_json::to_string_pretty(&state)
+            .map_err(|error| malformed(&path, error.to_string()))?;
+        Ok(write_atomically(&path, text.as_bytes())?)
+    }
+
+    /// The state in a checkpoint's folder, in the place of the model's own weights.
+    pub(crate) fn load(model: M, checkpoint: &Path, config: &TrainConfig) -> Result<Self> {
+        let folder = checkpoint.join(FOLDER);
+        let path = folder.join("state.json");
+        let text = std::fs::read_to_string(&path).map_err(file_error("read", &path))?;
+        let state: StateFile =
+            serde_json::from_str(&text).map_err(|error| malformed(&path, error.to_string()))?;
+        if state.version != VERSION {
+            let reason = format!("expected version {VERSION}, found {}", state.version);
+            return Err(malformed(&path, reason));
+        }
+        check_unchanged(&state.config, config, checkpoint)?;
+        let model = load_weights(model, &folder.join("weights.safetensors"))?;
+        let moments = folder.join("moments.safetensors");
+        let optimizer = AdamW::with_state(&model, read(&moments)?.0, &moments)?;
+        let average = match config.ema_decay > 0.0 {
+            false => None,
+            true => {
+                let path = folder.join("ema.safetensors");
+                let averages = read(&path)?.0;
+                Some(Average::with_state(
+                    &model,
+                    config.ema_decay,
+                    averages,
+                    &path,
+                )?)
+            }
+        };
+        Ok(Self {
+            model,
+            optimizer,
+            average,
+            step: state.step,
+            seconds: state.seconds,
+        })
+    }
+}
+
+fn malformed(path: &Path, reason: String) -> Error {
+    let path: PathBuf = path.to_path_buf();
+    Error::Malformed { path, reason }
+}
+
+/// A resumed run gives the weights of an uninterrupted one only with all its settings, but for how often it reports.
+fn check_unchanged(started: &TrainConfig, now: &TrainConfig, checkpoint: &Path) -> Result<()> {
+    let fields = |config: &TrainConfig| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let now = fields(now);
+    for (key, expected) in fields(started) {
+        let found = now.get(&key).cloned().unwrap_or_default();
+        let reports = ["log_every", "checkpoint_every"].contains(&key.as_str());
+        if found != expected && !reports {
+            return Err(Error::ConfigChanged {
+                path: checkpoint.to_path_buf(),
+                key,
+                expected: expected.to_string(),
+                found: found.to_string(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! A run's folder: `config.toml`, `metrics.jsonl`, and `checkpoints/` with `last` pointing to the newest.
+
+use std::path::{Path, PathBuf};
+
+use armilla_nn::checkpoint::write_atomically;
+
+use crate::error::{Error, Result, file_error};
+
+const CONFIG: &str = "config.toml";
+const CHECKPOINTS: &str = "checkpoints";
+const LAST: &str = "last";
+const PART: &str = ".part";
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+impl RunDirectory {
+    /// Makes a new run's folder, keeping the text of its configuration in it.
+    ///
+    /// # Errors
+    ///
+    /// If the folder holds anything, or cannot be written.
+    pub fn create(path: &Path, config_text: &str) -> Result<Self> {
+        std::fs::create_dir_all(path).map_err(file_error("create", path))?;
+        let mut entries = std::fs::read_dir(path).map_err(file_error("read", path))?;
+        if entries.next().is_some() {
+            let path = path.to_path_buf();
+            return Err(Error::Occupied { path });
+        }
+        let run = Self {
+            path: path.to_path_buf(),
+        };
+        let checkpoints = run.checkpoints();
+        std::fs::create_dir_all(&checkpoints).map_err(file_error("create", &checkpoints))?;
+        write_atomically(&path.join(CONFIG), config_text.as_bytes())?;
+        Ok(run)
+    }
+
+    /// Opens a run to resume it or to look at it.
+    ///
+    /// # Errors
+    ///
+    /// If the folder holds no run.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = path.to_path_buf();
+        if !path.join(CONFIG).is_file() {
+            return Err(Error::NotARun { path });
+        }
+        let run = Self { path };
+        let checkpoints = run.checkpoints();
+        std::fs::create_dir_all(&checkpoints).map_err(file_error("create", &checkpoints))?;
+        Ok(run)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The text of the configuration that the run was created with.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn config_text(&self) -> Result<String> {
+        let path = self.path.join(CONFIG);
+        std::fs::read_to_string(&path).map_err(file_error("read", &path))
+    }
+
+    /// Where the metrics lie.
+    #[must_use]
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The newest checkpoint, if there is one: its exported model lies in the folder `model` in it.
+    #[must_use]
+    pub fn last_checkpoint(&self) -> Option<PathBuf> {
+        let last = self.checkpoints().join(LAST);
+        let target = std::fs::read_link(&last)
+            .or_else(|_| std::fs::read_to_string(&last).map(PathBuf::from));
+        let checkpoint = self.checkpoints().join(target.ok()?);
+        checkpoint.is_dir().then_some(checkpoint)
+    }
+
+    /// The folder of the checkpoint after so many steps.
+    #[must_use]
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(format!("{step:06}"))
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
+    }
+
+    /// Fills a checkpoint's folder under a temporary name, syncs it to the disk, renames it into place and points `last` to it.
+    pub(crate) fn write_checkpoint(
+        &self,
+        step: u64,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let whole = self.checkpoint(step);
+        let part = self.checkpoints().join(format!(".{step:06}{PART}"));
+        remove(&part)?;
+        std::fs::create_dir_all(&part).map_err(file_error("create", &part))?;
+        fill(&part)?;
+        sync(&part)?;
+        // One of this name is left only by a crash before `last` pointed to it, or by a run that is done already.
+        remove(&whole)?;
+        std::fs::rename(&part, &whole).map_err(file_error("rename", &part))?;
+        self.point_last_to(&whole)?;
+        Ok(whole)
+    }
+
+    fn point_last_to(&self, checkpoint: &Path) -> Result<()> {
+        let (last, part) = (
+            self.checkpoints().join(LAST),
+            self.checkpoints().join(format!(".{LAST}{PART}")),
+        );
+        let target = Path::new(checkpoint.file_name().unwrap_or_default());
+        remove(&part)?;
+        link(target, &part).map_err(file_error("create", &part))?;
+        std::fs::rename(&part, &last).map_err(file_error("replace", &last))?;
+        sync_entry(&self.checkpoints())
+    }
+}
+
+#[cfg(unix)]
+fn link(target: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Where links need rights that users lack, a file holds the name.
+#[cfg(not(unix))]
+fn link(target: &Path, link: &Path) -> std::io::Result<()> {
+    std::fs::write(link, target.to_string_lossy().as_bytes())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(_) => Ok(()),
+    };
+    removed.map_err(file_error("remove", path))
+}
+
+/// Syncs a folder and all in it.
+fn sync(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(file_error("read", folder))? {
+        let path = entry.map_err(file_error("read", folder))?.path();
+        if path.is_dir() {
+            sync(&path)?;
+        } else {
+            sync_entry(&path)?;
+        }
+    }
+    sync_entry(folder)
+}
+
+fn sync_entry(path: &Path) -> Result<()> {
+    let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(file_error("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_created_once_and_opened_after() {
+        let path = std::env::temp_dir().join(format!("armilla-run-{}", std::process::id()));
+        let message = RunDirectory::open(&path).unwrap_err().to_string();
+        assert!(message.contains("holds no run"), "{message}");
+        let run = RunDirectory::create(&path, "steps = 1\n").unwrap();
+        assert_eq!(run.config_text().unwrap(), "steps = 1\n");
+        let message = RunDirectory::create(&path, "").unwrap_err().to_string();
+        assert!(message.contains("--resume"), "{message}");
+        let run = RunDirectory::open(run.path()).unwrap();
+        assert_eq!(run.last_checkpoint(), None);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn last_points_to_whole_checkpoints_only() {
+        let path = std::env::temp_dir().join(format!("armilla-run-last-{}", std::process::id()));
+        let run = RunDirectory::create(&path, "").unwrap();
+        let write = |step, text: &str| {
+            run.write_checkpoint(step, |folder| {
+                std::fs::write(folder.join("file"), text).map_err(file_error("write", folder))
+            })
+        };
+        let first = write(5, "a").unwrap();
+        assert_eq!(run.last_checkpoint(), Some(first.clone()));
+        let failed = run.write_checkpoint(7, |folder| {
+            Err(Error::NotARun {
+                path: folder.into(),
+            })
+        });
+        assert!(failed.is_err() && !run.checkpoint(7).exists());
+        assert_eq!(run.last_checkpoint(), Some(first));
+        let again = write(7, "b").unwrap();
+        assert_eq!(run.last_checkpoint(), Some(again));
+        write(5, "c").unwrap();
+        let text = std::fs::read_to_string(path.join("checkpoints/last/file")).unwrap();
+        assert_eq!(text, "c");
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}

@@ -1,0 +1,287 @@
+//! The loop.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Tensor;
+
+use crate::checkpoint::State;
+use crate::config::TrainConfig;
+use crate::error::{BoxError, Error, Result, file_error};
+use crate::gradients::Gradients;
+use crate::metrics::{MetricsLine, MetricsWriter};
+use crate::model::{BatchSource, StepContext, Trainable};
+use crate::run::RunDirectory;
+
+/// Writes a model, as it is to be used, into an empty folder.
+pub type Export<'a, M> = dyn Fn(&M, &Path) -> std::result::Result<(), BoxError> + 'a;
+
+/// How far a run is, after each step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps to do in all.
+    pub steps: u64,
+    /// The loss of the last step.
+    pub loss: f64,
+    /// The learning rate of the last step.
+    pub learning_rate: f64,
+    /// Seconds a step, over the steps since the start or since resuming.
+    pub seconds_per_step: f64,
+    /// What the model reported beside the loss.
+    pub figures: Vec<(&'static str, f64)>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Write a checkpoint and return.
+    Stop,
+}
+
+/// A finished or stopped run.
+#[derive(Clone, Debug)]
+pub struct Trained<M> {
+    /// The model as exported: averaged where averaging is on, without autodiff.
+    pub model: M,
+    /// Steps done.
+    pub step: u64,
+    /// Whether it was stopped before its last step.
+    pub stopped: bool,
+    /// Seconds of training, those before resuming included.
+    pub seconds: f64,
+    /// The last checkpoint, whose exported model lies in the folder `model` in it.
+    pub checkpoint: PathBuf,
+}
+
+/// What a run is made of besides its model.
+pub struct Training<'a, M: Trainable> {
+    /// Where batches come from.
+    pub source: &'a mut dyn BatchSource<Batch = M::Batch>,
+    /// The settings.
+    pub config: &'a TrainConfig,
+    /// The run's folder.
+    pub run: &'a RunDirectory,
+    /// How a model is exported.
+    pub export: &'a Export<'a, M>,
+    /// Called after each step.
+    pub progress: &'a mut dyn FnMut(&Progress) -> Control,
+}
+
+/// Trains a model from the run's last checkpoint, or from the weights it comes with where there is none.
+///
+/// # Errors
+///
+/// If a setting is out of range, a batch cannot be loaded, a loss or gradient is not finite, a file cannot be written, or the
+/// last checkpoint does not fit the model and settings. The last checkpoint stays intact.
+pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Trained<M>> {
+    let Training {
+        source,
+        config,
+        run,
+        export,
+        progress,
+    } = training;
+    config.validate()?;
+    let model = model.train();
+    let mut state = match run.last_checkpoint() {
+        None => State::new(model, config),
+        Some(checkpoint) => {
+            tracing::info!(checkpoint = %checkpoint.display(), "resuming");
+            State::load(model, &checkpoint, config)?
+        }
+    };
+    let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;
+    let clock = Clock::start(&state);
+    let mut control = Control::Continue;
+    let mut saved = None;
+    while state.step < config.steps && control == Control::Continue {
+        let report = step(&mut state, source, config, run)?;
+        state.seconds = clock.seconds();
+        if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
+            metrics.append(&report.line(&state))?;
+        }
+        control = progress(&report.progress(&state, config, &clock));
+        if config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every) {
+            saved = Some((state.step, save(&state, config, run, export)?));
+        }
+    }
+    let checkpoint = match saved {
+        Some((step, checkpoint)) if step == state.step => checkpoint,
+        _ => save(&state, config, run, export)?,
+    };
+    Ok(Trained {
+        model: state.exported()?,
+        step: state.step,
+        stopped: state.step < config.steps,
+        seconds: state.seconds,
+        checkpoint,
+    })
+}
+
+fn save<M: Trainable>(
+    state: &State<M>,
+    config: &TrainConfig,
+    run: &RunDirectory,
+    export: &Export<'_, M>,
+) -> Result<PathBuf> {
+    run.write_checkpoint(state.step, |folder| {
+        let path = folder.join("model");
+        std::fs::create_dir_all(&path).map_err(file_error("create", &path))?;
+        export(&state.exported()?, &path).map_err(|source| Error::Export { path, source })?;
+        state.save(folder, config)
+    })
+}
+
+struct Clock {
+    started: Instant,
+    seconds_before: f64,
+    step_before: u64,
+}
+
+impl Clock {
+    fn start<M>(state: &State<M>) -> Self {
+        Self {
+            started: Instant::now(),
+            seconds_before: state.seconds,
+            step_before: state.step,
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn seconds_per_step(&self, step: u64) -> f64 {
+        self.started.elapsed().as_secs_f64() / (step - self.step_before).max(1) as f64
+    }
+}
+
+/// What one step gave.
+struct StepReport {
+    loss: f64,
+    learning_rate: f64,
+    grad_norm: f64,
+    figures: Vec<(&'static str, f64)>,
+}
+
+impl StepReport {
+    fn line<M>(&self, state: &State<M>) -> MetricsLine {
+        let named = |(name, value): &(&str, f64)| ((*name).to_owned(), *value);
+        MetricsLine {
+            step: state.step,
+            loss: self.loss,
+            learning_rate: self.learning_rate,
+            grad_norm: self.grad_norm,
+            seconds: state.seconds,
+            figures: self.figures.iter().map(named).collect(),
+        }
+    }
+
+    fn progress<M>(&self, state: &State<M>, config: &TrainConfig, clock: &Clock) -> Progress {
+        Progress {
+            step: state.step,
+            steps: config.steps,
+            loss: self.loss,
+            learning_rate: self.learning_rate,
+            seconds_per_step: clock.seconds_per_step(state.step),
+            figures: self.figures.clone(),
+        }
+    }
+}
+
+/// One optimiser step.
+fn step<M: Trainable>(
+    state: &mut State<M>,
+    source: &mut dyn BatchSource<Batch = M::Batch>,
+    config: &TrainConfig,
+    run: &RunDirectory,
+) -> Result<StepReport> {
+    let step = state.step;
+    let not_finite = |figure: &str| Error::NotFinite {
+        step: step + 1,
+        figure: figure.to_owned(),
+        checkpoint: run
+            .last_checkpoint()
+            .map_or_else(|| "none yet".to_owned(), |path| path.display().to_string()),
+    };
+    let mut gradients = Gradients::default();
+    let mut means = Means::default();
+    for micro in 0..config.accumulation {
+        let batch = source.batch(step * config.accumulation + micro);
+        let batch = batch.map_err(|source| Error::Batch {
+            step: step + 1,
+            source,
+        })?;
+        let seed = config.seed;
+        let loss = state.model.loss(batch, StepContext { seed, step, micro });
+        means.add(&loss.total, &loss.figures);
+        if let Some(figure) = means.first_not_finite() {
+            return Err(not_finite(figure));
+        }
+        gradients.add(&state.model, loss.total.backward());
+    }
+    if config.accumulation > 1 {
+        gradients.scale(1.0 / config.accumulation as f64);
+    }
+    let grad_norm = gradients.norm();
+    if !grad_norm.is_finite() {
+        let path = gradients.first_not_finite().unwrap_or("all parameters");
+        return Err(not_finite(&format!("the gradient of `{path}`")));
+    }
+    if config.clip_norm > 0.0 && grad_norm > config.clip_norm {
+        gradients.scale(config.clip_norm / grad_norm);
+    }
+    state.model = state
+        .optimizer
+        .step(state.model.clone(), gradients, config, step);
+    if let Some(average) = &mut state.average {
+        average.update(&state.model, step);
+    }
+    state.step += 1;
+    let learning_rate = config.learning_rate_at(step);
+    Ok(means.report(config, learning_rate, grad_norm))
+}
+
+/// Sums of loss and figures over the batches of a step.
+#[derive(Default)]
+struct Means {
+    loss: f64,
+    figures: Vec<(&'static str, f64)>,
+}
+
+impl Means {
+    fn add(&mut self, loss: &Tensor<1>, figures: &[(&'static str, Tensor<1>)]) {
+        let scalar = |value: &Tensor<1>| f64::from(value.clone().into_scalar::<f32>());
+        self.loss += scalar(loss);
+        for (name, figure) in figures {
+            match self.figures.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum += scalar(figure),
+                None => self.figures.push((name, scalar(figure))),
+            }
+        }
+    }
+
+    /// Where the loss is not finite, what is to blame: the first such figure, or else the loss.
+    fn first_not_finite(&self) -> Option<&'static str> {
+        if self.loss.is_finite() {
+            return None;
+        }
+        let figure = self.figures.iter().find(|(_, value)| !value.is_finite());
+        Some(figure.map_or("loss", |(name, _)| name))
+    }
+
+    fn report(self, config: &TrainConfig, learning_rate: f64, grad_norm: f64) -> StepReport {
+        let count = config.accumulation as f64;
+        let mean = |(name, sum)| (name, sum / count);
+        StepReport {
+            loss: self.loss / count,
+            learning_rate,
+            grad_norm,
+            figures: self.figures.into_iter().map(mean).collect(),
+        }
+    }
+}
