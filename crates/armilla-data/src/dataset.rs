@@ -89,6 +89,11 @@ impl Dataset {
         })
     }
 
+    /// Its files.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn root(&self) -> &Path {

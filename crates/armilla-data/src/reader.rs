@@ -76,8 +76,9 @@ impl Reader {
         let footer = self.footer(&path)?;
         let first = self.first_rows.get(&episode.data).copied().unwrap_or(0);
         let mut wanted = keys.to_vec();
-        wanted.push("episode_index");
-        wanted.dedup();
+        if !keys.contains(&"episode_index") {
+            wanted.push("episode_index");
+        }
         let selection = Selection {
             offset: episode.first_index - first,
             limit: episode.length,

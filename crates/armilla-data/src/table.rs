@@ -124,11 +124,9 @@ pub(crate) fn read_rows(
     if !selection.columns.is_empty() {
         let mut roots = Vec::new();
         for column in selection.columns {
-            let index = footer.schema().index_of(column);
-            roots.push(
-                index
-                    .map_err(|_| Error::file(path, format!("the column `{column}` is missing")))?,
-            );
+            let found = footer.schema().column_with_name(column);
+            let (index, _) = found.ok_or_else(|| missing(path, column))?;
+            roots.push(index);
         }
         builder = builder.with_projection(ProjectionMask::roots(footer.parquet_schema(), roots));
     }
@@ -233,9 +231,12 @@ pub(crate) fn texts(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<Str
 
 /// A column of a batch, by its whole name.
 pub(crate) fn column<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    batch
-        .column_by_name(name)
-        .ok_or_else(|| Error::file(path, format!("the column `{name}` is missing")))
+    let found = batch.column_by_name(name);
+    found.ok_or_else(|| missing(path, name))
+}
+
+fn missing(path: &Path, name: &str) -> Error {
+    Error::file(path, format!("the column `{name}` is missing"))
 }
 
 #[cfg(test)]

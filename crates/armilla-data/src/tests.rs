@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod loading;
+mod peers;
+
 const HEIGHT: usize = 32;
 const WIDTH: usize = 48;
 
@@ -298,6 +301,16 @@ fn what_does_not_fit_is_refused() {
         error.contains("even sides") && error.contains("33"),
         "{error}"
     );
+    let error = Recorder::resume(peers::fixture("lerobot"), config())
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("schema of the dataset"),
+        "{error}"
+    );
+    let lerobot = Dataset::open(peers::fixture("lerobot")).unwrap();
+    let error = recorder::compact::check_joinable(lerobot.reader()).unwrap_err();
+    assert!(error.to_string().contains("new folder"), "{error}");
     let mut recorder = Recorder::create(folder.path(), config()).unwrap();
     let error = Recorder::create(folder.path(), config()).err().unwrap();
     assert!(error.to_string().contains("not empty"), "{error}");
@@ -308,231 +321,4 @@ fn what_does_not_fit_is_refused() {
     assert!(recorder.save_episode().is_err());
     recorder.finish().unwrap();
     assert!(Dataset::open(folder.path()).unwrap().episodes().is_empty());
-}
-
-fn loader(spec: WindowSpec, batch: usize) -> (TempDir, WindowLoader) {
-    let folder = recorded();
-    let dataset = Dataset::open(folder.path()).unwrap();
-    let loader = WindowLoader::open(&dataset, &StoreConfig::default(), spec, batch, 5).unwrap();
-    (folder, loader)
-}
-
-#[test]
-fn windows_hold_what_they_should() {
-    let mut spec = WindowSpec::new(&[-1, 0, 2], 4);
-    spec.actions_from = Some(0);
-    spec.later = Some(LaterSpec {
-        min_steps: 3,
-        max_steps: 6,
-    });
-    let (_folder, loader) = loader(spec, 8);
-    // Episodes of 7, 40, 1 and 12 frames; the last action lies 3 past the anchor.
-    assert_eq!(loader.len(), 4 + 37 + 9);
-    let store = loader.store();
-    for step in [0, 11, 3, 11] {
-        let (batch, windows) = (loader.batch(step), loader.windows(step));
-        assert_eq!(batch, loader.batch(step));
-        assert_eq!((batch.batch, batch.time, batch.action_horizon), (8, 3, 4));
-        assert_eq!(batch.images.len(), 8 * 3 * HEIGHT * WIDTH * 3);
-        for (i, window) in windows.iter().enumerate() {
-            let stored = &store.episodes()[window.episode];
-            let frames = [
-                window.frame.saturating_sub(1),
-                window.frame,
-                window.frame + 2,
-            ];
-            for (time, frame) in frames.into_iter().enumerate() {
-                let at = (i * 3 + time) * store.picture_len();
-                assert_eq!(
-                    &batch.images[at..at + store.picture_len()],
-                    stored.image(frame)
-                );
-                assert_eq!(
-                    &batch.states[(i * 3 + time) * 2..][..2],
-                    stored.states.row(frame)
-                );
-            }
-            let first_action = batch.actions[i * 12 + 2];
-            assert_eq!(first_action, window.frame as f32);
-            assert_eq!(batch.instructions[i], stored.instruction);
-            let first = frames[0];
-            let later = batch.later_steps[i] as usize;
-            assert!((3..=6).contains(&later) && first + later < stored.length);
-            let at = i * store.picture_len();
-            let picture = &batch.later_images[at..at + store.picture_len()];
-            assert_eq!(picture, stored.image(first + later));
-        }
-    }
-}
-
-#[test]
-fn actions_past_the_end_are_padding() {
-    let mut spec = WindowSpec::new(&[0], 5);
-    spec.allow_short_tail = true;
-    let (_folder, loader) = loader(spec, 60);
-    assert_eq!(loader.len(), 60);
-    let batch = loader.batch(0);
-    for (i, window) in loader.windows(0).iter().enumerate() {
-        let length = loader.store().episodes()[window.episode].length;
-        for step in 0..5 {
-            let frame = window.frame + step;
-            assert_eq!(batch.action_is_pad[i * 5 + step], frame >= length);
-            let value = batch.actions[(i * 5 + step) * 3 + 2];
-            assert_eq!(value, frame.min(length - 1) as f32);
-        }
-    }
-}
-
-#[test]
-fn a_store_keeps_its_limit_and_selection() {
-    let folder = recorded();
-    let dataset = Dataset::open(folder.path()).unwrap();
-    let mut config = StoreConfig {
-        episodes: Some(vec![3, 0]),
-        ..StoreConfig::default()
-    };
-    let store = FrameStore::load(&dataset, &config, &|_, _| ()).unwrap();
-    let lengths: Vec<_> = store
-        .episodes()
-        .iter()
-        .map(|e| (e.index, e.length))
-        .collect();
-    assert_eq!(lengths, [(3, 12), (0, 7)]);
-    config.memory_limit_bytes = 1000;
-    let error = FrameStore::load(&dataset, &config, &|_, _| ())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("19 decoded frames") && error.contains("limit"),
-        "{error}"
-    );
-    let error = WindowLoader::new(store.into(), WindowSpec::new(&[0], 50), 4, 0)
-        .err()
-        .unwrap();
-    assert!(error.to_string().contains("longest episode 12"), "{error}");
-}
-
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name)
-}
-
-/// The largest difference from the frame that PyAV decoded.
-fn off_pyav(image: &Image, name: &str) -> u8 {
-    let file = std::fs::File::open(fixture(name)).unwrap();
-    let decoder = image::codecs::png::PngDecoder::new(std::io::BufReader::new(file)).unwrap();
-    let mut expected = vec![0; image.data().len()];
-    image::ImageDecoder::read_image(decoder, &mut expected).unwrap();
-    let pairs = image.data().iter().zip(&expected);
-    pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap()
-}
-
-#[test]
-fn what_lerobot_writes_is_read() {
-    let dataset = Dataset::open(fixture("lerobot")).unwrap();
-    assert_eq!((dataset.episodes().len(), dataset.fps()), (2, 10));
-    assert_eq!(dataset.episodes()[1].instruction(), "task 1");
-    assert_eq!(dataset.states(1).unwrap().row(3), [1.0, 0.75]);
-    assert_eq!(dataset.actions(0).unwrap().row(4), [0.0, -1.0]);
-    assert_eq!(
-        dataset.numbers(1, "next.reward").unwrap(),
-        [0.0, 1.0, 2.0, 3.0, 4.0]
-    );
-    let found = &dataset.statistics()["observation.state"];
-    assert_eq!((found.mean.as_slice(), found.count), (&[0.5, 0.5][..], 10));
-    let key = dataset.first_camera().unwrap();
-    assert_eq!(dataset.statistics()[&key].mean.len(), 3);
-    // Coded as AV1; both episodes lie in one file.
-    let off = [
-        off_pyav(&dataset.images(0, &key).unwrap()[2], "lerobot-02.png"),
-        off_pyav(&dataset.images(1, &key).unwrap()[2], "lerobot-07.png"),
-    ];
-    assert_eq!(off, [0, 0]);
-}
-
-#[test]
-fn b_pictures_and_edit_lists_are_read() {
-    let index = video::demux::VideoIndex::read(&fixture("b_pictures.mp4")).unwrap();
-    assert_eq!(index.shown.len(), 12);
-    assert_ne!(
-        index.shown,
-        (0..12).collect::<Vec<_>>(),
-        "there are B-pictures"
-    );
-    assert_eq!(index.nearest(0.5).unwrap().0, 5);
-    assert!(
-        index.nearest(0.0).unwrap().1 < 1e-9,
-        "the edit list is applied"
-    );
-    for frame in [0, 5, 11] {
-        let images = video::decode::decode(&index, frame..frame + 1).unwrap();
-        let off = off_pyav(&images[0], &format!("b_pictures-{frame:02}.png"));
-        assert_eq!(off, 0, "frame {frame}");
-    }
-}
-
-/// Writes what `scripts/lerobot_check.py` compares, under the system's temporary folder.
-#[test]
-#[ignore = "only for scripts/lerobot_check.py"]
-fn write_what_lerobot_checks() {
-    let folder = std::env::temp_dir().join("armilla-lerobot-check");
-    layout::remove_folder(&folder).unwrap();
-    let (root, frames) = (folder.join("dataset"), folder.join("frames"));
-    std::fs::create_dir_all(&frames).unwrap();
-    let mut config = config();
-    let wrist = "observation.images.wrist".to_owned();
-    config.features.0.insert(wrist, Feature::camera(64, 64));
-    let mut recorder = Recorder::create(&root, config).unwrap();
-    let mut episodes: Vec<_> = (0..12).map(|i| episode(i, 20 + 7 * i)).collect();
-    for (number, frames) in episodes.iter_mut().enumerate() {
-        for (time, observation) in frames.observations.iter_mut().enumerate() {
-            let mut image = Image::filled(64, 64, [20 * number as u8, 200, 90]);
-            let at = (time % 40) * 64 * 3;
-            image.data_mut()[at..at + 64 * 3 * 8].fill(250);
-            observation.images.insert("wrist".to_owned(), image);
-        }
-    }
-    recorder.add_episodes(&episodes).unwrap();
-    recorder.finish().unwrap();
-    let dataset = Dataset::open(&root).unwrap();
-    let write = |number: usize, what: &str, bytes: Vec<u8>| {
-        std::fs::write(frames.join(format!("{number:03}.{what}")), bytes).unwrap();
-    };
-    for (number, episode) in episodes.iter().enumerate() {
-        for camera in ["top", "wrist"] {
-            let original = episode
-                .observations
-                .iter()
-                .flat_map(|o| o.images[camera].data());
-            write(
-                number,
-                &format!("{camera}.original"),
-                original.copied().collect(),
-            );
-            let decoded = dataset.images(number, camera).unwrap();
-            let decoded = decoded.iter().flat_map(|image| image.data().to_vec());
-            write(number, &format!("{camera}.decoded"), decoded.collect());
-        }
-        let bytes = |row: &Vec<f32>| row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
-        write(
-            number,
-            "state",
-            episode
-                .observations
-                .iter()
-                .flat_map(|o| bytes(&o.state))
-                .collect(),
-        );
-        write(
-            number,
-            "action",
-            episode.actions.iter().flat_map(|a| bytes(&a.0)).collect(),
-        );
-        write(
-            number,
-            "task",
-            dataset.episodes()[number].instruction().into(),
-        );
-    }
 }

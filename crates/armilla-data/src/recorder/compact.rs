@@ -3,10 +3,12 @@
 //! The new files are written beside the old ones, under `.compact`; a marker there says that they are whole. Only then
 //! do they take the old ones' places, folder by folder, which can be gone on with after a crash.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use armilla_core::{FeatureStatistics, Statistics};
+use rayon::prelude::*;
 
 use crate::episodes::{self, EpisodeRecord, VideoPlace};
 use crate::error::{Error, Result};
@@ -21,7 +23,7 @@ use crate::reader::Reader;
 use crate::statistics::{self, is_picture};
 use crate::table::{TableWriter, write_table};
 use crate::tasks;
-use crate::video::demux::VideoIndex;
+use crate::video::demux::{Codec, VideoIndex};
 use crate::video::join::VideoJoiner;
 
 /// The folders that are replaced.
@@ -30,7 +32,7 @@ const MARKER: &str = "whole";
 const MEBIBYTE: u64 = 1 << 20;
 
 /// Exact statistics are kept of a feature up to this many values; beyond, the episodes' are joined.
-const EXACT_VALUES: usize = 1 << 26;
+const EXACT_VALUES: usize = 1 << 23;
 
 /// Joins all episodes, in place.
 pub(crate) fn compact(root: &Path, info: &Info, tasks: &[String]) -> Result<()> {
@@ -129,10 +131,7 @@ fn packets(index: &VideoIndex, shown: &std::ops::Range<usize>) -> Result<std::op
     if in_order && begins {
         Ok(first..first + wanted.len())
     } else {
-        Err(Error::file(
-            &index.path,
-            "this video cannot be joined without encoding it anew (B-pictures, or no key picture at an episode's start)",
-        ))
+        Err(cannot_join(index))
     }
 }
 
@@ -198,29 +197,27 @@ fn read_episode(reader: &Reader, episode: usize) -> Result<(EpisodeColumns, Vec<
 /// The statistics of a whole dataset: exact for vectors, joined from the episodes' for pictures.
 pub(crate) fn whole_statistics(reader: &Reader) -> Result<Statistics> {
     let mut whole = Statistics::new();
-    let features = &reader.info.features;
-    let keys = vector_features(features).chain(AUTOMATIC.map(|key| (key, 1)));
-    for (key, width) in keys {
-        let frames: usize = reader
-            .records
+    let lengths = reader.records.iter().map(|record| record.episode.length);
+    let frames: usize = lengths.sum();
+    let (keys, widths): (Vec<_>, Vec<_>) = vector_features(&reader.info.features)
+        .chain(AUTOMATIC.map(|key| (key, 1)))
+        .filter(|(_, width)| frames.saturating_mul(*width) <= EXACT_VALUES)
+        .unzip();
+    let episodes = (0..reader.records.len()).into_par_iter();
+    let columns: Result<Vec<_>> = episodes.map(|index| reader.columns(index, &keys)).collect();
+    let columns = columns?;
+    for (number, (key, width)) in keys.iter().zip(widths).enumerate() {
+        let values = columns
             .iter()
-            .map(|record| record.episode.length)
-            .sum();
-        if frames.saturating_mul(width) > EXACT_VALUES {
-            continue;
-        }
-        let mut rows = Vec::with_capacity(frames);
-        for episode in 0..reader.records.len() {
-            let values = reader.columns(episode, &[key])?.pop().unwrap_or_default();
-            rows.extend(values.chunks_exact(width).map(<[f64]>::to_vec));
-        }
-        whole.insert(key.to_owned(), FeatureStatistics::of_rows(&rows, width)?);
+            .flat_map(|episode| episode[number].chunks_exact(width));
+        let rows: Vec<_> = values.map(<[f64]>::to_vec).collect();
+        whole.insert((*key).to_owned(), FeatureStatistics::of_rows(&rows, width)?);
     }
     let known = reader
         .records
         .iter()
         .flat_map(|record| record.statistics.keys());
-    for key in known.cloned().collect::<std::collections::BTreeSet<_>>() {
+    for key in known.cloned().collect::<BTreeSet<_>>() {
         if whole.contains_key(&key) {
             continue;
         }
@@ -231,4 +228,28 @@ pub(crate) fn whole_statistics(reader: &Reader) -> Result<Statistics> {
         whole.extend(statistics::merge(parts).map(|joined| (key, joined)));
     }
     Ok(whole)
+}
+
+/// Checks that a dataset's videos can be joined with new ones without encoding anew.
+pub(crate) fn check_joinable(reader: &Reader) -> Result<()> {
+    for record in &reader.records {
+        for key in record.episode.videos.keys() {
+            let (index, shown) = reader.episode_video(&record.episode, key)?;
+            if !matches!(index.codec, Codec::H264 { .. }) {
+                return Err(cannot_join(&index));
+            }
+            packets(&index, &shown)?;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_join(index: &VideoIndex) -> Error {
+    Error::Unsupported {
+        what: index.path.display().to_string(),
+        found: "joining this video with recorded ones".to_owned(),
+        supported:
+            "H.264 without B-pictures, as Armilla records it; record into a new folder instead"
+                .to_owned(),
+    }
 }

@@ -171,7 +171,8 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// When there is no dataset, another process records it, or its schema or rate differ from the configuration's.
+    /// When there is no dataset, another process records it, its schema or rate differ from the configuration's, or its
+    /// videos are coded so that new ones cannot be joined to them.
     pub fn resume(root: impl AsRef<Path>, config: RecorderConfig) -> Result<Self> {
         let root = root.as_ref();
         config.check()?;
@@ -184,6 +185,7 @@ impl Recorder {
                 format!("{} fps, {:?}", info.fps, info.features),
             ));
         }
+        compact::check_joinable(dataset.reader())?;
         let lock = lock(root)?;
         let mut places = Places::default();
         let next = |place: FilePlace| place.next(info.chunks_size);

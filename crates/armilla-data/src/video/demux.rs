@@ -56,9 +56,10 @@ impl VideoIndex {
         };
         // The parser indexes tables without checks; a broken file must not end the process.
         let parsed = std::panic::catch_unwind(|| Mp4::read(BufReader::new(file), size));
-        let mp4 = parsed
-            .map_err(|_| cut("its tables do not fit together".to_owned()))?
-            .map_err(|error| cut(error.to_string()))?;
+        let Ok(parsed) = parsed else {
+            return Err(cut("its tables do not fit together".to_owned()));
+        };
+        let mp4 = parsed.map_err(|error| cut(error.to_string()))?;
         let track = mp4
             .tracks()
             .values()
