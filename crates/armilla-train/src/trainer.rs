@@ -99,7 +99,8 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     let mut control = Control::Continue;
     let mut saved = None;
     while state.step < config.steps && control == Control::Continue {
-        let report = step(&mut state, source, config, run)?;
+        let report;
+        (state, report) = step(state, source, config, run)?;
         state.seconds = clock.seconds();
         if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
             metrics.append(&report.line(&state))?;
@@ -193,13 +194,13 @@ impl StepReport {
     }
 }
 
-/// One optimiser step.
+/// One optimiser step. The state is taken, so that the weights are not shared and can be updated in place.
 fn step<M: Trainable>(
-    state: &mut State<M>,
+    mut state: State<M>,
     source: &mut dyn BatchSource<Batch = M::Batch>,
     config: &TrainConfig,
     run: &RunDirectory,
-) -> Result<StepReport> {
+) -> Result<(State<M>, StepReport)> {
     let step = state.step;
     let not_finite = |figure: &str| Error::NotFinite {
         step: step + 1,
@@ -235,15 +236,13 @@ fn step<M: Trainable>(
     if config.clip_norm > 0.0 && grad_norm > config.clip_norm {
         gradients.scale(config.clip_norm / grad_norm);
     }
-    state.model = state
-        .optimizer
-        .step(state.model.clone(), gradients, config, step);
+    state.model = state.optimizer.step(state.model, gradients, config, step);
     if let Some(average) = &mut state.average {
         average.update(&state.model, step);
     }
     state.step += 1;
     let learning_rate = config.learning_rate_at(step);
-    Ok(means.report(config, learning_rate, grad_norm))
+    Ok((state, means.report(config, learning_rate, grad_norm)))
 }
 
 /// Sums of loss and figures over the batches of a step.
@@ -285,3 +284,6 @@ impl Means {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use armilla_core::random::stream;
+use armilla_nn::checkpoint::{Metadata, save_weights, weights};
+use armilla_nn::layers::{Mlp, MlpConfig};
+use armilla_nn::random;
+use armilla_nn::reduction::mean_squared_error;
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::*;
+use crate::metrics::read_metrics;
+use crate::model::Loss;
+
+#[derive(Module, Debug)]
+struct Regression {
+    mlp: Mlp,
+}
+
+impl Trainable for Regression {
+    type Batch = (Tensor<2>, Tensor<2>);
+
+    fn loss(&self, (input, target): Self::Batch, context: StepContext) -> Loss {
+        let noise = random::normal(&mut context.stream("noise"), input.dims(), &input.device());
+        let prediction = self.mlp.forward(input + noise * 0.01);
+        let total = mean_squared_error(prediction, target);
+        let figures = vec![("twice", total.clone().detach() * 2.0)];
+        Loss { total, figures }
+    }
+}
+
+/// The same batch again and again, or a new one each time; with a target that is not a number from some batch on.
+struct Source {
+    same: bool,
+    broken_from: u64,
+}
+
+impl BatchSource for Source {
+    type Batch = (Tensor<2>, Tensor<2>);
+
+    fn batch(&mut self, micro_step: u64) -> std::result::Result<Self::Batch, BoxError> {
+        let step = if self.same { 0 } else { micro_step };
+        let device = device();
+        let input = random::normal::<2>(&mut stream(5, "batch", step), [16, 3], &device);
+        let mut target = (input.clone() * input.clone()).sum_dim(1);
+        if micro_step >= self.broken_from {
+            target = target * f32::NAN;
+        }
+        Ok((input, target))
+    }
+}
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn model() -> Regression {
+    let config = MlpConfig::new(3, 16, 1).with_depth(3).with_batch_norm(true);
+    random::seeded(&device(), 11, || Regression {
+        mlp: config.init(&device()),
+    })
+}
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        steps: 12,
+        learning_rate: 0.01,
+        warmup_steps: 3,
+        weight_decay: 0.1,
+        ema_decay: 0.9,
+        accumulation: 2,
+        log_every: 2,
+        checkpoint_every: 5,
+        ..TrainConfig::default()
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("armilla-train-{}-{name}", std::process::id()));
+    drop(std::fs::remove_dir_all(&path));
+    path
+}
+
+struct Case<'a> {
+    run: &'a RunDirectory,
+    config: TrainConfig,
+    source: Source,
+    stop_at: u64,
+}
+
+impl<'a> Case<'a> {
+    fn new(run: &'a RunDirectory, config: TrainConfig) -> Self {
+        let source = Source {
+            same: false,
+            broken_from: u64::MAX,
+        };
+        Self {
+            run,
+            config,
+            source,
+            stop_at: u64::MAX,
+        }
+    }
+
+    fn train(mut self) -> Result<Trained<Regression>> {
+        let export = |model: &Regression, folder: &Path| {
+            Ok(save_weights(
+                model,
+                &folder.join("model.safetensors"),
+                &Metadata::new(),
+            )?)
+        };
+        let stop_at = self.stop_at;
+        let mut progress = |progress: &Progress| match progress.step >= stop_at {
+            true => Control::Stop,
+            false => Control::Continue,
+        };
+        let training = Training {
+            source: &mut self.source,
+            config: &self.config,
+            run: self.run,
+            export: &export,
+            progress: &mut progress,
+        };
+        train(model(), training)
+    }
+}
+
+/// Every file of a checkpoint that holds tensors, by its path.
+fn tensors(checkpoint: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+    let files = [
+        "model/model.safetensors",
+        "training_state/weights.safetensors",
+        "training_state/moments.safetensors",
+        "training_state/ema.safetensors",
+    ];
+    files
+        .into_iter()
+        .map(|file| (file, std::fs::read(checkpoint.join(file)).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_resumed_run_is_bit_identical_to_an_uninterrupted_one() {
+    let whole = RunDirectory::create(&folder("whole"), "").unwrap();
+    let expected = Case::new(&whole, config()).train().unwrap();
+    assert!(!expected.stopped && expected.checkpoint.ends_with("000012"));
+
+    let halved = RunDirectory::create(&folder("halved"), "").unwrap();
+    let mut first = Case::new(&halved, config());
+    first.stop_at = 7;
+    let stopped = first.train().unwrap();
+    assert!(stopped.stopped && stopped.step == 7, "{stopped:?}");
+    assert!(halved.checkpoint(5).is_dir() && stopped.checkpoint.ends_with("000007"));
+    let resumed = RunDirectory::open(halved.path()).unwrap();
+    let found = Case::new(&resumed, config()).train().unwrap();
+
+    for (file, bytes) in tensors(&expected.checkpoint) {
+        assert!(tensors(&found.checkpoint)[file] == bytes, "{file} differs");
+    }
+    assert_eq!(weights(&found.model), weights(&expected.model));
+    let lines = |run: &RunDirectory| -> Vec<(u64, f64, f64)> {
+        let lines = read_metrics(&run.metrics()).unwrap();
+        lines
+            .iter()
+            .map(|line| (line.step, line.loss, line.grad_norm))
+            .collect()
+    };
+    assert_eq!(lines(&halved), lines(&whole));
+    // Nothing is left to do: resuming a finished run gives the same model.
+    let again = Case::new(&resumed, config()).train().unwrap();
+    assert_eq!(weights(&again.model), weights(&expected.model));
+}
+
+#[test]
+fn lines_after_the_checkpoint_are_dropped_when_a_crashed_run_resumes() {
+    let run = RunDirectory::create(&folder("crashed"), "").unwrap();
+    let mut crashed = Case::new(&run, config());
+    crashed.source.broken_from = 2 * 9;
+    let error = crashed.train().unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.starts_with("step 10: twice is not finite"),
+        "{message}"
+    );
+    let last = run.last_checkpoint().unwrap();
+    assert!(message.contains(&last.display().to_string()), "{message}");
+    assert!(last.ends_with("000005"));
+    let steps = |run: &RunDirectory| -> Vec<u64> {
+        let lines = read_metrics(&run.metrics()).unwrap();
+        lines.iter().map(|line| line.step).collect()
+    };
+    assert_eq!(steps(&run), [2, 4, 6, 8]);
+    let mut resumed = Case::new(&run, config());
+    resumed.stop_at = 6;
+    resumed.train().unwrap();
+    assert_eq!(steps(&run), [2, 4, 6]);
+    let figures = &read_metrics(&run.metrics()).unwrap()[0];
+    assert_eq!(figures.figures["twice"], 2.0 * figures.loss);
+}
+
+#[test]
+fn clipping_limits_the_first_moment() {
+    let run = RunDirectory::create(&folder("clipped"), "").unwrap();
+    let clipped = TrainConfig {
+        steps: 1,
+        clip_norm: 1e-3,
+        ..config()
+    };
+    let trained = Case::new(&run, clipped).train().unwrap();
+    let line = &read_metrics(&run.metrics()).unwrap()[0];
+    assert!(line.grad_norm > 0.1, "the norm before clipping is logged");
+    let path = trained
+        .checkpoint
+        .join("training_state/moments.safetensors");
+    let (moments, _) = armilla_nn::checkpoint::read(&path).unwrap();
+    let squares = moments
+        .iter()
+        .filter(|(name, _)| name.ends_with("first_moment"))
+        .flat_map(|(_, data)| data.iter::<f64>())
+        .map(|value| value * value)
+        .sum::<f64>();
+    // After one step the first moment is a tenth of the gradient, whose norm is the limit.
+    assert!((squares.sqrt() - 1e-4).abs() < 1e-8, "{}", squares.sqrt());
+}
+
+#[test]
+fn one_batch_is_learned_by_heart() {
+    let run = RunDirectory::create(&folder("overfit"), "").unwrap();
+    let mut case = Case::new(
+        &run,
+        TrainConfig {
+            steps: 300,
+            accumulation: 1,
+            log_every: 300,
+            checkpoint_every: 0,
+            weight_decay: 0.0,
+            ..config()
+        },
+    );
+    case.source.same = true;
+    case.train().unwrap();
+    let loss = read_metrics(&run.metrics()).unwrap()[0].loss;
+    assert!(loss < 0.05, "{loss}");
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused() {
+    let run = RunDirectory::create(&folder("unfit"), "").unwrap();
+    let mut case = Case::new(&run, config());
+    case.stop_at = 5;
+    let checkpoint = case.train().unwrap().checkpoint;
+    let message = |config| Case::new(&run, config).train().unwrap_err().to_string();
+    let slower = TrainConfig {
+        learning_rate: 0.5,
+        ..config()
+    };
+    let found = message(slower);
+    assert!(
+        found.contains("`learning_rate` was 0.01, found 0.5"),
+        "{found}"
+    );
+    let path = checkpoint.join("training_state/moments.safetensors");
+    let (mut moments, metadata) = armilla_nn::checkpoint::read(&path).unwrap();
+    moments.remove("mlp.linears.1.weight.first_moment");
+    armilla_nn::checkpoint::write(&path, &moments, &metadata).unwrap();
+    let found = message(config());
+    let expected = "`mlp.linears.1.weight.first_moment` is missing";
+    assert!(
+        found.contains(expected) && found.contains("moments.safetensors"),
+        "{found}"
+    );
+    std::fs::remove_file(checkpoint.join("training_state/state.json")).unwrap();
+    let found = message(config());
+    assert!(
+        found.contains("cannot read") && found.contains("state.json"),
+        "{found}"
+    );
+}
