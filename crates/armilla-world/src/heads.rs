@@ -3,7 +3,7 @@
 use armilla_nn::Activation;
 use armilla_nn::layers::{Linear, LinearConfig, Mlp, MlpConfig};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation::softplus};
+use burn::tensor::{Device, Tensor};
 
 use crate::config::JepaConfig;
 
@@ -69,40 +69,34 @@ impl Predictor {
 /// Why there is one: the distance between latents knows nothing of walls, so a planner that minimises it runs against them.
 /// How long a recording took from a frame to a later one of the same episode needs no label, and near-expert recordings make it nearly
 /// the shortest. This is the idea of temporal-distance and quasimetric methods (Quasimetric RL, Wang et al., ICML 2023;
-/// hindsight relabelling), without their structure: nothing forces the triangle inequality, and a wandering recording
-/// teaches distances that are too long.
+/// hindsight relabelling). Here both latents are embedded and the distance is Euclidean between the embeddings: symmetric, zero
+/// for equal latents, and true to the triangle inequality, which a network over pairs would have to learn from far more data. A
+/// wandering recording still teaches distances that are too long.
 #[derive(Module, Debug)]
 pub struct Distance {
-    from: Linear,
-    goal: Linear,
-    hidden: Linear,
-    steps: Linear,
+    layers: Vec<Linear>,
+    embedding: Linear,
     #[module(skip)]
     activation: Activation,
-    #[module(skip)]
-    scale: f64,
 }
 
 impl Distance {
+    /// Values of an embedding.
+    const EMBEDDING: usize = 64;
+
     /// Builds it.
     #[must_use]
     pub fn new(config: &JepaConfig, device: &Device) -> Self {
         let hidden = config.distance_hidden;
-        let layer = |input, output| LinearConfig::new(input, output);
+        let layers = [(config.latent, hidden), (hidden, hidden)];
         Self {
-            from: layer(config.latent, hidden).init(device),
-            goal: layer(config.latent, hidden).with_bias(false).init(device),
-            hidden: layer(hidden, hidden).init(device),
-            steps: layer(hidden, 1).init(device),
+            layers: layers.map(|(input, output)| LinearConfig::new(input, output).init(device)).into(),
+            embedding: LinearConfig::new(hidden, Self::EMBEDDING).init(device),
             activation: config.activation,
-            // So that the last layer speaks numbers of about one.
-            scale: config.loss.distance_max / 4.0,
         }
     }
 
     /// Predicted model steps, at least 0, from many latents to the one goal of their group.
-    ///
-    /// Two linear maps of latent and goal added up are one of `[latent, goal, latent - goal]`, and the goal's is computed once a group.
     ///
     /// # Shapes
     ///
@@ -112,16 +106,18 @@ impl Distance {
     #[must_use]
     pub fn forward(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
         let [groups, rows, latent] = latents.dims();
-        let from = self.from.forward(latents.reshape([groups * rows, latent]));
-        let width = from.dims()[1];
-        let goal = self.goal.forward(goals).reshape([groups, 1, width]);
-        let joint = from.reshape([groups, rows, width]) + goal;
-        let first = self
-            .activation
-            .forward(joint)
-            .reshape([groups * rows, width]);
-        let second = self.activation.forward(self.hidden.forward(first));
-        (softplus(self.steps.forward(second), 1.0) * self.scale).reshape([groups, rows])
+        let from = self.embed(latents.reshape([groups * rows, latent]));
+        let goal = self.embed(goals).reshape([groups, 1, Self::EMBEDDING]);
+        let apart = from.reshape([groups, rows, Self::EMBEDDING]) - goal;
+        // The root's slope is unbounded at 0, where every goal lies.
+        (apart.square().sum_dim(2) + 1e-4).sqrt().sub_scalar(1e-2).reshape([groups, rows])
+    }
+
+    /// `[rows, latent]` to `[rows, embedding]`.
+    fn embed(&self, latents: Tensor<2>) -> Tensor<2> {
+        let hidden =
+            self.layers.iter().fold(latents, |hidden, layer| self.activation.forward(layer.forward(hidden)));
+        self.embedding.forward(hidden) * 4.0
     }
 }
 

@@ -32,7 +32,8 @@ use crate::noise::CorrelatedNoise;
 use crate::simulator::{Script, ScriptedAction, Simulator};
 use expert::Expert;
 use shape::{CENTER_OF_GRAVITY, GOAL, Point, Pose, coverage, difference, distance, rotated};
-use world::{State, WORLD_PX, World};
+pub use world::WORLD_PX;
+use world::{State, World};
 
 /// The protocols that [`PushT::new`] knows.
 pub const PROTOCOLS: &[&str] = &["record", "push"];

@@ -27,13 +27,14 @@ use rand::RngExt as _;
 use crate::noise::CorrelatedNoise;
 use crate::simulator::{Script, ScriptedAction, Simulator};
 use layout::Point;
+pub use layout::WORLD_PX;
 use task::{Protocol, Task, distance};
 
 /// The protocols that [`TwoRoom::new`] knows.
 pub const PROTOCOLS: &[&str] = &["record", "ahead", "crossing"];
 
 /// Pixels a step at a full action, on each axis.
-const SPEED_PX: f32 = 5.0;
+pub const SPEED_PX: f32 = 5.0;
 /// Closer to the goal than this is success.
 const SUCCESS_PX: f32 = 16.0;
 /// Closer to the goal than this ends an episode of `record`.

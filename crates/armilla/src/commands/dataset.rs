@@ -19,7 +19,7 @@ pub(crate) fn run(command: &DatasetCommand) -> Result<()> {
 fn info(root: &Path, as_json: bool) -> Result<()> {
     let dataset = Dataset::open(root)?;
     if let Some(recovered) = dataset.recovered() {
-        say(&format!("recovered: {recovered}"));
+        say(&format!("recovered {} episodes, removed {:?}", recovered.episodes, recovered.removed));
     }
     let frames: usize = dataset.episodes().iter().map(|episode| episode.length).sum();
     let features: std::collections::BTreeMap<_, _> = dataset

@@ -9,6 +9,7 @@ use armilla_data::{Dataset, FrameStore, LaterSpec, StoreConfig, WindowLoader, Wi
 use armilla_nn::random::seeded;
 use armilla_train::{
     BatchSource, BoxError, Control, Loss, Progress as TrainProgress, RunDirectory, StepContext, TrainConfig, Trainable,
+    Training,
 };
 use armilla_vla::{FlowBatch, FlowPolicy, FlowPolicyConfig, NormalizationModes, PolicyShape, Processor, Tokenizer, TrainedPolicy};
 use armilla_world::{ActionScale, Interface, Jepa, JepaBatch, JepaConfig, WorldModel};
@@ -152,7 +153,7 @@ fn train_world_model(
     let loader = WindowLoader::new(store, world_model_windows(jepa), config.batch_size, config.train.seed)?;
     let scale = ActionScale::from_statistics(action_statistics(dataset)?);
     let device = device.clone().autodiff();
-    let model = seeded(&device, config.train.seed, || jepa.init(&device))?;
+    let model = jepa.init(config.train.seed, &device)?;
     say(&format!("world model: {} parameters, {} windows", model.num_params(), loader.len()));
     let interface = Interface { camera: dataset.first_camera()?, actions: scale.clone() };
     let mut source = JepaWindows { loader, scale, config: jepa.clone(), device: device.clone() };
@@ -175,6 +176,7 @@ fn train_policy(
     let processor =
         Processor::new(tokenizer, dataset.statistics(), NormalizationModes::default(), policy.text.max_tokens)?;
     let shape = PolicyShape {
+        camera: dataset.first_camera()?,
         height: store.height(),
         width: store.width(),
         state: processor.width(armilla_core::features::STATE),
@@ -184,14 +186,16 @@ fn train_policy(
     let spec = WindowSpec { allow_short_tail: true, ..WindowSpec::new(&[0], policy.action_horizon) };
     let loader = WindowLoader::new(store, spec, config.batch_size, config.train.seed)?;
     let device = device.clone().autodiff();
-    let model = seeded(&device, config.train.seed, || policy.init(&shape, &device))?;
+    let model = policy.init(&shape, &device)?;
+    // Parameters are drawn at first use, which is here.
+    let model = seeded(&device, config.train.seed, || model);
     say(&format!("policy: {} parameters, {} windows", model.num_params(), loader.len()));
     let mut source = PolicyWindows { loader, processor: processor.clone(), device: device.clone() };
     let settings = serde_json::to_value(config)?;
     let export = |model: &PolicyTraining, folder: &Path| -> Result<(), BoxError> {
         let trained = TrainedPolicy {
             config: policy.clone(),
-            shape,
+            shape: shape.clone(),
             model: model.policy.clone(),
             processor: processor.clone(),
         };
@@ -213,9 +217,10 @@ fn finish<M: Trainable>(
         progress.set(state.step, format!("loss {:.4}", state.loss));
         if stop_asked() { Control::Stop } else { Control::Continue }
     };
-    let trained = armilla_train::train(model, source, &config.train, run, export, &mut listen)?;
+    let training = Training { source, config: &config.train, run, export, progress: &mut listen };
+    let trained = armilla_train::train(model, training)?;
     progress.finish();
-    Ok(TrainOutcome { checkpoint: run.last_model()?, stopped: trained.stopped })
+    Ok(TrainOutcome { checkpoint: trained.checkpoint.join("model"), stopped: trained.stopped })
 }
 
 fn action_statistics(dataset: &Dataset) -> Result<&armilla_core::FeatureStatistics> {

@@ -125,8 +125,8 @@ pub(crate) fn motion(environment: &EnvironmentConfig) -> Motion {
     match environment.name.as_str() {
         "push-t" => Motion::Target { pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX },
         "tabletop" => Motion::Displacement {
-            gain: armilla_envs::tabletop::MAX_STEP,
-            pixels_per_unit: pixels / armilla_envs::tabletop::SIDE,
+            gain: armilla_envs::tabletop::ACTION_SCALE_M,
+            pixels_per_unit: pixels,
         },
         _ => Motion::Displacement {
             gain: armilla_envs::two_room::SPEED_PX,

@@ -7,7 +7,7 @@ use super::shape::{BARS, CENTER_OF_GRAVITY, INERTIA, MASS, Point, Pose};
 /// Radius of the agent.
 pub(super) const AGENT_RADIUS_PX: f32 = 15.0;
 /// Side of the square world.
-pub(super) const WORLD_PX: f32 = 512.0;
+pub const WORLD_PX: f32 = 512.0;
 /// Middle line of the walls on the low and on the high side, and half their thickness.
 pub(super) const WALL_LOW_PX: f32 = 5.0;
 pub(super) const WALL_HIGH_PX: f32 = 506.0;

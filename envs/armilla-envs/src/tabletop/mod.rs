@@ -52,7 +52,7 @@ pub const PROTOCOLS: &[&str] = &[
 /// Steps after which an episode is truncated.
 const MAX_STEPS: usize = 80;
 /// The pusher's displacement for an action of 1, in metres.
-const ACTION_SCALE: f32 = 0.04;
+pub const ACTION_SCALE_M: f32 = 0.04;
 
 /// The simulator.
 pub struct Tabletop {
@@ -132,7 +132,7 @@ impl Environment for Tabletop {
         let size = self.image_size;
         let episode = self.episode()?;
         let command = Vector::new(action.0[0], action.0[1]).clamp_length_max(1.0);
-        let touched = episode.physics.step(command * ACTION_SCALE);
+        let touched = episode.physics.step(command * ACTION_SCALE_M);
         episode.judge.note(&touched);
         episode.steps += 1;
         let verdict = episode.judge.verdict(&episode.physics, episode.scene.task);

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use crate::draw::{Canvas, Rgb};
 
 /// Side of the square world, in pixels of stable-worldmodel's picture.
-pub(super) const WORLD_PX: f32 = 224.0;
+pub const WORLD_PX: f32 = 224.0;
 /// How far the agent's centre stays from a wall.
 const AGENT_RADIUS_PX: f32 = 7.0;
 /// Radius of the drawn disc: a little more than the body, so that it is well seen at 64 pixels.
