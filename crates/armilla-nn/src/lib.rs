@@ -12,8 +12,8 @@
 //! - [`checkpoint`]: weights as safetensors, keyed by parameter path.
 //! - [`device`]: devices by name.
 //!
-//! Pictures are channels-last, `[batch, height, width, channel]`: on the CPU a convolution as gather and matmul is several
-//! times faster than burn's own, and needs no permutation of a large tensor.
+//! Pictures are channels-last, `[batch, height, width, channel]`: on the CPU a convolution written as matmul trains faster than
+//! burn's own, and no large tensor is permuted between layers.
 
 pub mod activation;
 pub mod attention;
