@@ -317,7 +317,7 @@ mod tests {
             error.contains("model.safetensors") && error.contains("trunk.slots"),
             "{error}"
         );
-        let error = broken("words", TOKENIZER, ("[PAD]", "[FOO]"));
+        let error = broken("words", TOKENIZER, ("\"id\": 0", "\"id\": []"));
         assert!(error.contains("tokenizer.json"), "{error}");
     }
 

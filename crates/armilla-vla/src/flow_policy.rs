@@ -136,7 +136,6 @@ impl FlowPolicyConfig {
             ("draws", self.draws),
             ("sampling_steps", self.sampling_steps),
             ("text.max_tokens", self.text.max_tokens),
-            ("vision.ratio", self.vision.ratio),
         ];
         if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(Error::config(key, "one or more", 0));
@@ -228,8 +227,8 @@ impl FlowPolicy {
         let device = batch.actions.device();
         let context = self.context(batch.observation);
         let rows = count * self.draws;
-        let actions = repeated(batch.actions, self.draws); // [batch * draws, action_horizon, action]
         let valid: Tensor<3> = repeated(batch.action_is_valid.unsqueeze_dim(2), self.draws);
+        let actions = repeated(batch.actions, self.draws) * valid.clone(); // [batch * draws, action_horizon, action]
         let noise = random::normal(generator, [rows, horizon, action], &device);
         let time = flow::sample_times(generator, rows, &device);
 
@@ -417,7 +416,6 @@ mod tests {
             let loss = policy(&device).loss(batch, &mut stream(1, "noise", 0));
             loss.total.into_scalar::<f32>()
         };
-        // The padded actions still stand beside the others in the expert's input, so they are set to zero there.
         assert_eq!(loss(0.0), loss(0.9));
     }
 

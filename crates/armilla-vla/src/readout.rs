@@ -18,6 +18,9 @@ use crate::vision::cell_centers;
 /// Values that describe one offset: x, y, length, and x and y of the direction.
 const OFFSET: usize = 5;
 
+/// Scales the scores of attention: at first they should tell cells apart, yet reach all of them.
+const SHARPNESS: f64 = 0.5;
+
 /// Sizes of the trunk, set by the policy's config.
 #[derive(Clone, Debug)]
 pub(crate) struct TrunkConfig {
@@ -51,7 +54,6 @@ pub struct Trunk {
     state: Linear,
     robot: Linear,
     rounds: Vec<Round>,
-    last: Block,
     summary: Mlp,
     grid: [usize; 2],
 }
@@ -82,7 +84,6 @@ impl TrunkConfig {
                     look: Look::new(self, device),
                 })
                 .collect(),
-            last: self.block(device),
             summary: MlpConfig::new(inputs, self.hidden, self.width)
                 .with_depth(3)
                 .init(device),
@@ -117,8 +118,13 @@ impl Trunk {
         let device = text.device();
         let slots = self.slots.val();
         let count = slots.dims()[0];
-        let centers = cell_centers(self.grid, &device).unsqueeze::<3>();
-        let robot: Tensor<3> = self.robot.forward(state.clone()).unsqueeze_dim(1);
+        let centers = cell_centers(self.grid, &device).unsqueeze::<3>(); // [1, cells, 2]
+        let squared = (centers.clone() * centers.clone()).sum_dim(2);
+        let cells = Tensor::cat(vec![centers, squared], 2);
+        let positions = Positions {
+            cells: cells.expand([batch, self.grid[0] * self.grid[1], 3]),
+            robot: self.robot.forward(state.clone()).unsqueeze_dim(1),
+        };
         let state = self.state.forward(state);
 
         let slots = slots.unsqueeze::<3>().expand([batch, count, width]);
@@ -132,21 +138,20 @@ impl Trunk {
             .unsqueeze_dim::<3>(1)
             .expand([batch, length, length]);
 
-        let mut places = robot.clone().expand([batch, count, 2]);
+        let mut places = positions.robot.clone().expand([batch, count, 2]);
         for round in &self.rounds {
             tokens = round.block.forward(tokens, Some(mask.clone()));
             let asking = tokens.clone().narrow(1, 0, count);
-            let (answer, seen_at) = round.look.forward(asking.clone(), image, &centers, &robot);
+            let (answer, seen_at) = round.look.forward(asking.clone(), image, &positions);
             let rest = tokens.narrow(1, count, length - count);
             tokens = Tensor::cat(vec![asking + answer, rest], 1);
             places = seen_at;
         }
-        tokens = self.last.forward(tokens, Some(mask));
         let slots = tokens
             .clone()
             .narrow(1, 0, count)
             .reshape([batch, count * width]);
-        let geometry = geometry(&places, &robot);
+        let geometry = geometry(&places, &positions.robot);
         let summary = self
             .summary
             .forward(Tensor::cat(vec![geometry, slots, language, state], 1));
@@ -160,14 +165,24 @@ impl Trunk {
 }
 
 /// One head of attention a slot, over the image tokens.
+///
+/// A slot asks for *what* (its query against the cells' features) and for *where* (a round window that it places relative to the
+/// robot, at first so wide that it hardly matters), so that it can also ask what lies in the way.
 #[derive(Module, Debug)]
 struct Look {
     norm: LayerNorm,
-    image_norm: LayerNorm,
     query: Linear,
-    key: Linear,
+    window: Linear,
     value: Linear,
     place: Linear,
+}
+
+/// Where the cells and the robot are, in [-1, 1].
+struct Positions {
+    /// `[batch, cells, 3]`: x, y and x² + y².
+    cells: Tensor<3>,
+    /// `[batch, 1, 2]`.
+    robot: Tensor<3>,
 }
 
 impl Look {
@@ -175,10 +190,9 @@ impl Look {
         let (width, channels) = (config.width, config.image_channels);
         Self {
             norm: LayerNormConfig::new(width).init(device),
-            image_norm: LayerNormConfig::new(channels).init(device),
             query: LinearConfig::new(width, channels).init(device),
-            key: LinearConfig::new(channels, channels)
-                .with_bias(false)
+            window: LinearConfig::new(width, 3)
+                .with_initializer(Initializer::Zeros)
                 .init(device),
             value: LinearConfig::new(channels, width).init(device),
             place: LinearConfig::new(2 + OFFSET, width).init(device),
@@ -189,32 +203,39 @@ impl Look {
     ///
     /// - slots: `[batch, slots, width]`
     /// - image: `[batch, cells, channel]`
-    /// - centers: `[1, cells, 2]`
-    /// - robot: `[batch, 1, 2]`
     /// - output: what is there `[batch, slots, width]`, and where `[batch, slots, 2]`
     fn forward(
         &self,
         slots: Tensor<3>,
         image: &Tensor<3>,
-        centers: &Tensor<3>,
-        robot: &Tensor<3>,
+        positions: &Positions,
     ) -> (Tensor<3>, Tensor<3>) {
-        let [batch, cells, channels] = image.dims();
-        let image = self.image_norm.forward(image.clone());
-        let query = self.query.forward(self.norm.forward(slots));
-        let key = self.key.forward(image.clone());
-        let scale = 2.0 / (channels as f64).sqrt();
-        let scores = query.mul_scalar(scale).matmul(key.swap_dims(1, 2));
-        let weights = activation::softmax(scores, 2); // [batch, slots, cells]
-        let places = weights
-            .clone()
-            .matmul(centers.clone().expand([batch, cells, 2]));
-        let seen = self.value.forward(weights.matmul(image));
-        let offset = describe(places.clone() - robot.clone());
-        let placed = self
-            .place
-            .forward(Tensor::cat(vec![places.clone(), offset], 2));
-        (seen + placed, places)
+        let slots = self.norm.forward(slots);
+        let window = self.window_scores(slots.clone(), positions);
+        // A key layer would be redundant: it folds into the query's.
+        let query = self.query.forward(slots);
+        let scores = query.matmul(image.clone().swap_dims(1, 2)) * SHARPNESS;
+        let weights = activation::softmax(scores + window, 2); // [batch, slots, cells]
+        let cells = positions.cells.clone().narrow(2, 0, 2);
+        let places = weights.clone().matmul(cells);
+        let seen = self.value.forward(weights.matmul(image.clone()));
+        let offset = describe(places.clone() - positions.robot.clone());
+        let placed = Tensor::cat(vec![places.clone(), offset], 2);
+        (seen + self.place.forward(placed), places)
+    }
+
+    /// Minus the squared distance from the window's centre, in units of its size, but for what is the same for all cells.
+    ///
+    /// # Shapes
+    ///
+    /// - slots: `[batch, slots, width]`, normalised
+    /// - output: `[batch, slots, cells]`
+    fn window_scores(&self, slots: Tensor<3>, positions: &Positions) -> Tensor<3> {
+        let wish = self.window.forward(slots);
+        let center = positions.robot.clone() + wish.clone().narrow(2, 0, 2);
+        let sharpness = (wish.narrow(2, 2, 1) * 3.0).clamp_max(5.0).exp() * 0.5;
+        let weights = Tensor::cat(vec![center * sharpness.clone() * 2.0, -sharpness], 2);
+        weights.matmul(positions.cells.clone().swap_dims(1, 2))
     }
 }
 

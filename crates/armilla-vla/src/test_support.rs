@@ -126,7 +126,11 @@ impl ModuleMapper for Stir {
         let mut generator = stream(self.index, "stir", 0);
         param.map(|value| {
             let noise = armilla_nn::random::normal(&mut generator, value.dims(), &value.device());
-            (value + noise * 0.02).detach().require_grad()
+            let stirred = value + noise * 0.02;
+            if stirred.is_autodiff() {
+                return stirred.detach().require_grad();
+            }
+            stirred
         })
     }
 }
