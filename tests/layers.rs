@@ -7,7 +7,13 @@ use std::process::Command;
 /// Direct dependencies by crate of the workspace, tests left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -15,9 +21,17 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
     let direct = |package: &serde_json::Value| -> BTreeSet<String> {
         let all = package["dependencies"].as_array().unwrap();
-        all.iter().filter(|dependency| dependency["kind"].as_str() != Some("dev")).map(name).collect()
+        all.iter()
+            .filter(|dependency| dependency["kind"].as_str() != Some("dev"))
+            .map(name)
+            .collect()
     };
-    metadata["packages"].as_array().unwrap().iter().map(|package| (name(package), direct(package))).collect()
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (name(package), direct(package)))
+        .collect()
 }
 
 fn root() -> PathBuf {
@@ -53,7 +67,9 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 }
 
 fn collect(name: &str, folder: &Path, found: &mut Vec<(String, PathBuf, String)>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
             collect(name, &path, found);
@@ -80,7 +96,10 @@ fn one_crate_each_names_zenoh_rerun_and_the_file_formats() {
     ];
     for (name, direct) in dependencies() {
         for (dependency, owner) in owners {
-            assert!(name == owner || !direct.contains(dependency), "{name} may not depend on {dependency}");
+            assert!(
+                name == owner || !direct.contains(dependency),
+                "{name} may not depend on {dependency}"
+            );
         }
     }
 }
@@ -90,11 +109,44 @@ fn models_know_neither_bus_nor_viewer_nor_recordings_nor_each_other() {
     let all = dependencies();
     let forbidden = [
         ("armilla-core", vec!["burn", "tokio", "serde"]),
-        ("armilla-nn", vec!["armilla-bus", "armilla-viz", "armilla-data", "armilla-world", "armilla-vla"]),
-        ("armilla-world", vec!["armilla-bus", "armilla-viz", "armilla-data", "armilla-vla", "armilla-train"]),
-        ("armilla-vla", vec!["armilla-bus", "armilla-viz", "armilla-data", "armilla-world", "armilla-train"]),
-        ("armilla-train", vec!["armilla-world", "armilla-vla", "armilla-bus", "armilla-viz"]),
-        ("armilla-bus", vec!["burn", "armilla-envs", "armilla-world", "armilla-vla"]),
+        (
+            "armilla-nn",
+            vec![
+                "armilla-bus",
+                "armilla-viz",
+                "armilla-data",
+                "armilla-world",
+                "armilla-vla",
+            ],
+        ),
+        (
+            "armilla-world",
+            vec![
+                "armilla-bus",
+                "armilla-viz",
+                "armilla-data",
+                "armilla-vla",
+                "armilla-train",
+            ],
+        ),
+        (
+            "armilla-vla",
+            vec![
+                "armilla-bus",
+                "armilla-viz",
+                "armilla-data",
+                "armilla-world",
+                "armilla-train",
+            ],
+        ),
+        (
+            "armilla-train",
+            vec!["armilla-world", "armilla-vla", "armilla-bus", "armilla-viz"],
+        ),
+        (
+            "armilla-bus",
+            vec!["burn", "armilla-envs", "armilla-world", "armilla-vla"],
+        ),
         ("armilla-viz", vec!["burn", "armilla-world", "armilla-vla"]),
         ("armilla-envs", vec!["burn", "armilla-data", "armilla-bus"]),
     ];
@@ -112,17 +164,38 @@ fn models_touch_files_only_for_checkpoints() {
         let model = ["armilla-nn", "armilla-world", "armilla-vla"].contains(&name.as_str());
         let library = text.split("#[cfg(test)]").next().unwrap();
         let touches = library.contains("std::fs") || library.contains("File::");
-        let may = path.file_stem().unwrap().to_str().unwrap().contains("checkpoint")
-            || ["files.rs", "tokenizer.rs"].iter().any(|allowed| path.ends_with(allowed));
-        assert!(!model || !touches || may, "{} touches files", path.display());
+        let may = path
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .contains("checkpoint")
+            || ["files.rs", "tokenizer.rs"]
+                .iter()
+                .any(|allowed| path.ends_with(allowed));
+        assert!(
+            !model || !touches || may,
+            "{} touches files",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn randomness_comes_from_keyed_streams() {
     for (_, path, text) in sources() {
-        for generator in ["Tensor::random", "::random_like", "rand::rng()", "thread_rng", "DropoutConfig"] {
-            assert!(!text.contains(generator), "{} uses {generator}", path.display());
+        for generator in [
+            "Tensor::random",
+            "::random_like",
+            "rand::rng()",
+            "thread_rng",
+            "DropoutConfig",
+        ] {
+            assert!(
+                !text.contains(generator),
+                "{} uses {generator}",
+                path.display()
+            );
         }
     }
 }

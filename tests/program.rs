@@ -14,7 +14,11 @@ pub(crate) fn armilla(folder: &Path, arguments: &[&str]) -> Command {
 pub(crate) fn succeed(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     let text = text(&output);
-    assert!(output.status.success(), "armilla {arguments:?} ended with {}:\n{text}", output.status);
+    assert!(
+        output.status.success(),
+        "armilla {arguments:?} ended with {}:\n{text}",
+        output.status
+    );
     text
 }
 
@@ -22,14 +26,24 @@ pub(crate) fn succeed(folder: &Path, arguments: &[&str]) -> String {
 pub(crate) fn fail(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     let text = text(&output);
-    assert_eq!(output.status.code(), Some(1), "armilla {arguments:?}:\n{text}");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "armilla {arguments:?}:\n{text}"
+    );
     text
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    armilla(folder, arguments).output().expect("the program starts")
+    armilla(folder, arguments)
+        .output()
+        .expect("the program starts")
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

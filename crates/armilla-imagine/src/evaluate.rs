@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 
 use armilla_core::{
-    Action, ActionChunk, Environment, EpisodeOutcome, Error, Observation, Policy, PolicyRequest, Reset, Result,
+    Action, ActionChunk, Environment, EpisodeOutcome, Error, Observation, Policy, PolicyRequest,
+    Reset, Result,
 };
 use rayon::prelude::*;
 
@@ -72,10 +73,18 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     if sessions.is_empty() {
-        return Err(Error::OutOfOrder("an evaluation needs at least one session of its environment".into()));
+        return Err(Error::OutOfOrder(
+            "an evaluation needs at least one session of its environment".into(),
+        ));
     }
-    let mut seeds: VecDeque<u64> = (0..config.episodes as u64).map(|i| config.first_seed + i).collect();
-    let mut slots: Vec<_> = sessions.into_iter().take(config.episodes.max(1)).map(Slot::new).collect();
+    let mut seeds: VecDeque<u64> = (0..config.episodes as u64)
+        .map(|i| config.first_seed + i)
+        .collect();
+    let mut slots: Vec<_> = sessions
+        .into_iter()
+        .take(config.episodes.max(1))
+        .map(Slot::new)
+        .collect();
     let mut evaluation = Evaluation::default();
     loop {
         begin_episodes(&mut slots, &mut seeds, policy, config)?;
@@ -108,34 +117,63 @@ struct Episode {
 
 impl Slot {
     fn new(environment: Box<dyn Environment>) -> Self {
-        Self { environment, episode: None }
+        Self {
+            environment,
+            episode: None,
+        }
     }
 
     /// Resets to the episode of a seed.
     fn begin(&mut self, seed: u64, config: &EvaluationConfig) -> Result<()> {
-        let (mut observation, info) = self.environment.reset(&Reset { seed, instruction: None })?;
+        let (mut observation, info) = self.environment.reset(&Reset {
+            seed,
+            instruction: None,
+        })?;
         let replaced = match config.instruction {
             InstructionControl::Own => None,
             InstructionControl::Blank => Some(String::new()),
-            InstructionControl::Swapped => Some(info.labels.get("swapped").cloned().ok_or_else(|| {
-                Error::invalid("environment's labels", "`swapped`, another instruction of the scene", "none")
-            })?),
+            InstructionControl::Swapped => {
+                Some(info.labels.get("swapped").cloned().ok_or_else(|| {
+                    Error::invalid(
+                        "environment's labels",
+                        "`swapped`, another instruction of the scene",
+                        "none",
+                    )
+                })?)
+            }
         };
         if let Some(instruction) = replaced {
-            let reset = Reset { seed, instruction: Some(instruction) };
+            let reset = Reset {
+                seed,
+                instruction: Some(instruction),
+            };
             (observation, _) = self.environment.reset(&reset)?;
         }
         let outcome = EpisodeOutcome::begin(seed, &info);
         let keep = seed < config.first_seed + config.traces as u64;
-        let trace = keep.then(|| Trace { seed, observations: vec![observation.clone()], ..Trace::default() });
-        self.episode = Some(Episode { outcome, observation, pending: VecDeque::new(), trace, finished: false });
+        let trace = keep.then(|| Trace {
+            seed,
+            observations: vec![observation.clone()],
+            ..Trace::default()
+        });
+        self.episode = Some(Episode {
+            outcome,
+            observation,
+            pending: VecDeque::new(),
+            trace,
+            finished: false,
+        });
         Ok(())
     }
 
     /// Carries out the next pending action.
     fn advance(&mut self) -> Result<()> {
-        let Some(episode) = &mut self.episode else { return Ok(()) };
-        let Some(action) = episode.pending.pop_front() else { return Ok(()) };
+        let Some(episode) = &mut self.episode else {
+            return Ok(());
+        };
+        let Some(action) = episode.pending.pop_front() else {
+            return Ok(());
+        };
         let step = self.environment.step(&action)?;
         episode.outcome.steps += 1;
         episode.outcome.note(&step.info);
@@ -163,13 +201,18 @@ fn begin_episodes(
         policy.reset(seed)?;
         begun.push((slot, seed));
     }
-    begun.into_par_iter().try_for_each(|(slot, seed)| slot.begin(seed, config))
+    begun
+        .into_par_iter()
+        .try_for_each(|(slot, seed)| slot.begin(seed, config))
 }
 
 /// Asks for a chunk for every episode that has none left.
 fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
-    let mut waiting: Vec<_> =
-        slots.iter_mut().filter_map(|slot| slot.episode.as_mut()).filter(|e| e.pending.is_empty()).collect();
+    let mut waiting: Vec<_> = slots
+        .iter_mut()
+        .filter_map(|slot| slot.episode.as_mut())
+        .filter(|e| e.pending.is_empty())
+        .collect();
     if waiting.is_empty() {
         return Ok(());
     }
@@ -183,7 +226,11 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
         .collect();
     let chunks = policy.act(&requests)?;
     if chunks.len() != requests.len() {
-        return Err(Error::invalid("policy's answer", format!("{} action chunks", requests.len()), chunks.len()));
+        return Err(Error::invalid(
+            "policy's answer",
+            format!("{} action chunks", requests.len()),
+            chunks.len(),
+        ));
     }
     for (episode, chunk) in waiting.iter_mut().zip(chunks) {
         if let Some(trace) = &mut episode.trace {
@@ -195,9 +242,16 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
 }
 
 /// Takes finished episodes out of their sessions.
-fn collect_finished(slots: &mut [Slot], evaluation: &mut Evaluation, progress: &mut dyn FnMut(usize)) {
+fn collect_finished(
+    slots: &mut [Slot],
+    evaluation: &mut Evaluation,
+    progress: &mut dyn FnMut(usize),
+) {
     for slot in slots {
-        if slot.episode.as_ref().is_some_and(|episode| episode.finished)
+        if slot
+            .episode
+            .as_ref()
+            .is_some_and(|episode| episode.finished)
             && let Some(episode) = slot.episode.take()
         {
             evaluation.outcomes.push(episode.outcome);
@@ -230,7 +284,12 @@ mod tests {
             action_low: vec![0.0],
             action_high: vec![99.0],
         };
-        Box::new(Counter { spec, seed: 0, step: 0, right: true })
+        Box::new(Counter {
+            spec,
+            seed: 0,
+            step: 0,
+            right: true,
+        })
     }
 
     impl Environment for Counter {
@@ -240,9 +299,19 @@ mod tests {
 
         fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
             (self.seed, self.step, self.right) = (reset.seed, 0, true);
-            let info = Info { labels: [("swapped".into(), "other".into())].into(), ..Info::default() };
+            let info = Info {
+                labels: [("swapped".into(), "other".into())].into(),
+                ..Info::default()
+            };
             let instruction = reset.instruction.clone().or(Some("own".into()));
-            Ok((Observation { state: vec![self.seed as f32], instruction, ..Observation::default() }, info))
+            Ok((
+                Observation {
+                    state: vec![self.seed as f32],
+                    instruction,
+                    ..Observation::default()
+                },
+                info,
+            ))
         }
 
         fn step(&mut self, action: &Action) -> Result<Step> {
@@ -250,11 +319,17 @@ mod tests {
             self.right &= action.0 == [self.seed as f32];
             let truncated = self.step as u64 == 3 + self.seed % 4;
             Ok(Step {
-                observation: Observation { state: vec![self.seed as f32], ..Observation::default() },
+                observation: Observation {
+                    state: vec![self.seed as f32],
+                    ..Observation::default()
+                },
                 reward: 0.0,
                 terminated: false,
                 truncated,
-                info: Info { success: truncated && self.right, ..Info::default() },
+                info: Info {
+                    success: truncated && self.right,
+                    ..Info::default()
+                },
             })
         }
     }
@@ -273,7 +348,12 @@ mod tests {
         }
 
         fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
-            self.0.extend(requests.iter().filter(|r| r.step == 0).map(|r| r.observation.instruction.clone()));
+            self.0.extend(
+                requests
+                    .iter()
+                    .filter(|r| r.step == 0)
+                    .map(|r| r.observation.instruction.clone()),
+            );
             let chunk = |request: &PolicyRequest| ActionChunk {
                 actions: vec![Action(request.observation.state.clone()); 2],
                 starts_at_secs: 0.0,
@@ -284,7 +364,12 @@ mod tests {
     }
 
     fn run(sessions: usize, instruction: InstructionControl) -> (Evaluation, Echo) {
-        let config = EvaluationConfig { episodes: 11, first_seed: 5, instruction, traces: 2 };
+        let config = EvaluationConfig {
+            episodes: 11,
+            first_seed: 5,
+            instruction,
+            traces: 2,
+        };
         let mut policy = Echo::default();
         let mut seen = 0;
         let sessions = (0..sessions).map(|_| counter()).collect();
@@ -298,23 +383,50 @@ mod tests {
         let (one, _) = run(1, InstructionControl::Own);
         let (many, _) = run(4, InstructionControl::Own);
         assert_eq!(one.outcomes, many.outcomes);
-        assert!(one.outcomes.iter().all(|o| o.success && o.steps == 3 + (o.seed % 4) as usize));
-        assert_eq!(one.outcomes.iter().map(|o| o.seed).collect::<Vec<_>>(), (5..16).collect::<Vec<_>>());
+        assert!(
+            one.outcomes
+                .iter()
+                .all(|o| o.success && o.steps == 3 + (o.seed % 4) as usize)
+        );
+        assert_eq!(
+            one.outcomes.iter().map(|o| o.seed).collect::<Vec<_>>(),
+            (5..16).collect::<Vec<_>>()
+        );
         assert_eq!(many.traces.len(), 2);
-        assert_eq!(many.traces[0].observations.len(), many.traces[0].actions.len() + 1);
+        assert_eq!(
+            many.traces[0].observations.len(),
+            many.traces[0].actions.len() + 1
+        );
     }
 
     #[test]
     fn instructions_are_replaced() {
         let heard = |control| run(2, control).1.0;
-        assert!(heard(InstructionControl::Own).iter().all(|i| i.as_deref() == Some("own")));
-        assert!(heard(InstructionControl::Blank).iter().all(|i| i.as_deref() == Some("")));
-        assert!(heard(InstructionControl::Swapped).iter().all(|i| i.as_deref() == Some("other")));
+        assert!(
+            heard(InstructionControl::Own)
+                .iter()
+                .all(|i| i.as_deref() == Some("own"))
+        );
+        assert!(
+            heard(InstructionControl::Blank)
+                .iter()
+                .all(|i| i.as_deref() == Some(""))
+        );
+        assert!(
+            heard(InstructionControl::Swapped)
+                .iter()
+                .all(|i| i.as_deref() == Some("other"))
+        );
     }
 
     #[test]
     fn no_session_is_an_error() {
-        let config = EvaluationConfig { episodes: 1, first_seed: 0, instruction: InstructionControl::Own, traces: 0 };
+        let config = EvaluationConfig {
+            episodes: 1,
+            first_seed: 0,
+            instruction: InstructionControl::Own,
+            traces: 0,
+        };
         assert!(evaluate(Vec::new(), &mut Echo::default(), &config, &mut |_| ()).is_err());
     }
 }

@@ -25,7 +25,12 @@ pub struct Imagination {
 /// # Errors
 ///
 /// When the episode is shorter than the model's history and one step, or does not fit the model.
-pub fn imagine(model: &WorldModel, images: &[Image], actions: &[Vec<f32>], steps: usize) -> Result<Imagination> {
+pub fn imagine(
+    model: &WorldModel,
+    images: &[Image],
+    actions: &[Vec<f32>],
+    steps: usize,
+) -> Result<Imagination> {
     let config = model.jepa().config();
     let (repeat, history) = (config.action_repeat, config.history);
     let steps = steps.min((images.len().saturating_sub(1) / repeat + 1).saturating_sub(history));
@@ -33,36 +38,73 @@ pub fn imagine(model: &WorldModel, images: &[Image], actions: &[Vec<f32>], steps
         let expected = format!("more than {} frames and their actions", history * repeat);
         return Err(Error::invalid("episode to imagine", expected, images.len()));
     }
-    let frames: Vec<_> = images.iter().step_by(repeat).take(history + steps).collect();
+    let frames: Vec<_> = images
+        .iter()
+        .step_by(repeat)
+        .take(history + steps)
+        .collect();
     let failed = |error| Error::behind("imagining an episode", error);
     let latents = model.encode(&frames).map_err(failed)?;
-    let imagined = rollout(model, &latents[..history], &actions[(history - 1) * repeat..], steps);
+    let imagined = rollout(
+        model,
+        &latents[..history],
+        &actions[(history - 1) * repeat..],
+        steps,
+    );
     let width = config.latent;
     let start = latents[history - 1].clone();
     let along: Vec<f32> = start.iter().copied().chain(imagined).collect();
     let truth = &latents[history - 1..];
     Ok(Imagination {
-        real: frames[history - 1..].iter().map(|&frame| frame.clone()).collect(),
+        real: frames[history - 1..]
+            .iter()
+            .map(|&frame| frame.clone())
+            .collect(),
         imagined: model.decode(&along).map_err(failed)?,
-        errors: along.chunks(width).zip(truth).map(|(guess, truth)| squared_error(guess, truth)).collect(),
-        copy_errors: truth.iter().map(|truth| squared_error(&start, truth)).collect(),
+        errors: along
+            .chunks(width)
+            .zip(truth)
+            .map(|(guess, truth)| squared_error(guess, truth))
+            .collect(),
+        copy_errors: truth
+            .iter()
+            .map(|truth| squared_error(&start, truth))
+            .collect(),
     })
 }
 
 /// Latents after each model step, one after the other.
-fn rollout(model: &WorldModel, context: &[Vec<f32>], actions: &[Vec<f32>], steps: usize) -> Vec<f32> {
+fn rollout(
+    model: &WorldModel,
+    context: &[Vec<f32>],
+    actions: &[Vec<f32>],
+    steps: usize,
+) -> Vec<f32> {
     let config = model.jepa().config();
-    let mut blocks: Vec<f32> = actions.iter().take(steps * config.action_repeat).flatten().copied().collect();
+    let mut blocks: Vec<f32> = actions
+        .iter()
+        .take(steps * config.action_repeat)
+        .flatten()
+        .copied()
+        .collect();
     model.interface().actions.normalize(&mut blocks);
     let device = armilla_world::Dynamics::device(model);
     let context = TensorData::new(context.concat(), [1, context.len(), config.latent]);
     let blocks = TensorData::new(blocks, [1, steps, config.block()]);
-    let latents = model.jepa().rollout(Tensor::from_data(context, &device), Tensor::from_data(blocks, &device));
+    let latents = model.jepa().rollout(
+        Tensor::from_data(context, &device),
+        Tensor::from_data(blocks, &device),
+    );
     latents.into_data().iter::<f32>().collect()
 }
 
 fn squared_error(guess: &[f32], truth: &[f32]) -> f32 {
-    guess.iter().zip(truth).map(|(a, b)| (a - b).powi(2)).sum::<f32>() / truth.len() as f32
+    guess
+        .iter()
+        .zip(truth)
+        .map(|(a, b)| (a - b).powi(2))
+        .sum::<f32>()
+        / truth.len() as f32
 }
 
 #[cfg(test)]
@@ -73,16 +115,41 @@ mod tests {
 
     #[test]
     fn as_many_frames_as_were_asked_for_and_the_first_is_exact() {
-        let config = JepaConfig { image_size: 16, channels: vec![4, 4], decoder_channels: vec![4, 4], ..JepaConfig::nano() };
+        let config = JepaConfig {
+            image_size: 16,
+            channels: vec![4, 4],
+            decoder_channels: vec![4, 4],
+            ..JepaConfig::nano()
+        };
         let jepa = config.init(&Device::flex()).unwrap();
-        let scale = ActionScale { mean: vec![0.0; 2], std: vec![1.0; 2], low: vec![-1.0; 2], high: vec![1.0; 2] };
-        let model = WorldModel::new(&jepa, Interface { camera: "top".into(), actions: scale }).unwrap();
-        let images: Vec<_> = (0..21).map(|i| Image::filled(16, 16, [10 * i as u8, 0, 0])).collect();
+        let scale = ActionScale {
+            mean: vec![0.0; 2],
+            std: vec![1.0; 2],
+            low: vec![-1.0; 2],
+            high: vec![1.0; 2],
+        };
+        let model = WorldModel::new(
+            &jepa,
+            Interface {
+                camera: "top".into(),
+                actions: scale,
+            },
+        )
+        .unwrap();
+        let images: Vec<_> = (0..21)
+            .map(|i| Image::filled(16, 16, [10 * i as u8, 0, 0]))
+            .collect();
         let actions = vec![vec![0.5, -0.5]; 20];
         let dream = imagine(&model, &images, &actions, 3).unwrap();
-        assert_eq!((dream.real.len(), dream.imagined.len(), dream.errors.len()), (4, 4, 4));
+        assert_eq!(
+            (dream.real.len(), dream.imagined.len(), dream.errors.len()),
+            (4, 4, 4)
+        );
         assert_eq!((dream.errors[0], dream.copy_errors[0]), (0.0, 0.0));
-        assert_eq!(imagine(&model, &images, &actions, 99).unwrap().real.len(), 5);
+        assert_eq!(
+            imagine(&model, &images, &actions, 99).unwrap().real.len(),
+            5
+        );
         assert!(imagine(&model, &images[..4], &actions, 3).is_err());
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use armilla_core::{
-    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Image, Observation, Policy, PolicyRequest, Result,
+    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Image, Observation, Policy,
+    PolicyRequest, Result,
 };
 use armilla_world::{Plan, PlanConfig, Planner, Problem, WorldModel};
 use burn::tensor::Device;
@@ -40,9 +41,18 @@ impl PlannerPolicy {
     /// # Errors
     ///
     /// When the checkpoint cannot be loaded, or model, plan and environment do not fit each other.
-    pub fn open(checkpoint: &Path, plan: PlanConfig, spec: &EnvironmentSpec, device: &Device) -> Result<Self> {
+    pub fn open(
+        checkpoint: &Path,
+        plan: PlanConfig,
+        spec: &EnvironmentSpec,
+        device: &Device,
+    ) -> Result<Self> {
         let failed = |error| Error::behind(format!("world model {}", checkpoint.display()), error);
-        Self::new(WorldModel::load(checkpoint, device).map_err(failed)?, plan, spec)
+        Self::new(
+            WorldModel::load(checkpoint, device).map_err(failed)?,
+            plan,
+            spec,
+        )
     }
 
     /// Plans in a model for an environment.
@@ -62,7 +72,13 @@ impl PlannerPolicy {
         let planner = Planner::new(plan, &spec.action_low, &spec.action_high)
             .map_err(|error| Error::behind("plan settings", error))?;
         let period_secs = 1.0 / spec.rate_hz;
-        Ok(Self { model, planner, period_secs, episodes: BTreeMap::new(), plans: BTreeMap::new() })
+        Ok(Self {
+            model,
+            planner,
+            period_secs,
+            episodes: BTreeMap::new(),
+            plans: BTreeMap::new(),
+        })
     }
 
     /// The model.
@@ -83,7 +99,11 @@ impl PlannerPolicy {
         let mut images = Vec::new();
         for request in requests {
             images.push(picture(&request.observation, &camera)?);
-            if self.episodes.get(&request.episode).is_none_or(|episode| episode.goal.is_none()) {
+            if self
+                .episodes
+                .get(&request.episode)
+                .is_none_or(|episode| episode.goal.is_none())
+            {
                 images.push(goal(&request.observation)?);
             }
         }
@@ -116,7 +136,10 @@ impl PlannerPolicy {
             episode.warm_start = plan.shifted(1);
         }
         if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
-            self.plans.entry(request.episode).or_default().insert(request.step, plan.clone());
+            self.plans
+                .entry(request.episode)
+                .or_default()
+                .insert(request.step, plan.clone());
         }
     }
 }
@@ -137,8 +160,10 @@ impl Policy for PlannerPolicy {
 
     fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
         let problems = self.problems(requests)?;
-        let plans =
-            self.model.plan(&self.planner, &problems).map_err(|error| Error::behind("planning", error))?;
+        let plans = self
+            .model
+            .plan(&self.planner, &problems)
+            .map_err(|error| Error::behind("planning", error))?;
         let repeat = self.model.jepa().config().action_repeat;
         let mut chunks = Vec::with_capacity(plans.len());
         for (request, plan) in requests.iter().zip(&plans) {
@@ -160,11 +185,18 @@ impl Policy for PlannerPolicy {
 fn picture<'a>(observation: &'a Observation, camera: &str) -> Result<&'a Image> {
     observation.images.get(camera).ok_or_else(|| {
         let found: Vec<_> = observation.images.keys().collect();
-        Error::invalid("observation", format!("a picture from camera `{camera}`"), format!("{found:?}"))
+        Error::invalid(
+            "observation",
+            format!("a picture from camera `{camera}`"),
+            format!("{found:?}"),
+        )
     })
 }
 
 /// The goal picture.
 fn goal(observation: &Observation) -> Result<&Image> {
-    observation.goal.as_ref().ok_or_else(|| Error::invalid("observation", "a goal picture to plan to", "none"))
+    observation
+        .goal
+        .as_ref()
+        .ok_or_else(|| Error::invalid("observation", "a goal picture to plan to", "none"))
 }

@@ -90,7 +90,9 @@ impl Distance {
         let hidden = config.distance_hidden;
         let layers = [(config.latent, hidden), (hidden, hidden)];
         Self {
-            layers: layers.map(|(input, output)| LinearConfig::new(input, output).init(device)).into(),
+            layers: layers
+                .map(|(input, output)| LinearConfig::new(input, output).init(device))
+                .into(),
             embedding: LinearConfig::new(hidden, Self::EMBEDDING).init(device),
             activation: config.activation,
         }
@@ -110,13 +112,17 @@ impl Distance {
         let goal = self.embed(goals).reshape([groups, 1, Self::EMBEDDING]);
         let apart = from.reshape([groups, rows, Self::EMBEDDING]) - goal;
         // The root's slope is unbounded at 0, where every goal lies.
-        (apart.square().sum_dim(2) + 1e-4).sqrt().sub_scalar(1e-2).reshape([groups, rows])
+        (apart.square().sum_dim(2) + 1e-4)
+            .sqrt()
+            .sub_scalar(1e-2)
+            .reshape([groups, rows])
     }
 
     /// `[rows, latent]` to `[rows, embedding]`.
     fn embed(&self, latents: Tensor<2>) -> Tensor<2> {
-        let hidden =
-            self.layers.iter().fold(latents, |hidden, layer| self.activation.forward(layer.forward(hidden)));
+        let hidden = self.layers.iter().fold(latents, |hidden, layer| {
+            self.activation.forward(layer.forward(hidden))
+        });
         self.embedding.forward(hidden) * 4.0
     }
 }

@@ -8,14 +8,35 @@ use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
 const BUILT_IN: [(&str, &str); 8] = [
-    ("record/two-room", include_str!("../../../configs/record/two-room.toml")),
-    ("record/push-t", include_str!("../../../configs/record/push-t.toml")),
-    ("record/tabletop", include_str!("../../../configs/record/tabletop.toml")),
-    ("train/two-room-jepa", include_str!("../../../configs/train/two-room-jepa.toml")),
-    ("train/tabletop-vla", include_str!("../../../configs/train/tabletop-vla.toml")),
-    ("plan/two-room", include_str!("../../../configs/plan/two-room.toml")),
+    (
+        "record/two-room",
+        include_str!("../../../configs/record/two-room.toml"),
+    ),
+    (
+        "record/push-t",
+        include_str!("../../../configs/record/push-t.toml"),
+    ),
+    (
+        "record/tabletop",
+        include_str!("../../../configs/record/tabletop.toml"),
+    ),
+    (
+        "train/two-room-jepa",
+        include_str!("../../../configs/train/two-room-jepa.toml"),
+    ),
+    (
+        "train/tabletop-vla",
+        include_str!("../../../configs/train/tabletop-vla.toml"),
+    ),
+    (
+        "plan/two-room",
+        include_str!("../../../configs/plan/two-room.toml"),
+    ),
     ("demo", include_str!("../../../configs/demo.toml")),
-    ("demo-quick", include_str!("../../../configs/demo-quick.toml")),
+    (
+        "demo-quick",
+        include_str!("../../../configs/demo-quick.toml"),
+    ),
 ];
 
 /// A TOML text and where it came from, for messages.
@@ -31,11 +52,18 @@ impl Source {
     /// Opens a file, or a built-in configuration by name.
     pub(crate) fn open(name: &str) -> Result<Self> {
         if Path::new(name).is_file() {
-            let text = std::fs::read_to_string(name).with_context(|| format!("cannot read {name}"))?;
-            return Ok(Self { name: name.to_owned(), text });
+            let text =
+                std::fs::read_to_string(name).with_context(|| format!("cannot read {name}"))?;
+            return Ok(Self {
+                name: name.to_owned(),
+                text,
+            });
         }
         match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-            Some((_, text)) => Ok(Self { name: format!("{name} (built in)"), text: (*text).to_owned() }),
+            Some((_, text)) => Ok(Self {
+                name: format!("{name} (built in)"),
+                text: (*text).to_owned(),
+            }),
             None => bail!(
                 "no configuration {name}: expected a TOML file or one of {:?}",
                 BUILT_IN.map(|(built_in, _)| built_in)
@@ -66,7 +94,8 @@ impl Source {
 
     /// Reads it as `T`; an error names file, line, key, what was expected and what was found.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        toml::from_str(&self.text).map_err(|error| anyhow!("{}: {}", self.name, error.to_string().trim_end()))
+        toml::from_str(&self.text)
+            .map_err(|error| anyhow!("{}: {}", self.name, error.to_string().trim_end()))
     }
 }
 
@@ -78,7 +107,9 @@ fn replace(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()>
             Ok(())
         }
         Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = table
+                .entry(first)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
             match inner {
                 toml::Value::Table(inner) => replace(inner, rest, value),
                 other => bail!("`{first}` is a {}, not a table", other.type_str()),
@@ -136,7 +167,10 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { name: "run.toml".into(), text: text.into() }
+        Source {
+            name: "run.toml".into(),
+            text: text.into(),
+        }
     }
 
     #[test]
@@ -151,18 +185,38 @@ mod tests {
 
     #[test]
     fn a_wrong_key_or_type_is_named() {
-        let text = "env = \"two-room\"\nprotocol = \"record\"\nimage_size = 64\nepisodes = []\nsped = 1\n";
-        let error = source(text).parse::<RecordConfig>().unwrap_err().to_string();
-        assert!(error.contains("run.toml") && error.contains("sped") && error.contains("seed"), "{error}");
-        let text = "env = \"two-room\"\nprotocol = \"record\"\nimage_size = \"big\"\nepisodes = []\n";
-        let error = source(text).parse::<RecordConfig>().unwrap_err().to_string();
-        assert!(error.contains("image_size") && error.contains("big"), "{error}");
+        let text =
+            "env = \"two-room\"\nprotocol = \"record\"\nimage_size = 64\nepisodes = []\nsped = 1\n";
+        let error = source(text)
+            .parse::<RecordConfig>()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("run.toml") && error.contains("sped") && error.contains("seed"),
+            "{error}"
+        );
+        let text =
+            "env = \"two-room\"\nprotocol = \"record\"\nimage_size = \"big\"\nepisodes = []\n";
+        let error = source(text)
+            .parse::<RecordConfig>()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("image_size") && error.contains("big"),
+            "{error}"
+        );
     }
 
     #[test]
     fn settings_are_replaced() {
         let mut changed = source("a = 1\n[train]\nsteps = 10\n");
-        changed.set(&["train.steps=20".into(), "name=some words".into(), "new.deep=true".into()]).unwrap();
+        changed
+            .set(&[
+                "train.steps=20".into(),
+                "name=some words".into(),
+                "new.deep=true".into(),
+            ])
+            .unwrap();
         let table: toml::Table = changed.parse().unwrap();
         assert_eq!(table["train"]["steps"].as_integer(), Some(20));
         assert_eq!(table["name"].as_str(), Some("some words"));

@@ -16,10 +16,12 @@ pub(crate) struct Machine {
 impl Machine {
     /// Reads it off.
     pub(crate) fn here() -> Self {
-        let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split(':').nth(1)?.trim().to_owned())
-        });
+        let processor = std::fs::read_to_string("/proc/cpuinfo")
+            .ok()
+            .and_then(|text| {
+                let line = text.lines().find(|line| line.starts_with("model name"))?;
+                Some(line.split(':').nth(1)?.trim().to_owned())
+            });
         Self {
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             processor: processor.unwrap_or_else(|| "unknown".to_owned()),
@@ -30,7 +32,12 @@ impl Machine {
 
 /// Version of this program and of the file formats it writes, by name.
 pub(crate) fn versions() -> std::collections::BTreeMap<String, String> {
-    [("armilla", env!("CARGO_PKG_VERSION")), ("lerobot_dataset", "v3.0"), ("burn", "0.22"), ("rerun", "0.36.3")]
-        .map(|(name, version)| (name.to_owned(), version.to_owned()))
-        .into()
+    [
+        ("armilla", env!("CARGO_PKG_VERSION")),
+        ("lerobot_dataset", "v3.0"),
+        ("burn", "0.22"),
+        ("rerun", "0.36.3"),
+    ]
+    .map(|(name, version)| (name.to_owned(), version.to_owned()))
+    .into()
 }

@@ -21,8 +21,9 @@ impl Progress {
     /// Begins work of `total` units (`steps`, `episodes`).
     pub(crate) fn new(name: &str, unit: &str, total: u64) -> Self {
         let bar = ProgressBar::new(total);
-        let template =
-            format!("{{prefix:>22.bold}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{per_sec:>10}} left {{eta:>4}} {{msg}}");
+        let template = format!(
+            "{{prefix:>22.bold}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{per_sec:>10}} left {{eta:>4}} {{msg}}"
+        );
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -31,7 +32,13 @@ impl Progress {
         if plain {
             say(&format!("{name}: {total} {unit}"));
         }
-        Self { bar, name: name.to_owned(), plain, started: Instant::now(), said: Instant::now() }
+        Self {
+            bar,
+            name: name.to_owned(),
+            plain,
+            started: Instant::now(),
+            said: Instant::now(),
+        }
     }
 
     /// Says how much is done, with a few words beside it.
@@ -41,7 +48,10 @@ impl Progress {
             self.said = Instant::now();
             let total = self.bar.length().unwrap_or(0);
             let seconds = self.started.elapsed().as_secs();
-            say(&format!("{}: {done}/{total} after {seconds} s {message}", self.name));
+            say(&format!(
+                "{}: {done}/{total} after {seconds} s {message}",
+                self.name
+            ));
         }
         self.bar.set_message(message);
         self.bar.set_position(done);

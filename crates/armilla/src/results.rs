@@ -23,7 +23,12 @@ impl Success {
     pub(crate) fn of(outcomes: impl IntoIterator<Item = bool>) -> Self {
         let rate = Rate::of(outcomes);
         let interval = rate.wilson();
-        Self { success: rate.value(), episodes: rate.episodes, ci_low: interval.low, ci_high: interval.high }
+        Self {
+            success: rate.value(),
+            episodes: rate.episodes,
+            ci_low: interval.low,
+            ci_high: interval.high,
+        }
     }
 }
 
@@ -39,7 +44,8 @@ impl Success {
 
 impl std::fmt::Display for Success {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [value, low, high] = [self.success, self.ci_low, self.ci_high].map(|share| 100.0 * share);
+        let [value, low, high] =
+            [self.success, self.ci_low, self.ci_high].map(|share| 100.0 * share);
         write!(formatter, "{value:5.1} % [{low:.1}, {high:.1}]")
     }
 }
@@ -89,10 +95,17 @@ impl ResultRow {
             mean_steps: mean(outcomes.iter().map(|outcome| outcome.steps as f64)),
             floors: BTreeMap::new(),
             floor_intervals: BTreeMap::new(),
-            families: family_intervals.iter().map(|(name, success)| (name.clone(), success.success)).collect(),
+            families: family_intervals
+                .iter()
+                .map(|(name, success)| (name.clone(), success.success))
+                .collect(),
             family_intervals,
             figures: mean_figures(outcomes),
-            scenes: scene_hash(outcomes.iter().filter_map(|outcome| outcome.labels.get("scene"))),
+            scenes: scene_hash(
+                outcomes
+                    .iter()
+                    .filter_map(|outcome| outcome.labels.get("scene")),
+            ),
             first_seed: outcomes.first().map_or(0, |outcome| outcome.seed),
         }
     }
@@ -116,7 +129,10 @@ impl ResultRow {
             self.mean_steps,
         )];
         let part = |title: &str, parts: &BTreeMap<String, Success>| {
-            let parts: Vec<_> = parts.iter().map(|(name, success)| format!("{name} {success}")).collect();
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|(name, success)| format!("{name} {success}"))
+                .collect();
             (!parts.is_empty()).then(|| format!("    {title}: {}", parts.join("   ")))
         };
         lines.extend(part("families", &self.family_intervals));
@@ -130,10 +146,16 @@ fn by_family(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, Success> {
     let mut families: BTreeMap<String, Vec<bool>> = BTreeMap::new();
     for outcome in outcomes {
         if let Some(family) = outcome.labels.get("family") {
-            families.entry(family.clone()).or_default().push(outcome.success);
+            families
+                .entry(family.clone())
+                .or_default()
+                .push(outcome.success);
         }
     }
-    families.into_iter().map(|(name, successes)| (name, Success::of(successes))).collect()
+    families
+        .into_iter()
+        .map(|(name, successes)| (name, Success::of(successes)))
+        .collect()
 }
 
 fn mean_figures(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, f64> {
@@ -141,7 +163,10 @@ fn mean_figures(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, f64> {
     for (name, &value) in outcomes.iter().flat_map(|outcome| &outcome.largest) {
         figures.entry(name.clone()).or_default().push(value);
     }
-    figures.into_iter().map(|(name, values)| (name, mean(values.into_iter()))).collect()
+    figures
+        .into_iter()
+        .map(|(name, values)| (name, mean(values.into_iter())))
+        .collect()
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -152,7 +177,10 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 /// One hash for a set of scenes.
 pub(crate) fn scene_hash<'a>(scenes: impl Iterator<Item = &'a String>) -> String {
     let text: Vec<_> = scenes.map(String::as_str).collect();
-    format!("{:016x}", armilla_core::random::fnv1a(text.join("\n").as_bytes()))
+    format!(
+        "{:016x}",
+        armilla_core::random::fnv1a(text.join("\n").as_bytes())
+    )
 }
 
 #[cfg(test)]
@@ -164,7 +192,11 @@ mod tests {
             seed,
             success,
             steps: 10,
-            labels: [("family".into(), family.into()), ("scene".into(), seed.to_string())].into(),
+            labels: [
+                ("family".into(), family.into()),
+                ("scene".into(), seed.to_string()),
+            ]
+            .into(),
             largest: [("coverage".into(), seed as f64)].into(),
             ..EpisodeOutcome::default()
         }
@@ -172,7 +204,11 @@ mod tests {
 
     #[test]
     fn rows_count_by_family() {
-        let outcomes = [outcome(0, "touch", true), outcome(1, "touch", false), outcome(2, "push", true)];
+        let outcomes = [
+            outcome(0, "touch", true),
+            outcome(1, "touch", false),
+            outcome(2, "push", true),
+        ];
         let mut row = ResultRow::of("tabletop", "new-scenes", "vla", &outcomes);
         row.add_floor("random", Success::of([false, false, true]));
         assert_eq!(row.families["touch"], 0.5);
@@ -180,6 +216,10 @@ mod tests {
         let json = serde_json::to_value(&row).unwrap();
         assert!((json["success"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
         assert!(json["ci_low"].as_f64().unwrap() > 0.2 && json["floors"]["random"].is_f64());
-        assert!(row.lines().join("\n").contains("random  33.3 %"), "{:?}", row.lines());
+        assert!(
+            row.lines().join("\n").contains("random  33.3 %"),
+            "{:?}",
+            row.lines()
+        );
     }
 }

@@ -17,8 +17,11 @@ pub struct EnvironmentConfig {
 }
 
 /// Names of the environments and the protocols each knows.
-pub const PROTOCOLS: [(&str, &[&str]); 3] =
-    [("two-room", two_room::PROTOCOLS), ("push-t", push_t::PROTOCOLS), ("tabletop", tabletop::PROTOCOLS)];
+pub const PROTOCOLS: [(&str, &[&str]); 3] = [
+    ("two-room", two_room::PROTOCOLS),
+    ("push-t", push_t::PROTOCOLS),
+    ("tabletop", tabletop::PROTOCOLS),
+];
 
 /// Makes the simulator that a configuration names.
 ///
@@ -27,7 +30,11 @@ pub const PROTOCOLS: [(&str, &[&str]); 3] =
 /// [`Error::Invalid`] for an unknown name, protocol or picture size, listing what there is.
 pub fn make(config: &EnvironmentConfig) -> Result<Box<dyn Simulator>> {
     let Some((_, protocols)) = PROTOCOLS.iter().find(|(name, _)| *name == config.name) else {
-        return Err(Error::invalid("environment", format!("one of {:?}", PROTOCOLS.map(|p| p.0)), &config.name));
+        return Err(Error::invalid(
+            "environment",
+            format!("one of {:?}", PROTOCOLS.map(|p| p.0)),
+            &config.name,
+        ));
     };
     if !protocols.contains(&config.protocol.as_str()) {
         return Err(Error::invalid(
@@ -37,11 +44,18 @@ pub fn make(config: &EnvironmentConfig) -> Result<Box<dyn Simulator>> {
         ));
     }
     if ![64, 96, 224].contains(&config.image_size) {
-        return Err(Error::invalid("image_size", "64, 96 or 224 pixels", config.image_size));
+        return Err(Error::invalid(
+            "image_size",
+            "64, 96 or 224 pixels",
+            config.image_size,
+        ));
     }
     Ok(match config.name.as_str() {
         "push-t" => Box::new(push_t::PushT::new(&config.protocol, config.image_size)?),
-        "tabletop" => Box::new(tabletop::Tabletop::new(&config.protocol, config.image_size)?),
+        "tabletop" => Box::new(tabletop::Tabletop::new(
+            &config.protocol,
+            config.image_size,
+        )?),
         _ => Box::new(two_room::TwoRoom::new(&config.protocol, config.image_size)?),
     })
 }

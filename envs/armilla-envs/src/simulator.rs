@@ -43,8 +43,15 @@ pub trait Simulator: Environment {
 /// # Errors
 ///
 /// What the simulator returns.
-pub fn run_script(simulator: &mut dyn Simulator, seed: u64, script: Script) -> Result<EpisodeOutcome> {
-    let (_, info) = simulator.reset(&Reset { seed, instruction: None })?;
+pub fn run_script(
+    simulator: &mut dyn Simulator,
+    seed: u64,
+    script: Script,
+) -> Result<EpisodeOutcome> {
+    let (_, info) = simulator.reset(&Reset {
+        seed,
+        instruction: None,
+    })?;
     let mut outcome = EpisodeOutcome::begin(seed, &info);
     loop {
         let action = simulator.scripted(script)?.executed;

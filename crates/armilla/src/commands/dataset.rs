@@ -19,14 +19,29 @@ pub(crate) fn run(command: &DatasetCommand) -> Result<()> {
 fn info(root: &Path, as_json: bool) -> Result<()> {
     let dataset = Dataset::open(root)?;
     if let Some(recovered) = dataset.recovered() {
-        say(&format!("recovered {} episodes, removed {:?}", recovered.episodes, recovered.removed));
+        say(&format!(
+            "recovered {} episodes, removed {:?}",
+            recovered.episodes, recovered.removed
+        ));
     }
-    let frames: usize = dataset.episodes().iter().map(|episode| episode.length).sum();
+    let frames: usize = dataset
+        .episodes()
+        .iter()
+        .map(|episode| episode.length)
+        .sum();
     let features: std::collections::BTreeMap<_, _> = dataset
         .features()
         .0
         .iter()
-        .map(|(key, feature)| (key, format!("{:?} {:?} {:?}", feature.data_type, feature.shape, feature.names)))
+        .map(|(key, feature)| {
+            (
+                key,
+                format!(
+                    "{:?} {:?} {:?}",
+                    feature.data_type, feature.shape, feature.names
+                ),
+            )
+        })
         .collect();
     if as_json {
         let value = json!({
@@ -42,14 +57,28 @@ fn info(root: &Path, as_json: bool) -> Result<()> {
     }
     let seconds = frames as f64 / f64::from(dataset.fps());
     print(&format!("{}", root.display()))?;
-    print(&format!("  {} episodes, {frames} frames at {} Hz ({seconds:.0} s)", dataset.episodes().len(), dataset.fps()))?;
+    print(&format!(
+        "  {} episodes, {frames} frames at {} Hz ({seconds:.0} s)",
+        dataset.episodes().len(),
+        dataset.fps()
+    ))?;
     for (key, feature) in features {
         print(&format!("  {key}: {feature}"))?;
     }
     for (key, statistics) in dataset.statistics() {
         if key == "action" || key.starts_with("observation.") {
-            let row = |values: &[f64]| values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(" ");
-            print(&format!("  {key} mean {}  std {}", row(&statistics.mean), row(&statistics.std)))?;
+            let row = |values: &[f64]| {
+                values
+                    .iter()
+                    .map(|value| format!("{value:.3}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            print(&format!(
+                "  {key} mean {}  std {}",
+                row(&statistics.mean),
+                row(&statistics.std)
+            ))?;
         }
     }
     print(&format!("  {} tasks", dataset.tasks().len()))?;

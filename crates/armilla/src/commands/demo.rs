@@ -88,7 +88,12 @@ struct DemoEvaluation {
 
 /// Runs `armilla demo`.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
-    let config: DemoConfig = Source::open(if arguments.quick { "demo-quick" } else { "demo" })?.parse()?;
+    let config: DemoConfig = Source::open(if arguments.quick {
+        "demo-quick"
+    } else {
+        "demo"
+    })?
+    .parse()?;
     prepare(&arguments.out, arguments.force)?;
     let mut demo = Demo {
         out: arguments.out.clone(),
@@ -107,12 +112,22 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
 
 /// Makes the output folder, or empties it when it is a demo's and that is asked for.
 fn prepare(out: &Path, force: bool) -> Result<()> {
-    if out.exists() && out.read_dir().with_context(|| format!("cannot read {}", out.display()))?.next().is_some() {
+    if out.exists()
+        && out
+            .read_dir()
+            .with_context(|| format!("cannot read {}", out.display()))?
+            .next()
+            .is_some()
+    {
         if !force || !out.join(MARK).is_file() {
             bail!(
                 "{} is not empty: expected a new folder; choose another with --out{}",
                 out.display(),
-                if out.join(MARK).is_file() { ", or empty this demo's with --force" } else { "" }
+                if out.join(MARK).is_file() {
+                    ", or empty this demo's with --force"
+                } else {
+                    ""
+                }
             );
         }
         std::fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
@@ -134,11 +149,16 @@ impl Demo {
     /// Runs a stage and notes its seconds.
     fn stage<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if stop_asked() {
-            bail!("stopped before {name}; what was finished is in {}", self.out.display());
+            bail!(
+                "stopped before {name}; what was finished is in {}",
+                self.out.display()
+            );
         }
         let began = Instant::now();
         let result = work(self).with_context(|| format!("stage {name}"))?;
-        self.findings.stages.push((name.to_owned(), began.elapsed().as_secs_f64()));
+        self.findings
+            .stages
+            .push((name.to_owned(), began.elapsed().as_secs_f64()));
         Ok(result)
     }
 
@@ -154,7 +174,13 @@ impl Demo {
                 let mut source = Source::open(&dataset.config)?;
                 source.set(&dataset.set)?;
                 let config: RecordConfig = source.parse()?;
-                record::record(&RecordConfig { seed: config.seed + seed * 1_000_000, ..config }, &out)
+                record::record(
+                    &RecordConfig {
+                        seed: config.seed + seed * 1_000_000,
+                        ..config
+                    },
+                    &out,
+                )
             })?;
             self.findings.datasets.insert(dataset.name, summary);
         }
@@ -166,14 +192,19 @@ impl Demo {
         let run = self.out.join("runs").join(&training.name);
         let dataset = self.dataset(&training.dataset);
         let seed = self.seed;
-        self.findings.runs.insert(training.name.clone(), run.clone());
+        self.findings
+            .runs
+            .insert(training.name.clone(), run.clone());
         self.stage(&format!("train {}", training.name), |_| {
             let mut source = Source::open(&training.config)?;
             source.set(&training.set)?;
             source.set(&[format!("train.seed={seed}")])?;
             let outcome = train::train(&source, &dataset, &run, &device::parse("cpu")?)?;
             if outcome.stopped {
-                bail!("stopped; go on with `armilla train --resume {}`", run.display());
+                bail!(
+                    "stopped; go on with `armilla train --resume {}`",
+                    run.display()
+                );
             }
             Ok(outcome.checkpoint)
         })
@@ -181,7 +212,11 @@ impl Demo {
 
     fn episodes(&self, env: &str, protocol: &str, image_size: usize) -> Episodes {
         Episodes {
-            environment: EnvironmentConfig { name: env.to_owned(), protocol: protocol.to_owned(), image_size },
+            environment: EnvironmentConfig {
+                name: env.to_owned(),
+                protocol: protocol.to_owned(),
+                image_size,
+            },
             count: self.config.episodes,
             seed: self.seed,
             parallel: self.config.parallel,
@@ -190,7 +225,12 @@ impl Demo {
 
     fn evaluate_planner(&mut self, checkpoint: &Path) -> Result<()> {
         let evaluation = self.config.world_model.evaluate.clone();
-        let plan = Source::open(evaluation.plan.as_deref().context("[world-model.evaluate]: `plan` is missing")?)?;
+        let plan = Source::open(
+            evaluation
+                .plan
+                .as_deref()
+                .context("[world-model.evaluate]: `plan` is missing")?,
+        )?;
         let environment = |image_size| EnvironmentConfig {
             name: evaluation.env.clone(),
             protocol: evaluation.protocols.first().cloned().unwrap_or_default(),
@@ -206,7 +246,9 @@ impl Demo {
             self.findings.traces.push((episodes.environment, traces));
         }
         let dataset = self.dataset(&self.config.world_model.dataset);
-        let imagined = self.stage("look into the world model", |_| report::look_into(checkpoint, &dataset, 0.05))?;
+        let imagined = self.stage("look into the world model", |_| {
+            report::look_into(checkpoint, &dataset, 0.05)
+        })?;
         self.findings.imagined = Some(imagined);
         Ok(())
     }
@@ -225,47 +267,77 @@ impl Demo {
             let episodes = self.episodes(&evaluation.env, protocol, image_size);
             let (mut row, traces) = self.evaluate(&mut policy, &episodes)?;
             if evaluation.pooled.contains(protocol) {
-                for (name, control) in
-                    [("blank-instruction", InstructionControl::Blank), ("swapped-instruction", InstructionControl::Swapped)]
-                {
+                for (name, control) in [
+                    ("blank-instruction", InstructionControl::Blank),
+                    ("swapped-instruction", InstructionControl::Swapped),
+                ] {
                     let stage = format!("{name} on {protocol}");
-                    let controlled =
-                        self.stage(&stage, |_| eval::over_bus(&episodes, &mut policy, control, 0, None))?;
-                    row.add_floor(name, Success::of(controlled.outcomes.iter().map(|outcome| outcome.success)));
+                    let controlled = self.stage(&stage, |_| {
+                        eval::over_bus(&episodes, &mut policy, control, 0, None)
+                    })?;
+                    row.add_floor(
+                        name,
+                        Success::of(controlled.outcomes.iter().map(|outcome| outcome.success)),
+                    );
                 }
                 pool.add(&row);
             }
             self.findings.rows.push(row);
             self.findings.traces.push((episodes.environment, traces));
         }
-        self.findings.rows.extend(pool.row(&evaluation.pooled.join("+")));
+        self.findings
+            .rows
+            .extend(pool.row(&evaluation.pooled.join("+")));
         Ok(())
     }
 
     /// A policy's episodes over the bus with its floors.
-    fn evaluate(&mut self, policy: &mut dyn Policy, episodes: &Episodes) -> Result<(ResultRow, Vec<Trace>)> {
-        let title = format!("{} {}", episodes.environment.name, episodes.environment.protocol);
+    fn evaluate(
+        &mut self,
+        policy: &mut dyn Policy,
+        episodes: &Episodes,
+    ) -> Result<(ResultRow, Vec<Trace>)> {
+        let title = format!(
+            "{} {}",
+            episodes.environment.name, episodes.environment.protocol
+        );
         let traces = self.config.traces;
         let evaluation = self.stage(&format!("evaluate {title}"), |_| {
             eval::over_bus(episodes, policy, InstructionControl::Own, traces, None)
         })?;
         let mut row = eval::row(episodes, policy.name(), &evaluation.outcomes);
-        self.stage(&format!("floors of {title}"), |_| eval::add_floors(&mut row, episodes))?;
+        self.stage(&format!("floors of {title}"), |_| {
+            eval::add_floors(&mut row, episodes)
+        })?;
         row.lines().iter().for_each(|line| say(line));
         Ok((row, evaluation.traces))
     }
 
     fn report(&mut self) -> Result<()> {
         let out = self.out.clone();
-        self.stage("report", |demo| report::write(&demo.findings, &out, demo.began))?;
+        self.stage("report", |demo| {
+            report::write(&demo.findings, &out, demo.began)
+        })?;
         print("")?;
         for row in &self.findings.rows {
             row.lines().iter().try_for_each(|line| print(line))?;
         }
-        print(&format!("\n{:.0} s in all. Look at:", self.began.elapsed().as_secs_f64()))?;
-        print(&format!("  {}   in a browser", out.join("report.html").display()))?;
-        print(&format!("  {}      with `rerun` (pip install rerun-sdk==0.36.3)", out.join("demo.rrd").display()))?;
-        print(&format!("  {}   every figure", out.join("report.json").display()))?;
+        print(&format!(
+            "\n{:.0} s in all. Look at:",
+            self.began.elapsed().as_secs_f64()
+        ))?;
+        print(&format!(
+            "  {}   in a browser",
+            out.join("report.html").display()
+        ))?;
+        print(&format!(
+            "  {}      with `rerun` (pip install rerun-sdk==0.36.3)",
+            out.join("demo.rrd").display()
+        ))?;
+        print(&format!(
+            "  {}   every figure",
+            out.join("report.json").display()
+        ))?;
         Ok(())
     }
 }
@@ -284,13 +356,17 @@ impl Pool {
     /// One row over all episodes of the pooled ones.
     fn row(&self, protocol: &str) -> Option<ResultRow> {
         let first = self.rows.first()?;
-        let pooled = |parts: &dyn Fn(&ResultRow) -> BTreeMap<String, Success>| -> BTreeMap<String, Success> {
-            let mut counts: BTreeMap<String, Vec<Success>> = BTreeMap::new();
-            for (name, success) in self.rows.iter().flat_map(parts) {
-                counts.entry(name).or_default().push(success);
-            }
-            counts.into_iter().map(|(name, parts)| (name, Success::pooled(&parts))).collect()
-        };
+        let pooled =
+            |parts: &dyn Fn(&ResultRow) -> BTreeMap<String, Success>| -> BTreeMap<String, Success> {
+                let mut counts: BTreeMap<String, Vec<Success>> = BTreeMap::new();
+                for (name, success) in self.rows.iter().flat_map(parts) {
+                    counts.entry(name).or_default().push(success);
+                }
+                counts
+                    .into_iter()
+                    .map(|(name, parts)| (name, Success::pooled(&parts)))
+                    .collect()
+            };
         let own: Vec<_> = self.rows.iter().map(|row| row.success).collect();
         let at_end: Vec<_> = self.rows.iter().map(|row| row.success_at_end).collect();
         let family_intervals = pooled(&|row| row.family_intervals.clone());
@@ -298,8 +374,12 @@ impl Pool {
             protocol: protocol.to_owned(),
             success: Success::pooled(&own),
             success_at_end: Success::pooled(&at_end),
-            mean_steps: self.rows.iter().map(|row| row.mean_steps).sum::<f64>() / self.rows.len() as f64,
-            families: family_intervals.iter().map(|(name, success)| (name.clone(), success.success)).collect(),
+            mean_steps: self.rows.iter().map(|row| row.mean_steps).sum::<f64>()
+                / self.rows.len() as f64,
+            families: family_intervals
+                .iter()
+                .map(|(name, success)| (name.clone(), success.success))
+                .collect(),
             family_intervals,
             scenes: crate::results::scene_hash(self.rows.iter().map(|row| &row.scenes)),
             ..first.clone()

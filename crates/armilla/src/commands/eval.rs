@@ -63,9 +63,19 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let row = match &mut policy {
         Some(policy) => {
             let policy = policy.as_mut();
-            let evaluation = over_bus(&episodes, policy, instruction, 5, arguments.connect.as_deref())?;
+            let evaluation = over_bus(
+                &episodes,
+                policy,
+                instruction,
+                5,
+                arguments.connect.as_deref(),
+            )?;
             if let Some(path) = &arguments.rerun {
-                crate::commands::viz::write_traces(path, &episodes.environment, &evaluation.traces)?;
+                crate::commands::viz::write_traces(
+                    path,
+                    &episodes.environment,
+                    &evaluation.traces,
+                )?;
             }
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
             if !arguments.no_floors {
@@ -97,7 +107,13 @@ fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<B
     if let Some(checkpoint) = &arguments.planner {
         let mut plan = Source::open(&arguments.plan)?;
         plan.set(&arguments.set)?;
-        let (planner, side) = open_planner(checkpoint, plan.parse()?, arguments.seed, &environment, &device)?;
+        let (planner, side) = open_planner(
+            checkpoint,
+            plan.parse()?,
+            arguments.seed,
+            &environment,
+            &device,
+        )?;
         return Ok((environment(side), Some(Box::new(planner))));
     }
     let name = arguments.policy.as_deref().unwrap_or_default();
@@ -119,7 +135,10 @@ pub(crate) fn open_planner(
     let model = WorldModel::load(checkpoint, device)?;
     let side = model.jepa().config().image_size;
     let simulator = make(&environment(side))?;
-    Ok((PlannerPolicy::new(model, PlanConfig { seed, ..plan }, simulator.spec())?, side))
+    Ok((
+        PlannerPolicy::new(model, PlanConfig { seed, ..plan }, simulator.spec())?,
+        side,
+    ))
 }
 
 /// Opens a policy's checkpoint, for the environment with the camera it wants; and that camera's side.
@@ -170,20 +189,29 @@ pub(crate) fn over_bus(
         Some(_) => None,
         None => Some(serve(&episodes.environment, None, episodes.parallel)?),
     };
-    let endpoint = served.as_ref().map_or(endpoint.unwrap_or_default(), |served| served.bus.endpoint()).to_owned();
+    let endpoint = served
+        .as_ref()
+        .map_or(endpoint.unwrap_or_default(), |served| served.bus.endpoint())
+        .to_owned();
     let client = connect(&endpoint, &episodes.environment.name)?;
     let mut sessions: Vec<Box<dyn Environment>> = Vec::new();
     for _ in 0..episodes.parallel.min(episodes.count) {
         sessions.push(Box::new(client.open_session()));
     }
-    let config =
-        EvaluationConfig { episodes: episodes.count, first_seed: episodes.first_seed(), instruction, traces };
+    let config = EvaluationConfig {
+        episodes: episodes.count,
+        first_seed: episodes.first_seed(),
+        instruction,
+        traces,
+    };
     let title = match instruction {
         InstructionControl::Own => episodes.title(),
         other => format!("{} ({other:?})", episodes.title()),
     };
     let mut progress = Progress::new(&title, "episodes", episodes.count as u64);
-    let evaluation = evaluate(sessions, policy, &config, &mut |done| progress.set(done as u64, ""))?;
+    let evaluation = evaluate(sessions, policy, &config, &mut |done| {
+        progress.set(done as u64, "")
+    })?;
     progress.finish();
     Ok(evaluation)
 }
@@ -196,7 +224,11 @@ pub(crate) struct Served {
 }
 
 /// Puts a simulator on the bus.
-pub(crate) fn serve(environment: &EnvironmentConfig, listen: Option<String>, sessions: usize) -> Result<Served> {
+pub(crate) fn serve(
+    environment: &EnvironmentConfig,
+    listen: Option<String>,
+    sessions: usize,
+) -> Result<Served> {
     // Made once here so that a wrong name is told now, not at the first reset.
     make(environment)?;
     let config = environment.clone();
@@ -204,10 +236,19 @@ pub(crate) fn serve(environment: &EnvironmentConfig, listen: Option<String>, ses
         let simulator: Box<dyn Environment> = make(&config)?;
         Ok(simulator)
     };
-    let bus = Bus::serve(&BusConfig { endpoint: listen, ..BusConfig::default() })?;
-    let limits = SessionLimits { max_sessions: sessions, ..SessionLimits::default() };
+    let bus = Bus::serve(&BusConfig {
+        endpoint: listen,
+        ..BusConfig::default()
+    })?;
+    let limits = SessionLimits {
+        max_sessions: sessions,
+        ..SessionLimits::default()
+    };
     let server = EnvironmentServer::start(&bus, &environment.name, Arc::new(factory), limits)?;
-    Ok(Served { bus, _server: server })
+    Ok(Served {
+        bus,
+        _server: server,
+    })
 }
 
 fn connect(endpoint: &str, name: &str) -> Result<EnvironmentClient> {
@@ -217,12 +258,17 @@ fn connect(endpoint: &str, name: &str) -> Result<EnvironmentClient> {
 
 /// Runs a script on all episodes, in parallel, by calling the simulator: scripts need its truth, which does not travel.
 pub(crate) fn script_outcomes(episodes: &Episodes, script: Script) -> Result<Vec<EpisodeOutcome>> {
-    let seeds: Vec<_> = (0..episodes.count as u64).map(|index| episodes.first_seed() + index).collect();
+    let seeds: Vec<_> = (0..episodes.count as u64)
+        .map(|index| episodes.first_seed() + index)
+        .collect();
     let outcomes: Vec<Vec<EpisodeOutcome>> = seeds
         .par_chunks(8)
         .map(|seeds| {
             let mut simulator = make(&episodes.environment)?;
-            seeds.iter().map(|&seed| run_script(simulator.as_mut(), seed, script)).collect()
+            seeds
+                .iter()
+                .map(|&seed| run_script(simulator.as_mut(), seed, script))
+                .collect()
         })
         .collect::<armilla_core::Result<_>>()?;
     Ok(outcomes.into_iter().flatten().collect())
@@ -230,7 +276,12 @@ pub(crate) fn script_outcomes(episodes: &Episodes, script: Script) -> Result<Vec
 
 /// Puts the floors and the expert beside a row.
 pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()> {
-    for script in [Script::Nothing, Script::Random, Script::Cheat, Script::Expert] {
+    for script in [
+        Script::Nothing,
+        Script::Random,
+        Script::Cheat,
+        Script::Expert,
+    ] {
         let outcomes = script_outcomes(episodes, script)?;
         let success = Success::of(outcomes.iter().map(|outcome| outcome.success));
         row.add_floor(floor_name(&episodes.environment.name, script), success);
@@ -240,7 +291,12 @@ pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()>
 
 /// The row of a result table.
 pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]) -> ResultRow {
-    ResultRow::of(&episodes.environment.name, &episodes.environment.protocol, policy, outcomes)
+    ResultRow::of(
+        &episodes.environment.name,
+        &episodes.environment.protocol,
+        policy,
+        outcomes,
+    )
 }
 
 /// Prints a row, and writes it as JSON where asked.
@@ -248,7 +304,8 @@ fn report(row: &ResultRow, json: Option<&Path>) -> Result<()> {
     let text = serde_json::to_string_pretty(row)?;
     match json {
         Some(path) if path == Path::new("-") => return Ok(print(&text)?),
-        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?,
+        Some(path) => std::fs::write(path, text)
+            .with_context(|| format!("cannot write {}", path.display()))?,
         None => {}
     }
     row.lines().iter().try_for_each(|line| print(line))?;

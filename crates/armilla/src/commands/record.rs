@@ -60,7 +60,11 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
             image_size: 64,
             seed: 0,
             action: RecordedAction::Executed,
-            episodes: vec![EpisodeGroup { policy: "expert".to_owned(), noise: 0.0, count: 10 }],
+            episodes: vec![EpisodeGroup {
+                policy: "expert".to_owned(),
+                noise: 0.0,
+                count: 10,
+            }],
         },
         (None, None) => bail!("record: expected --config or --env, found neither"),
     };
@@ -69,9 +73,15 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
     }
     if arguments.policy.is_some() || arguments.episodes.is_some() {
         let group = config.episodes.first().context("`episodes` is empty")?;
-        let policy = arguments.policy.clone().unwrap_or_else(|| group.policy.clone());
-        config.episodes =
-            vec![EpisodeGroup { policy, noise: group.noise, count: arguments.episodes.unwrap_or(group.count) }];
+        let policy = arguments
+            .policy
+            .clone()
+            .unwrap_or_else(|| group.policy.clone());
+        config.episodes = vec![EpisodeGroup {
+            policy,
+            noise: group.noise,
+            count: arguments.episodes.unwrap_or(group.count),
+        }];
     }
     config.seed = arguments.seed.unwrap_or(config.seed);
     config.image_size = arguments.image_size.unwrap_or(config.image_size);
@@ -87,13 +97,24 @@ pub(crate) fn record(config: &RecordConfig, out: &Path) -> Result<RecordSummary>
     };
     let spec = make(&environment)?.spec().clone();
     if out.exists() {
-        bail!("{} exists: expected a new folder for the dataset; remove it or choose another --out", out.display());
+        bail!(
+            "{} exists: expected a new folder for the dataset; remove it or choose another --out",
+            out.display()
+        );
     }
-    let recorder = RecorderConfig::new(spec.features.clone(), spec.rate_hz.round() as u32, &config.env, &config.env);
+    let recorder = RecorderConfig::new(
+        spec.features.clone(),
+        spec.rate_hz.round() as u32,
+        &config.env,
+        &config.env,
+    );
     let mut recorder = Recorder::create(out, recorder)?;
     let total: usize = config.episodes.iter().map(|group| group.count).sum();
     let mut progress = Progress::new(&format!("record {}", config.env), "episodes", total as u64);
-    let mut summary = RecordSummary { env: config.env.clone(), ..RecordSummary::default() };
+    let mut summary = RecordSummary {
+        env: config.env.clone(),
+        ..RecordSummary::default()
+    };
     let mut seed = config.seed;
     for group in &config.episodes {
         let mut left = group.count;
@@ -110,7 +131,10 @@ pub(crate) fn record(config: &RecordConfig, out: &Path) -> Result<RecordSummary>
             summary.episodes += count;
             let frames: Vec<_> = episodes.into_iter().map(|episode| episode.frames).collect();
             recorder.add_episodes(&frames)?;
-            progress.set(summary.episodes as u64, format!("{} frames", summary.frames));
+            progress.set(
+                summary.episodes as u64,
+                format!("{} frames", summary.frames),
+            );
         }
     }
     recorder.finish()?;
@@ -142,8 +166,10 @@ fn simulate(
         },
     };
     let seeds: Vec<_> = (first_seed..first_seed + count as u64).collect();
-    let episodes: armilla_core::Result<Vec<_>> =
-        seeds.into_par_iter().map(|seed| scripted(environment, action, script, seed)).collect();
+    let episodes: armilla_core::Result<Vec<_>> = seeds
+        .into_par_iter()
+        .map(|seed| scripted(environment, action, script, seed))
+        .collect();
     Ok(episodes?)
 }
 
@@ -155,9 +181,16 @@ fn scripted(
     seed: u64,
 ) -> armilla_core::Result<Episode> {
     let mut simulator = make(environment)?;
-    let (mut observation, info) = simulator.reset(&Reset { seed, instruction: None })?;
+    let (mut observation, info) = simulator.reset(&Reset {
+        seed,
+        instruction: None,
+    })?;
     let scene = info.labels.get("scene").cloned().unwrap_or_default();
-    let mut episode = Episode { frames: EpisodeFrames::default(), success: info.success, scene };
+    let mut episode = Episode {
+        frames: EpisodeFrames::default(),
+        success: info.success,
+        scene,
+    };
     loop {
         let action = simulator.scripted(script)?;
         let step = simulator.step(&action.executed)?;
@@ -166,7 +199,9 @@ fn scripted(
             RecordedAction::Expert => action.label,
         };
         let next = step.observation;
-        episode.frames.push(std::mem::replace(&mut observation, next), label);
+        episode
+            .frames
+            .push(std::mem::replace(&mut observation, next), label);
         episode.success |= step.info.success;
         if step.terminated || step.truncated {
             return Ok(episode);
@@ -175,25 +210,45 @@ fn scripted(
 }
 
 /// Episodes of a policy's checkpoint.
-fn with_policy(environment: &EnvironmentConfig, name: &str, first_seed: u64, count: usize) -> Result<Vec<Episode>> {
+fn with_policy(
+    environment: &EnvironmentConfig,
+    name: &str,
+    first_seed: u64,
+    count: usize,
+) -> Result<Vec<Episode>> {
     let device = armilla_nn::device::parse("cpu")?;
     let fixed = |_| environment.clone();
     let (mut policy, _) = eval::open_vla(Path::new(name), first_seed, &fixed, &device)
-        .with_context(|| format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint"))?;
-    let config =
-        EvaluationConfig { episodes: count, first_seed, instruction: InstructionControl::Own, traces: count };
+        .with_context(|| {
+            format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint")
+        })?;
+    let config = EvaluationConfig {
+        episodes: count,
+        first_seed,
+        instruction: InstructionControl::Own,
+        traces: count,
+    };
     let mut sessions: Vec<Box<dyn armilla_core::Environment>> = Vec::new();
     for _ in 0..count {
         sessions.push(make(environment)?);
     }
     let evaluation = evaluate(sessions, &mut policy, &config, &mut |_| ())?;
-    let episodes = evaluation.traces.into_iter().zip(evaluation.outcomes).map(|(trace, outcome)| Episode {
-        frames: EpisodeFrames {
-            observations: trace.observations.into_iter().take(trace.actions.len()).collect(),
-            actions: trace.actions,
-        },
-        success: outcome.success,
-        scene: outcome.labels.get("scene").cloned().unwrap_or_default(),
-    });
+    let episodes =
+        evaluation
+            .traces
+            .into_iter()
+            .zip(evaluation.outcomes)
+            .map(|(trace, outcome)| Episode {
+                frames: EpisodeFrames {
+                    observations: trace
+                        .observations
+                        .into_iter()
+                        .take(trace.actions.len())
+                        .collect(),
+                    actions: trace.actions,
+                },
+                success: outcome.success,
+                scene: outcome.labels.get("scene").cloned().unwrap_or_default(),
+            });
     Ok(episodes.collect())
 }

@@ -55,23 +55,36 @@ const DREAMS: (usize, usize) = (3, 9);
 const WINDOWS: usize = 256;
 
 /// Looks into a trained world model on the episodes that its training never saw.
-pub(crate) fn look_into(checkpoint: &Path, dataset: &Path, validation_share: f64) -> Result<Imagined> {
+pub(crate) fn look_into(
+    checkpoint: &Path,
+    dataset: &Path,
+    validation_share: f64,
+) -> Result<Imagined> {
     let device = armilla_nn::device::parse("cpu")?;
     let model = WorldModel::load(checkpoint, &device)?;
     let dataset = Dataset::open(dataset)?;
     let (_, kept) = train::split(&dataset, validation_share);
     let mut episodes = Vec::new();
-    let long = |&&episode: &&usize| dataset.episodes()[episode].length > 5 * model.jepa().config().action_repeat;
+    let long = |&&episode: &&usize| {
+        dataset.episodes()[episode].length > 5 * model.jepa().config().action_repeat
+    };
     for &episode in kept.iter().filter(long).take(DREAMS.0) {
         let images = dataset.images(episode, &model.interface().camera)?;
         let actions = dataset.actions(episode)?;
-        let actions: Vec<_> = (0..actions.len()).map(|step| actions.row(step).to_vec()).collect();
+        let actions: Vec<_> = (0..actions.len())
+            .map(|step| actions.row(step).to_vec())
+            .collect();
         episodes.push(imagine(&model, &images, &actions, DREAMS.1)?);
     }
     let config = model.jepa().config();
     let store = train::load_frames(&dataset, kept, 4.0)?;
     let loader = WindowLoader::new(store, train::world_model_windows(config), WINDOWS, 0)?;
-    let batch = JepaBatch::from_windows(&loader.batch(0), &model.interface().actions, config, &device)?;
+    let batch = JepaBatch::from_windows(
+        &loader.batch(0),
+        &model.interface().actions,
+        config,
+        &device,
+    )?;
     let found = Diagnostics::measure(model.jepa(), &batch);
     let latents = [
         ("effective_rank", found.effective_rank),
@@ -81,7 +94,10 @@ pub(crate) fn look_into(checkpoint: &Path, dataset: &Path, validation_share: f64
         ("copy_ratio", found.copy_ratio),
         ("straightness", found.straightness),
     ];
-    Ok(Imagined { episodes, latents: latents.map(|(name, value)| (name.to_owned(), value)).into() })
+    Ok(Imagined {
+        episodes,
+        latents: latents.map(|(name, value)| (name.to_owned(), value)).into(),
+    })
 }
 
 impl Findings {
@@ -102,9 +118,15 @@ impl Findings {
     /// Hash of the scenes of each split: training datasets and evaluations.
     fn splits(&self) -> BTreeMap<String, String> {
         let training = self.datasets.iter().map(|(name, dataset)| {
-            (format!("{name} training"), scene_hash(dataset.scenes.iter()))
+            (
+                format!("{name} training"),
+                scene_hash(dataset.scenes.iter()),
+            )
         });
-        let evaluated = self.rows.iter().map(|row| (format!("{} {}", row.env, row.protocol), row.scenes.clone()));
+        let evaluated = self
+            .rows
+            .iter()
+            .map(|row| (format!("{} {}", row.env, row.protocol), row.scenes.clone()));
         training.chain(evaluated).collect()
     }
 
@@ -133,9 +155,15 @@ pub(crate) fn write(findings: &Findings, out: &Path, began: Instant) -> Result<(
     let data = page_data(findings, curves, began.elapsed().as_secs_f64());
     replace(&out.join("report.html"), page::render(&data)?.as_bytes())?;
     if let Some(strip) = data.filmstrips.first() {
-        replace(&out.join("imagined.png"), &armilla_viz::filmstrip::png(strip)?)?;
+        replace(
+            &out.join("imagined.png"),
+            &armilla_viz::filmstrip::png(strip)?,
+        )?;
     }
-    replace(&out.join("report.json"), serde_json::to_string_pretty(&findings.json())?.as_bytes())
+    replace(
+        &out.join("report.json"),
+        serde_json::to_string_pretty(&findings.json())?.as_bytes(),
+    )
 }
 
 /// Writes a file under a temporary name and moves it into place.
@@ -153,10 +181,19 @@ fn recording(findings: &Findings, path: &Path) -> Result<()> {
     for (environment, traces) in &findings.traces {
         viz::log_traces(&mut recording, environment, traces)?;
     }
-    for (index, episode) in findings.imagined.iter().flat_map(|imagined| &imagined.episodes).enumerate() {
+    for (index, episode) in findings
+        .imagined
+        .iter()
+        .flat_map(|imagined| &imagined.episodes)
+        .enumerate()
+    {
         let reel = recording.reel("imagination");
         let note = format!("held-out episode {index}, rolled out from its first frame");
-        reel.begin_episode(&EpisodeTitle { instruction: None, note: &note, success: None })?;
+        reel.begin_episode(&EpisodeTitle {
+            instruction: None,
+            note: &note,
+            success: None,
+        })?;
         for step in 0..episode.real.len() {
             reel.advance(step as f64 * 0.5);
             reel.prediction(&Prediction {
@@ -178,7 +215,11 @@ fn recording(findings: &Findings, path: &Path) -> Result<()> {
 
 /// Loss curves by run.
 fn curves(findings: &Findings) -> Result<Vec<page::Plot>> {
-    findings.runs.iter().map(|(name, run)| plot(name, run)).collect()
+    findings
+        .runs
+        .iter()
+        .map(|(name, run)| plot(name, run))
+        .collect()
 }
 
 fn plot(name: &str, run: &Path) -> Result<page::Plot> {
@@ -186,12 +227,25 @@ fn plot(name: &str, run: &Path) -> Result<page::Plot> {
     let mut series: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for line in &lines {
         let step = line.step as f64;
-        series.entry("loss".to_owned()).or_default().push((step, line.loss));
+        series
+            .entry("loss".to_owned())
+            .or_default()
+            .push((step, line.loss));
         for (figure, value) in &line.figures {
-            series.entry(figure.clone()).or_default().push((step, *value));
+            series
+                .entry(figure.clone())
+                .or_default()
+                .push((step, *value));
         }
     }
-    let series = series.into_iter().map(|(name, points)| Series { name, points, dashed: false }).collect();
+    let series = series
+        .into_iter()
+        .map(|(name, points)| Series {
+            name,
+            points,
+            dashed: false,
+        })
+        .collect();
     let chart = LineChart {
         title: format!("Training {name}"),
         x_label: "step".to_owned(),
@@ -199,18 +253,30 @@ fn plot(name: &str, run: &Path) -> Result<page::Plot> {
         logarithmic: true,
         series,
     };
-    Ok(page::Plot { chart, caption: String::new() })
+    Ok(page::Plot {
+        chart,
+        caption: String::new(),
+    })
 }
 
 fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> ReportData {
     let machine = Machine::here();
     let mut facts = vec![
         ("seed".to_owned(), findings.seed.to_string()),
-        ("machine".to_owned(), format!("{}, {} threads, {}", machine.processor, machine.threads, machine.platform)),
+        (
+            "machine".to_owned(),
+            format!(
+                "{}, {} threads, {}",
+                machine.processor, machine.threads, machine.platform
+            ),
+        ),
         ("time".to_owned(), format!("{seconds:.0} s")),
     ];
     facts.extend(versions());
-    let latents = findings.imagined.iter().flat_map(|imagined| &imagined.latents);
+    let latents = findings
+        .imagined
+        .iter()
+        .flat_map(|imagined| &imagined.latents);
     ReportData {
         title: "Armilla demo".to_owned(),
         summary: summary(findings).to_owned(),
@@ -222,7 +288,10 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
         stages: findings
             .stages
             .iter()
-            .map(|(name, seconds)| page::Stage { name: name.clone(), seconds: *seconds })
+            .map(|(name, seconds)| page::Stage {
+                name: name.clone(),
+                seconds: *seconds,
+            })
             .collect(),
         datasets: findings
             .datasets
@@ -258,17 +327,32 @@ fn figure(name: &str, value: f64) -> page::Figure {
         "action_shuffle_ratio" => Some(2.0),
         _ => None,
     };
-    page::Figure { name: name.replace('_', " "), value, at_least }
+    page::Figure {
+        name: name.replace('_', " "),
+        value,
+        at_least,
+    }
 }
 
 fn estimate(success: &Success) -> Estimate {
-    let interval = WilsonInterval { low: success.ci_low, high: success.ci_high };
-    Estimate { value: success.success, low: interval.low, high: interval.high, episodes: success.episodes }
+    let interval = WilsonInterval {
+        low: success.ci_low,
+        high: success.ci_high,
+    };
+    Estimate {
+        value: success.success,
+        low: interval.low,
+        high: interval.high,
+        episodes: success.episodes,
+    }
 }
 
 fn page_row(row: &ResultRow) -> page::ResultRow {
     let list = |parts: &BTreeMap<String, Success>| -> Vec<(String, Estimate)> {
-        parts.iter().map(|(name, success)| (name.clone(), estimate(success))).collect()
+        parts
+            .iter()
+            .map(|(name, success)| (name.clone(), estimate(success)))
+            .collect()
     };
     let target = match (row.env.as_str(), row.protocol.as_str()) {
         ("two-room", "crossing") => Some(0.6),
@@ -290,7 +374,10 @@ fn page_row(row: &ResultRow) -> page::ResultRow {
 }
 
 fn filmstrips(findings: &Findings) -> Vec<Filmstrip> {
-    let episodes = findings.imagined.iter().flat_map(|imagined| &imagined.episodes);
+    let episodes = findings
+        .imagined
+        .iter()
+        .flat_map(|imagined| &imagined.episodes);
     episodes
         .enumerate()
         .map(|(index, episode)| Filmstrip {

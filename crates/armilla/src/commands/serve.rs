@@ -16,21 +16,50 @@ const SESSIONS: usize = 256;
 /// Runs `armilla serve`.
 pub(crate) fn run(command: &ServeCommand) -> Result<()> {
     match command {
-        ServeCommand::Env { env, protocol, image_size, listen } => {
-            let environment =
-                EnvironmentConfig { name: env.clone(), protocol: protocol.clone(), image_size: *image_size };
+        ServeCommand::Env {
+            env,
+            protocol,
+            image_size,
+            listen,
+        } => {
+            let environment = EnvironmentConfig {
+                name: env.clone(),
+                protocol: protocol.clone(),
+                image_size: *image_size,
+            };
             let served = eval::serve(&environment, listen.clone(), SESSIONS)?;
-            say(&format!("{env} ({protocol}) is at {}; Ctrl-C ends it", served.bus.endpoint()));
+            say(&format!(
+                "{env} ({protocol}) is at {}; Ctrl-C ends it",
+                served.bus.endpoint()
+            ));
             wait();
         }
-        ServeCommand::Policy { checkpoint, env, protocol, listen, device } => {
+        ServeCommand::Policy {
+            checkpoint,
+            env,
+            protocol,
+            listen,
+            device,
+        } => {
             let device = armilla_nn::device::parse(device)?;
-            let environment = |image_size| EnvironmentConfig { name: env.clone(), protocol: protocol.clone(), image_size };
+            let environment = |image_size| EnvironmentConfig {
+                name: env.clone(),
+                protocol: protocol.clone(),
+                image_size,
+            };
             let (policy, side) = eval::open_vla(checkpoint, 0, &environment, &device)?;
             let width = make(&environment(side))?.spec().action_low.len();
-            let bus = Bus::serve(&BusConfig { endpoint: listen.clone(), ..BusConfig::default() })?;
-            let _server = PolicyServer::start(&bus, "policy", Box::new(policy), PolicyOptions::new(width))?;
-            say(&format!("{} is at {}; Ctrl-C ends it", checkpoint.display(), bus.endpoint()));
+            let bus = Bus::serve(&BusConfig {
+                endpoint: listen.clone(),
+                ..BusConfig::default()
+            })?;
+            let _server =
+                PolicyServer::start(&bus, "policy", Box::new(policy), PolicyOptions::new(width))?;
+            say(&format!(
+                "{} is at {}; Ctrl-C ends it",
+                checkpoint.display(),
+                bus.endpoint()
+            ));
             wait();
         }
     }

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use armilla_core::features::ACTION;
+use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
 use armilla_data::{Dataset, FrameStore, LaterSpec, StoreConfig, WindowLoader, WindowSpec};
 use armilla_nn::random::seeded;
 use armilla_train::{
-    BatchSource, BoxError, Control, Loss, Progress as TrainProgress, RunDirectory, StepContext, TrainConfig, Trainable,
-    Training,
+    BatchSource, BoxError, Control, Loss, Progress as TrainProgress, RunDirectory, StepContext,
+    TrainConfig, Trainable, Training,
 };
-use armilla_vla::{FlowBatch, FlowPolicy, FlowPolicyConfig, NormalizationModes, PolicyShape, Processor, Tokenizer, TrainedPolicy};
+use armilla_vla::{
+    FlowBatch, FlowPolicy, FlowPolicyConfig, NormalizationModes, PolicyShape, Processor, Tokenizer,
+    TrainedPolicy,
+};
 use armilla_world::{ActionScale, Interface, Jepa, JepaBatch, JepaConfig, WorldModel};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -63,7 +66,8 @@ pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
             source.set(&arguments.set)?;
             let typed: TrainRunConfig = source.parse()?;
             let dataset = arguments.dataset.clone().or(typed.dataset);
-            let dataset = dataset.context("which dataset? Give --dataset, or `dataset` in the configuration")?;
+            let dataset = dataset
+                .context("which dataset? Give --dataset, or `dataset` in the configuration")?;
             train(&source, &dataset, out, &device)?
         }
         _ => bail!("train: expected a configuration and --out, or --resume"),
@@ -76,9 +80,15 @@ pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
 }
 
 /// Begins a run.
-pub(crate) fn train(source: &Source, dataset: &Path, out: &Path, device: &Device) -> Result<TrainOutcome> {
+pub(crate) fn train(
+    source: &Source,
+    dataset: &Path,
+    out: &Path,
+    device: &Device,
+) -> Result<TrainOutcome> {
     let mut config: TrainRunConfig = source.parse()?;
-    let dataset = std::path::absolute(dataset).with_context(|| format!("cannot find {}", dataset.display()))?;
+    let dataset = std::path::absolute(dataset)
+        .with_context(|| format!("cannot find {}", dataset.display()))?;
     // Opened before the run's folder is made, so that bad data leaves nothing behind.
     Dataset::open(&dataset)?;
     config.dataset = Some(dataset);
@@ -95,7 +105,10 @@ fn resume(path: &Path, device: &Device) -> Result<TrainOutcome> {
 }
 
 fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result<TrainOutcome> {
-    let root = config.dataset.as_ref().context("config.toml: `dataset` is missing")?;
+    let root = config
+        .dataset
+        .as_ref()
+        .context("config.toml: `dataset` is missing")?;
     let dataset = Dataset::open(root)?;
     match (&config.jepa, &config.flow_policy) {
         (Some(jepa), None) => train_world_model(config, jepa, &dataset, run, device),
@@ -112,7 +125,11 @@ pub(crate) fn split(dataset: &Dataset, validation_share: f64) -> (Vec<usize>, Ve
 }
 
 /// Decodes episodes into memory.
-pub(crate) fn load_frames(dataset: &Dataset, episodes: Vec<usize>, memory_limit_gib: f64) -> Result<Arc<FrameStore>> {
+pub(crate) fn load_frames(
+    dataset: &Dataset,
+    episodes: Vec<usize>,
+    memory_limit_gib: f64,
+) -> Result<Arc<FrameStore>> {
     let store = StoreConfig {
         camera: None,
         memory_limit_bytes: (memory_limit_gib * f64::from(1 << 30)) as u64,
@@ -136,9 +153,14 @@ pub(crate) fn world_model_windows(jepa: &JepaConfig) -> WindowSpec {
     let repeat = jepa.action_repeat;
     let frames = jepa.history + 3;
     let offsets: Vec<_> = (0..frames).map(|frame| (frame * repeat) as i64).collect();
-    let later = (jepa.loss.distance_weight > 0.0)
-        .then_some(LaterSpec { min_steps: 0, max_steps: (jepa.loss.distance_max * repeat as f64) as usize });
-    WindowSpec { later, ..WindowSpec::new(&offsets, (frames - 1) * repeat) }
+    let later = (jepa.loss.distance_weight > 0.0).then_some(LaterSpec {
+        min_steps: 0,
+        max_steps: (jepa.loss.distance_max * repeat as f64) as usize,
+    });
+    WindowSpec {
+        later,
+        ..WindowSpec::new(&offsets, (frames - 1) * repeat)
+    }
 }
 
 fn train_world_model(
@@ -150,17 +172,40 @@ fn train_world_model(
 ) -> Result<TrainOutcome> {
     let (training, _) = split(dataset, config.validation_share);
     let store = load_frames(dataset, training, config.memory_limit_gib)?;
-    let loader = WindowLoader::new(store, world_model_windows(jepa), config.batch_size, config.train.seed)?;
+    let loader = WindowLoader::new(
+        store,
+        world_model_windows(jepa),
+        config.batch_size,
+        config.train.seed,
+    )?;
     let scale = ActionScale::from_statistics(action_statistics(dataset)?);
     let device = device.clone().autodiff();
     let model = jepa.init(config.train.seed, &device)?;
-    say(&format!("world model: {} parameters, {} windows", model.num_params(), loader.len()));
-    let interface = Interface { camera: dataset.first_camera()?, actions: scale.clone() };
-    let mut source = JepaWindows { loader, scale, config: jepa.clone(), device: device.clone() };
+    say(&format!(
+        "world model: {} parameters, {} windows",
+        model.num_params(),
+        loader.len()
+    ));
+    let interface = Interface {
+        camera: camera(dataset)?,
+        actions: scale.clone(),
+    };
+    let mut source = JepaWindows {
+        loader,
+        scale,
+        config: jepa.clone(),
+        device: device.clone(),
+    };
     let export = |model: &JepaTraining, folder: &Path| -> Result<(), BoxError> {
         Ok(WorldModel::new(&model.jepa, interface.clone())?.save(folder)?)
     };
-    finish(config, run, JepaTraining { jepa: model }, &mut source, &export)
+    finish(
+        config,
+        run,
+        JepaTraining { jepa: model },
+        &mut source,
+        &export,
+    )
 }
 
 fn train_policy(
@@ -173,24 +218,39 @@ fn train_policy(
     let (training, _) = split(dataset, config.validation_share);
     let store = load_frames(dataset, training, config.memory_limit_gib)?;
     let tokenizer = Tokenizer::train(dataset.tasks().iter().map(String::as_str))?;
-    let processor =
-        Processor::new(tokenizer, dataset.statistics(), NormalizationModes::default(), policy.text.max_tokens)?;
+    let processor = Processor::new(
+        tokenizer,
+        dataset.statistics(),
+        NormalizationModes::default(),
+        policy.text.max_tokens,
+    )?;
     let shape = PolicyShape {
-        camera: dataset.first_camera()?,
+        camera: camera(dataset)?,
         height: store.height(),
         width: store.width(),
-        state: processor.width(armilla_core::features::STATE),
+        state: processor.width(STATE),
         action: processor.width(ACTION),
         vocabulary: processor.tokenizer().vocabulary(),
     };
-    let spec = WindowSpec { allow_short_tail: true, ..WindowSpec::new(&[0], policy.action_horizon) };
+    let spec = WindowSpec {
+        allow_short_tail: true,
+        ..WindowSpec::new(&[0], policy.action_horizon)
+    };
     let loader = WindowLoader::new(store, spec, config.batch_size, config.train.seed)?;
     let device = device.clone().autodiff();
     let model = policy.init(&shape, &device)?;
     // Parameters are drawn at first use, which is here.
     let model = seeded(&device, config.train.seed, || model);
-    say(&format!("policy: {} parameters, {} windows", model.num_params(), loader.len()));
-    let mut source = PolicyWindows { loader, processor: processor.clone(), device: device.clone() };
+    say(&format!(
+        "policy: {} parameters, {} windows",
+        model.num_params(),
+        loader.len()
+    ));
+    let mut source = PolicyWindows {
+        loader,
+        processor: processor.clone(),
+        device: device.clone(),
+    };
     let settings = serde_json::to_value(config)?;
     let export = |model: &PolicyTraining, folder: &Path| -> Result<(), BoxError> {
         let trained = TrainedPolicy {
@@ -201,7 +261,13 @@ fn train_policy(
         };
         Ok(trained.save(folder, &settings)?)
     };
-    finish(config, run, PolicyTraining { policy: model }, &mut source, &export)
+    finish(
+        config,
+        run,
+        PolicyTraining { policy: model },
+        &mut source,
+        &export,
+    )
 }
 
 /// Trains to the end, or to Ctrl-C.
@@ -215,12 +281,31 @@ fn finish<M: Trainable>(
     let mut progress = Progress::new("train", "steps", config.train.steps);
     let mut listen = |state: &TrainProgress| {
         progress.set(state.step, format!("loss {:.4}", state.loss));
-        if stop_asked() { Control::Stop } else { Control::Continue }
+        if stop_asked() {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
     };
-    let training = Training { source, config: &config.train, run, export, progress: &mut listen };
+    let training = Training {
+        source,
+        config: &config.train,
+        run,
+        export,
+        progress: &mut listen,
+    };
     let trained = armilla_train::train(model, training)?;
     progress.finish();
-    Ok(TrainOutcome { checkpoint: trained.checkpoint.join("model"), stopped: trained.stopped })
+    Ok(TrainOutcome {
+        checkpoint: trained.checkpoint.join("model"),
+        stopped: trained.stopped,
+    })
+}
+
+/// Name of the first camera, as observations have it.
+fn camera(dataset: &Dataset) -> Result<String> {
+    let key = dataset.first_camera()?;
+    Ok(key.strip_prefix(IMAGE_PREFIX).unwrap_or(&key).to_owned())
 }
 
 fn action_statistics(dataset: &Dataset) -> Result<&armilla_core::FeatureStatistics> {
@@ -241,7 +326,10 @@ impl Trainable for JepaTraining {
 
     fn loss(&self, batch: JepaBatch, context: StepContext) -> Loss {
         let loss = self.jepa.loss(batch, &mut context.stream("jepa"));
-        Loss { total: loss.total, figures: loss.figures }
+        Loss {
+            total: loss.total,
+            figures: loss.figures,
+        }
     }
 }
 
@@ -257,7 +345,12 @@ impl BatchSource for JepaWindows {
     type Batch = JepaBatch;
 
     fn batch(&mut self, step: u64) -> Result<JepaBatch, BoxError> {
-        Ok(JepaBatch::from_windows(&self.loader.batch(step), &self.scale, &self.config, &self.device)?)
+        Ok(JepaBatch::from_windows(
+            &self.loader.batch(step),
+            &self.scale,
+            &self.config,
+            &self.device,
+        )?)
     }
 }
 
@@ -272,7 +365,10 @@ impl Trainable for PolicyTraining {
 
     fn loss(&self, batch: FlowBatch, context: StepContext) -> Loss {
         let loss = self.policy.loss(batch, &mut context.stream("flow"));
-        Loss { total: loss.total, figures: loss.figures }
+        Loss {
+            total: loss.total,
+            figures: loss.figures,
+        }
     }
 }
 
@@ -287,6 +383,10 @@ impl BatchSource for PolicyWindows {
     type Batch = FlowBatch;
 
     fn batch(&mut self, step: u64) -> Result<FlowBatch, BoxError> {
-        Ok(FlowBatch::from_windows(&self.loader.batch(step), &self.processor, &self.device)?)
+        Ok(FlowBatch::from_windows(
+            &self.loader.batch(step),
+            &self.processor,
+            &self.device,
+        )?)
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use armilla_core::{Action, Observation};
 use armilla_core::features::STATE;
+use armilla_core::{Action, Observation};
 use armilla_data::Dataset;
 use armilla_envs::{EnvironmentConfig, make};
 use armilla_imagine::Trace;
@@ -27,14 +27,20 @@ pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
         );
     }
     let bytes = recording.finish()?;
-    say(&format!("{} ({:.1} MB): open it with `rerun {0}`", arguments.out.display(), bytes as f64 / 1e6));
+    say(&format!(
+        "{} ({:.1} MB): open it with `rerun {0}`",
+        arguments.out.display(),
+        bytes as f64 / 1e6
+    ));
     Ok(())
 }
 
 /// Logs episodes of a dataset.
 pub(crate) fn dataset(recording: &mut Recording, root: &Path, episodes: usize) -> Result<()> {
     let dataset = Dataset::open(root)?;
-    let name = root.file_name().map_or("dataset".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = root.file_name().map_or("dataset".to_owned(), |name| {
+        name.to_string_lossy().into_owned()
+    });
     let camera = dataset.first_camera()?;
     let reel = recording.reel(&name);
     reel.describe(dataset.features())?;
@@ -43,7 +49,11 @@ pub(crate) fn dataset(recording: &mut Recording, root: &Path, episodes: usize) -
     for index in 0..count {
         let episode = &dataset.episodes()[index];
         let instruction = episode.tasks.first().cloned();
-        reel.begin_episode(&EpisodeTitle { instruction: instruction.as_deref(), note: &name, success: None })?;
+        reel.begin_episode(&EpisodeTitle {
+            instruction: instruction.as_deref(),
+            note: &name,
+            success: None,
+        })?;
         let (states, actions) = (dataset.states(index)?, dataset.actions(index)?);
         let images = dataset.images(index, &camera)?;
         for (frame, image) in images.into_iter().enumerate() {
@@ -67,33 +77,57 @@ pub(crate) fn curves(recording: &mut Recording, run: &Path) -> Result<()> {
     for line in armilla_train::read_metrics(&run.join("metrics.jsonl"))? {
         points.push((line.step, "loss".to_owned(), line.loss));
         points.push((line.step, "learning_rate".to_owned(), line.learning_rate));
-        points.extend(line.figures.iter().map(|(name, value)| (line.step, name.clone(), *value)));
+        points.extend(
+            line.figures
+                .iter()
+                .map(|(name, value)| (line.step, name.clone(), *value)),
+        );
     }
-    let name = run.file_name().map_or("run".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = run
+        .file_name()
+        .map_or("run".to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(recording.training(&name, &points)?)
 }
 
 /// Writes the episodes of an evaluation as a recording of their own.
-pub(crate) fn write_traces(path: &Path, environment: &EnvironmentConfig, traces: &[Trace]) -> Result<()> {
+pub(crate) fn write_traces(
+    path: &Path,
+    environment: &EnvironmentConfig,
+    traces: &[Trace],
+) -> Result<()> {
     let mut recording = Recording::create(path)?;
     log_traces(&mut recording, environment, traces)?;
     let bytes = recording.finish()?;
-    say(&format!("{} ({:.1} MB)", path.display(), bytes as f64 / 1e6));
+    say(&format!(
+        "{} ({:.1} MB)",
+        path.display(),
+        bytes as f64 / 1e6
+    ));
     Ok(())
 }
 
 /// Logs the episodes of an evaluation with the chunk or the plan at each step.
-pub(crate) fn log_traces(recording: &mut Recording, environment: &EnvironmentConfig, traces: &[Trace]) -> Result<()> {
+pub(crate) fn log_traces(
+    recording: &mut Recording,
+    environment: &EnvironmentConfig,
+    traces: &[Trace],
+) -> Result<()> {
     let simulator = make(environment)?;
     let motion = motion(environment);
     let reel = recording.reel(&environment.name);
     reel.describe(&simulator.spec().features)?;
     for trace in traces {
-        let first = trace.observations.first().context("an episode without an observation")?;
+        let first = trace
+            .observations
+            .first()
+            .context("an episode without an observation")?;
         let note = format!("{}, seed {}", environment.protocol, trace.seed);
         let success = trace.success.iter().any(|&success| success);
-        let title =
-            EpisodeTitle { instruction: first.instruction.as_deref(), note: &note, success: Some(success) };
+        let title = EpisodeTitle {
+            instruction: first.instruction.as_deref(),
+            note: &note,
+            success: Some(success),
+        };
         reel.begin_episode(&title)?;
         let mut chunks = trace.chunks.iter().peekable();
         for (step, observation) in trace.observations.iter().enumerate() {
@@ -123,7 +157,9 @@ pub(crate) fn position(observation: &Observation, width: usize) -> Result<[f32; 
 pub(crate) fn motion(environment: &EnvironmentConfig) -> Motion {
     let pixels = environment.image_size as f32;
     match environment.name.as_str() {
-        "push-t" => Motion::Target { pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX },
+        "push-t" => Motion::Target {
+            pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX,
+        },
         "tabletop" => Motion::Displacement {
             gain: armilla_envs::tabletop::ACTION_SCALE_M,
             pixels_per_unit: pixels,
