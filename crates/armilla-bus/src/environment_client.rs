@@ -194,6 +194,13 @@ mod tests {
         }
     }
 
+    fn same_episodes(session: &mut RemoteEnvironment, seeds: [u64; 2]) {
+        for seed in seeds {
+            let alone = episode(&mut Counter::new(5), seed);
+            assert_eq!(episode(session, seed), alone);
+        }
+    }
+
     #[test]
     fn many_sessions_at_once_equal_the_environment_itself() {
         let bus = server();
@@ -203,14 +210,7 @@ mod tests {
         thread::scope(|scope| {
             for seed in 0..20 {
                 let mut session = remote.open_session();
-                scope.spawn(move || {
-                    for seed in [seed, seed + 100] {
-                        assert_eq!(
-                            episode(&mut session, seed),
-                            episode(&mut Counter::new(5), seed)
-                        );
-                    }
-                });
+                scope.spawn(move || same_episodes(&mut session, [seed, seed + 100]));
             }
         });
     }

@@ -93,11 +93,11 @@ fn check_contents(dataset: &Dataset, episodes: usize) {
             (states.len(), actions.len(), images.len()),
             (length, length, length)
         );
-        for frame in 0..length {
+        for (frame, image) in images.iter().enumerate() {
             assert_eq!(states.row(frame), expected.observations[frame].state);
             assert_eq!(actions.row(frame), expected.actions[frame].0);
             let original = &expected.observations[frame].images["top"];
-            let off = mean_difference(&images[frame], original);
+            let off = mean_difference(image, original);
             assert!(off < 3.0, "episode {index} frame {frame}: {off}");
         }
         let tasks = dataset.numbers(index, "task_index").unwrap();

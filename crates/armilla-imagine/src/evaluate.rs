@@ -264,7 +264,7 @@ fn collect_finished(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use armilla_core::{EnvironmentSpec, EpisodeId, Features, Step};
+    use armilla_core::{EnvironmentSpec, EpisodeId, Features, Info, Step};
 
     /// Counts up to its seed's length; succeeds if every action was the seed.
     struct Counter {

@@ -121,7 +121,7 @@ mod tests {
             decoder_channels: vec![4, 4],
             ..JepaConfig::nano()
         };
-        let jepa = config.init(&Device::flex()).unwrap();
+        let jepa = config.init(0, &Device::flex()).unwrap();
         let scale = ActionScale {
             mean: vec![0.0; 2],
             std: vec![1.0; 2],

@@ -49,6 +49,6 @@ mod tests {
         };
         expect(Activation::Relu, [0.0, 0.0, 2.0]);
         expect(Activation::Silu, [-0.268_941, 0.0, 1.761_594]);
-        expect(Activation::Gelu, [-0.158_655, 0.0, 1.954_500]);
+        expect(Activation::Gelu, [-0.158_655, 0.0, 1.954_5]);
     }
 }

@@ -24,7 +24,7 @@ impl AttentionConfig {
     #[must_use]
     pub fn init(&self, device: &Device) -> Attention {
         assert!(
-            self.heads > 0 && self.dim % self.heads == 0,
+            self.heads > 0 && self.dim.is_multiple_of(self.heads),
             "attention shares {} features among {} heads, which must divide them",
             self.dim,
             self.heads

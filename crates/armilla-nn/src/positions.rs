@@ -28,7 +28,7 @@ pub fn sine_1d(tokens: usize, dim: usize, device: &Device) -> Tensor<2> {
 #[must_use]
 pub fn sine_2d(height: usize, width: usize, dim: usize, device: &Device) -> Tensor<2> {
     assert!(
-        dim % 4 == 0,
+        dim.is_multiple_of(4),
         "positions on a grid need features divisible by 4, found {dim}"
     );
     let frequencies = angular_frequencies(dim / 2);
@@ -103,7 +103,7 @@ fn angular_frequencies(dim: usize) -> Vec<f64> {
 
 fn half(dim: usize) -> usize {
     assert!(
-        dim >= 2 && dim % 2 == 0,
+        dim >= 2 && dim.is_multiple_of(2),
         "sine positions need an even number of features, found {dim}"
     );
     dim / 2

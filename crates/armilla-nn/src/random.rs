@@ -96,7 +96,7 @@ mod tests {
         let build = |seed| seeded(&device, seed, || LinearConfig::new(4, 4).init(&device));
         let draw = |seed| build(seed).weight.val().into_data();
         let other = std::thread::scope(|scope| {
-            let busy = scope.spawn(|| (0..50).map(|_| draw(9)).last());
+            let busy = scope.spawn(|| (0..50).fold(None, |_, _| Some(draw(9))));
             let repeated: Vec<_> = (0..50).map(|_| draw(1)).collect();
             assert!(repeated.iter().all(|data| *data == repeated[0]));
             busy.join().unwrap()

@@ -69,77 +69,50 @@ impl TrainConfig {
     ///
     /// For the first setting out of its range.
     pub fn validate(&self) -> Result<()> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let natural = |value: f64| value.is_finite() && value >= 0.0;
-        let fraction = |value: f64| (0.0..1.0).contains(&value);
-        let ratio = (0.0..=1.0).contains(&self.min_learning_rate_ratio);
-        let real = |value: f64| value.to_string();
-        let checks = [
-            (
-                "steps",
-                self.steps > 0,
-                "at least 1",
-                self.steps.to_string(),
-            ),
-            (
-                "learning_rate",
-                positive(self.learning_rate),
-                "above 0",
-                real(self.learning_rate),
-            ),
-            (
-                "min_learning_rate_ratio",
-                ratio,
-                "in [0, 1]",
-                real(self.min_learning_rate_ratio),
-            ),
-            (
-                "weight_decay",
-                natural(self.weight_decay),
-                "0 or more",
-                real(self.weight_decay),
-            ),
-            ("beta1", fraction(self.beta1), "in [0, 1)", real(self.beta1)),
-            ("beta2", fraction(self.beta2), "in [0, 1)", real(self.beta2)),
-            (
-                "epsilon",
-                positive(self.epsilon),
-                "above 0",
-                real(self.epsilon),
-            ),
-            (
-                "clip_norm",
-                natural(self.clip_norm),
-                "0 (off) or more",
-                real(self.clip_norm),
-            ),
-            (
-                "ema_decay",
-                fraction(self.ema_decay),
-                "in [0, 1), 0 being off",
-                real(self.ema_decay),
-            ),
-            (
-                "accumulation",
-                self.accumulation > 0,
-                "at least 1",
-                self.accumulation.to_string(),
-            ),
-            (
-                "log_every",
-                self.log_every > 0,
-                "at least 1",
-                self.log_every.to_string(),
-            ),
+        let at_least_1 = [
+            ("steps", self.steps),
+            ("accumulation", self.accumulation),
+            ("log_every", self.log_every),
         ];
-        match checks.into_iter().find(|(_, valid, ..)| !valid) {
-            None => Ok(()),
-            Some((key, _, expected, found)) => Err(Error::Config {
-                key,
-                expected,
-                found,
-            }),
+        for (key, value) in at_least_1 {
+            check(key, value > 0, "at least 1", value)?;
         }
+        for (key, value) in [
+            ("learning_rate", self.learning_rate),
+            ("epsilon", self.epsilon),
+        ] {
+            check(key, value.is_finite() && value > 0.0, "above 0", value)?;
+        }
+        let natural = |value: f64| value.is_finite() && value >= 0.0;
+        check(
+            "weight_decay",
+            natural(self.weight_decay),
+            "0 or more",
+            self.weight_decay,
+        )?;
+        check(
+            "clip_norm",
+            natural(self.clip_norm),
+            "0 (off) or more",
+            self.clip_norm,
+        )?;
+        for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            check(key, (0.0..1.0).contains(&value), "in [0, 1)", value)?;
+        }
+        let decay = self.ema_decay;
+        check(
+            "ema_decay",
+            (0.0..1.0).contains(&decay),
+            "in [0, 1), 0 being off",
+            decay,
+        )?;
+        let ratio = self.min_learning_rate_ratio;
+        check(
+            "min_learning_rate_ratio",
+            (0.0..=1.0).contains(&ratio),
+            "in [0, 1]",
+            ratio,
+        )
     }
 
     /// The learning rate of a step, counted from 0: a linear warm-up, then half a cosine.
@@ -154,6 +127,23 @@ impl TrainConfig {
         let ratio = self.min_learning_rate_ratio + (1.0 - self.min_learning_rate_ratio) * cosine;
         self.learning_rate * ratio
     }
+}
+
+/// An error naming the key unless its value is valid.
+fn check(
+    key: &'static str,
+    valid: bool,
+    expected: &'static str,
+    found: impl ToString,
+) -> Result<()> {
+    if valid {
+        return Ok(());
+    }
+    Err(Error::Config {
+        key,
+        expected,
+        found: found.to_string(),
+    })
 }
 
 #[cfg(test)]

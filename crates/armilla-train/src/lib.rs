@@ -12,7 +12,7 @@
 //! - [`optimizer`], [`gradients`] and [`average`]: AdamW, global-norm clipping and the moving average of weights, all keyed by
 //!   parameter path.
 //! - [`run`] and [`checkpoint`]: a run's folder, and the checkpoints in it.
-//! - [`metrics`]: `metrics.jsonl`.
+//! - [`metrics`]: reading and writing `metrics.jsonl`.
 
 pub mod average;
 pub mod checkpoint;

@@ -18,6 +18,8 @@ pub struct JepaConfig {
     pub channels: Vec<usize>,
     /// The non-linearity everywhere; planning evaluates millions of rows, so a cheap one.
     pub activation: Activation,
+    /// Places in the picture that the encoder names by their coordinates, beside what it sees there; 0 for none.
+    pub keypoints: usize,
     /// Width of the projector's batch-normalised layer.
     pub projector_hidden: usize,
     /// Width of a latent.
@@ -100,6 +102,7 @@ impl JepaConfig {
             patch: 4,
             channels: vec![32, 64, 64],
             activation: Activation::Relu,
+            keypoints: 16,
             projector_hidden: 256,
             latent: 128,
             history: 1,
@@ -211,7 +214,8 @@ mod tests {
     #[test]
     fn every_wrong_setting_names_its_key() {
         assert!(JepaConfig::nano().validate().is_ok());
-        let wrong: [(&str, fn(&mut JepaConfig)); 7] = [
+        type Change = fn(&mut JepaConfig);
+        let wrong: [(&str, Change); 7] = [
             ("image_size", |c| c.image_size = 60),
             ("patch", |c| c.patch = 3),
             ("channels", |c| c.channels = vec![]),

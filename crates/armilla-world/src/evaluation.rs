@@ -92,7 +92,7 @@ impl<'a> Evaluation<'a> {
         let contexts = contexts.reshape([rows, width / latent, latent]);
         let actions: Vec<f32> = plans
             .iter()
-            .flat_map(|plans| self.planner.from_unit(plans))
+            .flat_map(|plans| self.planner.to_actions(plans))
             .collect();
         let actions = TensorData::new(actions, [rows, horizon, action]);
         self.dynamics.rollout(
@@ -138,7 +138,7 @@ impl<'a> Evaluation<'a> {
             .map(|(plan, (costs, latents))| Plan {
                 actions: self
                     .planner
-                    .from_unit(plan)
+                    .to_actions(plan)
                     .chunks(low.len())
                     .map(<[f32]>::to_vec)
                     .collect(),

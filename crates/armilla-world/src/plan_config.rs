@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn every_wrong_setting_names_its_key() {
         assert!(PlanConfig::default().validate().is_ok());
-        let wrong: [(&str, fn(&mut PlanConfig)); 6] = [
+        type Change = fn(&mut PlanConfig);
+        let wrong: [(&str, Change); 6] = [
             ("horizon", |c| c.horizon = 0),
             ("num_elites", |c| c.num_elites = 1000),
             ("keep_elites", |c| c.keep_elites = 25),

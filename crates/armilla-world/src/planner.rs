@@ -183,7 +183,7 @@ impl Planner {
     }
 
     /// The way back from [`Self::to_unit`], for actions one after the other.
-    pub(crate) fn from_unit(&self, unit: &[f32]) -> Vec<f32> {
+    pub(crate) fn to_actions(&self, unit: &[f32]) -> Vec<f32> {
         let bounds = self.low.iter().zip(&self.high).cycle();
         let values = unit.iter().zip(bounds);
         values

@@ -18,11 +18,14 @@ enum Kind {
     Permuted {
         count: usize,
         /// The permutation made last, and its epoch; only saves making it again.
-        last: Mutex<Option<(u64, Arc<Vec<u32>>)>>,
+        last: Mutex<Option<Epoch>>,
     },
     /// Drawn by weight: the running sum of the weights.
     Weighted { sums: Vec<f64> },
 }
+
+/// An epoch's number and its permutation.
+type Epoch = (u64, Arc<Vec<u32>>);
 
 impl Order {
     pub(super) fn permuted(count: usize, seed: u64) -> Self {
@@ -83,12 +86,7 @@ impl Order {
         }
     }
 
-    fn permutation(
-        &self,
-        last: &Mutex<Option<(u64, Arc<Vec<u32>>)>>,
-        epoch: u64,
-        count: u64,
-    ) -> Arc<Vec<u32>> {
+    fn permutation(&self, last: &Mutex<Option<Epoch>>, epoch: u64, count: u64) -> Arc<Vec<u32>> {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, order)) = &*last
             && *known == epoch

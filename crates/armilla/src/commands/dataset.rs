@@ -18,11 +18,9 @@ pub(crate) fn run(command: &DatasetCommand) -> Result<()> {
 
 fn info(root: &Path, as_json: bool) -> Result<()> {
     let dataset = Dataset::open(root)?;
-    if let Some(recovered) = dataset.recovered() {
-        say(&format!(
-            "recovered {} episodes, removed {:?}",
-            recovered.episodes, recovered.removed
-        ));
+    // What was put right is logged as it is done; a recording under way is left alone, and only told of.
+    if let Some(recovered) = dataset.recovered().filter(|found| found.being_recorded) {
+        say(&format!("{}: {recovered}", root.display()));
     }
     let frames: usize = dataset
         .episodes()
@@ -56,34 +54,41 @@ fn info(root: &Path, as_json: bool) -> Result<()> {
         return Ok(print(&serde_json::to_string_pretty(&value)?)?);
     }
     let seconds = frames as f64 / f64::from(dataset.fps());
-    print(&format!("{}", root.display()))?;
+    let (episodes, fps) = (dataset.episodes().len(), dataset.fps());
     print(&format!(
-        "  {} episodes, {frames} frames at {} Hz ({seconds:.0} s)",
-        dataset.episodes().len(),
-        dataset.fps()
+        "{}\n  {episodes} episodes, {frames} frames at {fps} Hz ({seconds:.0} s)",
+        root.display()
     ))?;
     for (key, feature) in features {
         print(&format!("  {key}: {feature}"))?;
     }
+    statistics(&dataset)?;
+    print(&format!("  {} tasks", dataset.tasks().len()))?;
+    dataset
+        .tasks()
+        .iter()
+        .take(5)
+        .try_for_each(|task| print(&format!("    {task}")))?;
+    Ok(())
+}
+
+/// Mean and standard deviation of what a robot senses and does.
+fn statistics(dataset: &Dataset) -> Result<()> {
+    let row = |values: &[f64]| {
+        values
+            .iter()
+            .map(|value| format!("{value:.3}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     for (key, statistics) in dataset.statistics() {
         if key == "action" || key.starts_with("observation.") {
-            let row = |values: &[f64]| {
-                values
-                    .iter()
-                    .map(|value| format!("{value:.3}"))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            };
             print(&format!(
                 "  {key} mean {}  std {}",
                 row(&statistics.mean),
                 row(&statistics.std)
             ))?;
         }
-    }
-    print(&format!("  {} tasks", dataset.tasks().len()))?;
-    for task in dataset.tasks().iter().take(5) {
-        print(&format!("    {task}"))?;
     }
     Ok(())
 }

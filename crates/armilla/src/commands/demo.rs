@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::cli::DemoArguments;
 use crate::commands::eval::{self, Episodes};
 use crate::commands::report::{self, Findings};
-use crate::commands::{record, stop_asked, train};
+use crate::commands::{record, stop_asked, train, viz};
 use crate::config::{RecordConfig, Source};
 use crate::progress::{print, say};
 use crate::results::{ResultRow, Success};
@@ -243,7 +243,12 @@ impl Demo {
             let episodes = self.episodes(&evaluation.env, protocol, image_size);
             let (row, traces) = self.evaluate(&mut planner, &episodes)?;
             self.findings.rows.push(row);
-            self.findings.traces.push((episodes.environment, traces));
+            let paths = viz::planned_paths(&planner);
+            self.findings.shown.push(viz::Shown {
+                environment: episodes.environment,
+                traces,
+                paths,
+            });
         }
         let dataset = self.dataset(&self.config.world_model.dataset);
         let imagined = self.stage("look into the world model", |_| {
@@ -267,27 +272,44 @@ impl Demo {
             let episodes = self.episodes(&evaluation.env, protocol, image_size);
             let (mut row, traces) = self.evaluate(&mut policy, &episodes)?;
             if evaluation.pooled.contains(protocol) {
-                for (name, control) in [
-                    ("blank-instruction", InstructionControl::Blank),
-                    ("swapped-instruction", InstructionControl::Swapped),
-                ] {
-                    let stage = format!("{name} on {protocol}");
-                    let controlled = self.stage(&stage, |_| {
-                        eval::over_bus(&episodes, &mut policy, control, 0, None)
-                    })?;
-                    row.add_floor(
-                        name,
-                        Success::of(controlled.outcomes.iter().map(|outcome| outcome.success)),
-                    );
-                }
+                self.add_controls(&mut row, &mut policy, &episodes)?;
                 pool.add(&row);
             }
             self.findings.rows.push(row);
-            self.findings.traces.push((episodes.environment, traces));
+            let paths = viz::PlannedPaths::new();
+            self.findings.shown.push(viz::Shown {
+                environment: episodes.environment,
+                traces,
+                paths,
+            });
         }
         self.findings
             .rows
             .extend(pool.row(&evaluation.pooled.join("+")));
+        Ok(())
+    }
+
+    /// Puts the same policy without words, and with another task's words, beside its row.
+    fn add_controls(
+        &mut self,
+        row: &mut ResultRow,
+        policy: &mut dyn Policy,
+        episodes: &Episodes,
+    ) -> Result<()> {
+        let controls = [
+            ("blank-instruction", InstructionControl::Blank),
+            ("swapped-instruction", InstructionControl::Swapped),
+        ];
+        for (name, control) in controls {
+            let stage = format!("{name} on {}", episodes.environment.protocol);
+            let evaluation = self.stage(&stage, |_| {
+                eval::over_bus(episodes, policy, control, 0, None)
+            })?;
+            row.add_floor(
+                name,
+                Success::of(evaluation.outcomes.iter().map(|outcome| outcome.success)),
+            );
+        }
         Ok(())
     }
 

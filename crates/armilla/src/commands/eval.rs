@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use rayon::prelude::*;
 
 use crate::cli::{EvalArguments, InstructionChoice};
+use crate::commands::viz;
 use crate::config::Source;
 use crate::progress::{Progress, print, say};
 use crate::results::{ResultRow, Success};
@@ -71,10 +72,15 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
                 arguments.connect.as_deref(),
             )?;
             if let Some(path) = &arguments.rerun {
-                crate::commands::viz::write_traces(
+                let environment = episodes.environment.clone();
+                let paths = viz::PlannedPaths::new();
+                viz::write_traces(
                     path,
-                    &episodes.environment,
-                    &evaluation.traces,
+                    &viz::Shown {
+                        environment,
+                        traces: evaluation.traces,
+                        paths,
+                    },
                 )?;
             }
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);

@@ -7,8 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use armilla_core::WilsonInterval;
 use armilla_data::{Dataset, WindowLoader};
-use armilla_envs::EnvironmentConfig;
-use armilla_imagine::{Imagination, Trace, imagine};
+use armilla_imagine::{Imagination, imagine};
 use armilla_viz::filmstrip::{FilmRow, Filmstrip};
 use armilla_viz::report::{self as page, Estimate, ReportData};
 use armilla_viz::{EpisodeTitle, LineChart, Prediction, Recording, Series};
@@ -35,7 +34,7 @@ pub(crate) struct Findings {
     /// Evaluations.
     pub rows: Vec<ResultRow>,
     /// The first episodes of each evaluation.
-    pub traces: Vec<(EnvironmentConfig, Vec<Trace>)>,
+    pub shown: Vec<viz::Shown>,
     /// What the world model imagines, and the health of its latents.
     pub imagined: Option<Imagined>,
 }
@@ -110,7 +109,7 @@ impl Findings {
             datasets: BTreeMap::new(),
             runs: BTreeMap::new(),
             rows: Vec::new(),
-            traces: Vec::new(),
+            shown: Vec::new(),
             imagined: None,
         }
     }
@@ -178,8 +177,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// `demo.rrd`: episodes, predictions, plans, chunks, curves.
 fn recording(findings: &Findings, path: &Path) -> Result<()> {
     let mut recording = Recording::create(path)?;
-    for (environment, traces) in &findings.traces {
-        viz::log_traces(&mut recording, environment, traces)?;
+    for shown in &findings.shown {
+        viz::log_traces(&mut recording, shown)?;
     }
     for (index, episode) in findings
         .imagined

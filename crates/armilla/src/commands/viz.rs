@@ -1,14 +1,15 @@
 //! `armilla viz`, and what other commands write for Rerun.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use armilla_core::features::STATE;
 use armilla_core::{Action, Observation};
 use armilla_data::Dataset;
 use armilla_envs::{EnvironmentConfig, make};
-use armilla_imagine::Trace;
-use armilla_viz::{EpisodeTitle, Motion, Recording};
+use armilla_imagine::{PlannerPolicy, Trace};
+use armilla_viz::{EpisodeTitle, Motion, Recording, Reel};
+use armilla_world::Plan;
 
 use crate::cli::VizArguments;
 use crate::progress::{Progress, say};
@@ -89,14 +90,47 @@ pub(crate) fn curves(recording: &mut Recording, run: &Path) -> Result<()> {
     Ok(recording.training(&name, &points)?)
 }
 
+/// Episodes to look at: what was done, and what a planner meant to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Where they happened.
+    pub environment: EnvironmentConfig,
+    /// Step by step.
+    pub traces: Vec<Trace>,
+    /// Planned paths, empty for a policy that does not plan.
+    pub paths: PlannedPaths,
+}
+
+/// A planner's actions, one a control step, and their cost, by episode and step.
+pub(crate) type PlannedPaths = BTreeMap<u64, BTreeMap<u64, (Vec<Action>, f32)>>;
+
+/// What a planner meant to do in the episodes it keeps.
+pub(crate) fn planned_paths(planner: &PlannerPolicy) -> PlannedPaths {
+    let repeat = planner.model().jepa().config().action_repeat;
+    let path = |plan: &Plan| {
+        let actions = plan
+            .actions
+            .iter()
+            .flat_map(|action| vec![Action(action.clone()); repeat]);
+        (actions.collect(), plan.cost)
+    };
+    let steps = |plans: &BTreeMap<u64, Plan>| {
+        plans
+            .iter()
+            .map(|(&step, plan)| (step, path(plan)))
+            .collect()
+    };
+    planner
+        .plans()
+        .iter()
+        .map(|(&episode, plans)| (episode, steps(plans)))
+        .collect()
+}
+
 /// Writes the episodes of an evaluation as a recording of their own.
-pub(crate) fn write_traces(
-    path: &Path,
-    environment: &EnvironmentConfig,
-    traces: &[Trace],
-) -> Result<()> {
+pub(crate) fn write_traces(path: &Path, shown: &Shown) -> Result<()> {
     let mut recording = Recording::create(path)?;
-    log_traces(&mut recording, environment, traces)?;
+    log_traces(&mut recording, shown)?;
     let bytes = recording.finish()?;
     say(&format!(
         "{} ({:.1} MB)",
@@ -107,54 +141,63 @@ pub(crate) fn write_traces(
 }
 
 /// Logs the episodes of an evaluation with the chunk or the plan at each step.
-pub(crate) fn log_traces(
-    recording: &mut Recording,
-    environment: &EnvironmentConfig,
-    traces: &[Trace],
-) -> Result<()> {
-    let simulator = make(environment)?;
-    let motion = motion(environment);
-    let reel = recording.reel(&environment.name);
+pub(crate) fn log_traces(recording: &mut Recording, shown: &Shown) -> Result<()> {
+    let simulator = make(&shown.environment)?;
+    let reel = recording.reel(&shown.environment.name);
     reel.describe(&simulator.spec().features)?;
-    for trace in traces {
-        let first = trace
-            .observations
-            .first()
-            .context("an episode without an observation")?;
-        let note = format!("{}, seed {}", environment.protocol, trace.seed);
-        let success = trace.success.iter().any(|&success| success);
-        let title = EpisodeTitle {
-            instruction: first.instruction.as_deref(),
-            note: &note,
-            success: Some(success),
-        };
-        reel.begin_episode(&title)?;
-        let mut chunks = trace.chunks.iter().peekable();
-        for (step, observation) in trace.observations.iter().enumerate() {
-            reel.observe(observation)?;
-            if let Some(action) = trace.actions.get(step) {
-                reel.act(action)?;
-            }
-            if let Some((_, chunk)) = chunks.next_if(|(at, _)| *at == step) {
-                let start = position(observation, simulator.spec().features.width(STATE))?;
-                reel.chunk(&motion.path(start, &chunk.actions))?;
-            }
-        }
-        reel.end_episode(success)?;
+    for trace in &shown.traces {
+        log_trace(reel, trace, shown)?;
     }
     Ok(())
 }
 
+/// Logs one episode.
+fn log_trace(reel: &mut Reel, trace: &Trace, shown: &Shown) -> Result<()> {
+    let motion = motion(&shown.environment);
+    let first = trace
+        .observations
+        .first()
+        .context("an episode without an observation")?;
+    let note = format!("{}, seed {}", shown.environment.protocol, trace.seed);
+    let success = trace.success.iter().any(|&success| success);
+    let instruction = first.instruction.as_deref();
+    reel.begin_episode(&EpisodeTitle {
+        instruction,
+        note: &note,
+        success: Some(success),
+    })?;
+    let plans = shown.paths.get(&trace.seed);
+    let mut chunks = trace.chunks.iter().peekable();
+    for (step, observation) in trace.observations.iter().enumerate() {
+        reel.observe(observation)?;
+        if let Some(action) = trace.actions.get(step) {
+            reel.act(action)?;
+        }
+        let Some((_, chunk)) = chunks.next_if(|(at, _)| *at == step) else {
+            continue;
+        };
+        let start = position(observation)?;
+        match plans.and_then(|plans| plans.get(&(step as u64))) {
+            Some((actions, cost)) => reel.plan(&[motion.path(start, actions)], *cost)?,
+            None => reel.chunk(&motion.path(start, &chunk.actions))?,
+        }
+    }
+    Ok(reel.end_episode(success)?)
+}
+
 /// The agent's position: the first two values of the state.
-pub(crate) fn position(observation: &Observation, width: usize) -> Result<[f32; 2]> {
+fn position(observation: &Observation) -> Result<[f32; 2]> {
     match observation.state[..] {
         [x, y, ..] => Ok([x, y]),
-        _ => bail!("the agent's position needs two values of state, found {width}"),
+        _ => bail!(
+            "the agent's position needs two values of state, found {}",
+            observation.state.len()
+        ),
     }
 }
 
 /// How an environment's actions move the agent across the picture.
-pub(crate) fn motion(environment: &EnvironmentConfig) -> Motion {
+fn motion(environment: &EnvironmentConfig) -> Motion {
     let pixels = environment.image_size as f32;
     match environment.name.as_str() {
         "push-t" => Motion::Target {
