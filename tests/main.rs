@@ -1,6 +1,14 @@
 //! End-to-end tests: they drive the built program as a person would.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; most of this binary is helpers outside of test functions"
+)]
+
 mod bad_input;
+mod demo;
+mod interrupted;
 mod layers;
 mod pipeline;
 mod program;
+mod serving;

@@ -1,1 +1,271 @@
-//! The stages, end to end.
+//! The stages in a row: record, look, train, stop, resume, evaluate. Twice, and the same comes out.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::program::{Running, json, succeed, wait_until};
+
+/// Settings that make a world model of a few milliseconds a step.
+pub(crate) const SMALL_WORLD_MODEL: &[&str] = &[
+    "train/two-room-jepa",
+    "--set",
+    "jepa.channels=[8,8,8]",
+    "--set",
+    "jepa.decoder_channels=[8,8,8,8]",
+    "--set",
+    "jepa.latent=16",
+    "--set",
+    "jepa.projector_hidden=16",
+    "--set",
+    "jepa.predictor_hidden=16",
+    "--set",
+    "jepa.distance_hidden=16",
+    "--set",
+    "jepa.loss.sigreg_projections=16",
+];
+/// The policy of the demo: a step takes some twenty milliseconds as it is.
+pub(crate) const POLICY: &[&str] = &["train/tabletop-vla"];
+
+/// A plan of a few milliseconds.
+pub(crate) const SMALL_PLAN: &[&str] = &[
+    "--set",
+    "horizon=4",
+    "--set",
+    "num_samples=16",
+    "--set",
+    "num_elites=4",
+    "--set",
+    "keep_elites=2",
+    "--set",
+    "iterations=2",
+];
+
+/// Records a few episodes of the demonstrations that the configuration describes; gives back the hash.
+pub(crate) fn record(folder: &Path, env: &str, out: &str, seed: &str) -> String {
+    let config = format!("record/{env}");
+    let arguments = [
+        "record",
+        "--config",
+        &config,
+        "--episodes",
+        "8",
+        "--seed",
+        seed,
+        "--out",
+        out,
+    ];
+    succeed(folder, &arguments);
+    let info = json(folder, &["dataset", "info", "--json", out]);
+    assert_eq!(info["episodes"], 8, "{info}");
+    assert_eq!(info["recovered"], Value::Null, "{info}");
+    assert!(info["features"]["observation.images.top"].is_string());
+    info["hash"].as_str().unwrap().to_owned()
+}
+
+/// `armilla train` with a number of steps.
+pub(crate) fn training<'a>(
+    model: &[&'a str],
+    dataset: &'a str,
+    out: &'a str,
+    steps: &'a str,
+) -> Vec<&'a str> {
+    let rest = [
+        "--dataset",
+        dataset,
+        "--out",
+        out,
+        "--set",
+        steps,
+        "--set",
+        "batch_size=4",
+        "--set",
+        "train.warmup_steps=2",
+        "--set",
+        "train.checkpoint_every=0",
+        "--set",
+        "train.log_every=1",
+    ];
+    [&["train"], model, &rest].concat()
+}
+
+/// Trains, stops it by Ctrl-C under way, and goes on to the end.
+fn train_in_two_parts(folder: &Path, arguments: &[&str], out: &str) {
+    let running = Running::start(folder, arguments);
+    let metrics = folder.join(out).join("metrics.jsonl");
+    wait_until("the third step", || {
+        std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= 3)
+    });
+    running.signal("INT");
+    let (status, said) = running.finish();
+    assert!(
+        status.success() && said.contains("stopped; `armilla train --resume"),
+        "{said}"
+    );
+    let checkpoints = folder.join(out).join("checkpoints");
+    let last = std::fs::read_link(checkpoints.join("last")).expect("a checkpoint was written");
+    let whole = model_file(folder, out);
+    assert!(
+        whole.len() > 1000,
+        "the model of {} is there",
+        last.display()
+    );
+    succeed(folder, &["train", "--resume", out]);
+    let ended = std::fs::read_link(checkpoints.join("last")).unwrap();
+    assert!(ended > last, "it went on from {}", last.display());
+}
+
+fn model_file(folder: &Path, run: &str) -> Vec<u8> {
+    std::fs::read(
+        folder
+            .join(run)
+            .join("checkpoints/last/model/model.safetensors"),
+    )
+    .unwrap()
+}
+
+/// Records and trains twice, the second time with a stop in between; the weights are the same bytes.
+fn twice_the_same(folder: &Path, env: &str, model: &[&str], steps: &str) {
+    let first = record(folder, env, "first", "3");
+    assert_eq!(
+        first,
+        record(folder, env, "second", "3"),
+        "the same seed, the same dataset"
+    );
+    assert_ne!(
+        first,
+        record(folder, env, "other", "100"),
+        "another seed, another dataset"
+    );
+    succeed(folder, &training(model, "first", "straight", steps));
+    train_in_two_parts(
+        folder,
+        &training(model, "second", "stopped", steps),
+        "stopped",
+    );
+    assert!(
+        model_file(folder, "straight") == model_file(folder, "stopped"),
+        "the weights of a resumed run differ from those of an uninterrupted one"
+    );
+}
+
+/// What a row of results has to tell.
+fn check_row(row: &Value, floors: &[&str]) {
+    let share = |key: &str| {
+        row[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{key} in {row}"))
+    };
+    assert_eq!(row["episodes"], 4, "{row}");
+    assert!(share("ci_low") <= share("success") + 1e-9 && share("success") <= share("ci_high"));
+    assert!(
+        share("ci_low") >= 0.0 && share("ci_high") <= 1.0 && share("ci_high") > 0.4,
+        "four episodes tell little: {row}"
+    );
+    for floor in floors {
+        assert!(row["floors"][floor].is_f64(), "floor {floor} in {row}");
+    }
+    assert_eq!(row["floors"]["nothing"], 0.0, "nothing is solved at reset");
+    assert_eq!(row["floors"]["expert"], 1.0, "the expert can do it");
+}
+
+#[test]
+fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    twice_the_same(folder, "two-room", SMALL_WORLD_MODEL, "train.steps=300");
+    let evaluate = |run: &str, parallel: &str| {
+        let checkpoint = format!("{run}/checkpoints/last/model");
+        let arguments = [
+            "eval",
+            "--planner",
+            &checkpoint,
+            "--env",
+            "two-room",
+            "--protocol",
+            "crossing",
+            "--episodes",
+            "4",
+            "--seed",
+            "5",
+            "--parallel",
+            parallel,
+            "--json",
+            "-",
+        ];
+        json(folder, &[&arguments, SMALL_PLAN].concat())
+    };
+    let row = evaluate("straight", "4");
+    assert_eq!(row["policy"], "planner");
+    check_row(&row, &["nothing", "random", "straight-line", "expert"]);
+    assert_eq!(row["families"], Value::Object(serde_json::Map::new()));
+    assert_eq!(
+        row,
+        evaluate("stopped", "3"),
+        "the same figures, however many episodes run side by side"
+    );
+}
+
+#[test]
+fn a_policy_is_the_same_twice_and_acts_over_the_bus() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    twice_the_same(folder, "tabletop", POLICY, "train.steps=100");
+    let evaluate = |run: &str, parallel: &str| {
+        let checkpoint = format!("{run}/checkpoints/last/model");
+        let arguments = [
+            "eval",
+            "--policy",
+            &checkpoint,
+            "--env",
+            "tabletop",
+            "--protocol",
+            "new-scenes",
+            "--episodes",
+            "4",
+            "--seed",
+            "5",
+            "--parallel",
+            parallel,
+            "--json",
+            "-",
+        ];
+        json(folder, &arguments)
+    };
+    let row = evaluate("straight", "4");
+    assert_eq!(row["policy"], "vla");
+    check_row(&row, &["nothing", "random", "reach-only", "expert"]);
+    let families = row["families"].as_object().unwrap();
+    assert!(
+        !families.is_empty()
+            && families
+                .keys()
+                .all(|name| FAMILIES.contains(&name.as_str()))
+    );
+    assert_eq!(
+        row,
+        evaluate("stopped", "3"),
+        "the same figures, however many episodes run side by side"
+    );
+}
+
+/// Families of tabletop's instructions.
+const FAMILIES: [&str; 4] = ["push_to", "push_edge", "touch", "push_away"];
+
+#[test]
+fn a_recording_for_rerun_is_written_of_datasets_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "two-room", "dataset", "0");
+    succeed(
+        folder,
+        &training(SMALL_WORLD_MODEL, "dataset", "run", "train.steps=3"),
+    );
+    for source in ["dataset", "run"] {
+        let out = format!("{source}.rrd");
+        let said = succeed(folder, &["viz", source, "--out", &out, "--episodes", "2"]);
+        assert!(said.contains(&out), "{said}");
+        let bytes = std::fs::read(folder.join(&out)).unwrap();
+        assert_eq!(&bytes[..4], b"RRF2", "{out} begins as a Rerun recording");
+    }
+}
