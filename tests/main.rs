@@ -11,4 +11,5 @@ mod interrupted;
 mod layers;
 mod pipeline;
 mod program;
+mod readme;
 mod serving;
