@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(batch.observation.tokens.dims(), [2, 9]);
         assert_eq!(batch.actions.dims(), [2, 4, 2]);
         // Actions of 0 and sin(0.7), min-max over [-1, 1] and [0, 4].
-        let first = batch.actions.into_data().to_vec::<f32>().unwrap();
+        let first = batch.actions.into_data().try_to_vec::<f32>().unwrap();
         assert!(first[0].abs() < 1e-6 && (first[1] - (0.7_f32.sin() / 2.0 - 1.0)).abs() < 1e-6);
     }
 

@@ -167,12 +167,14 @@ impl Trunk {
 /// One head of attention a slot, over the image tokens.
 ///
 /// A slot asks for *what* (its query against the cells' features) and for *where* (a round window that it places relative to the
-/// robot, at first so wide that it hardly matters), so that it can also ask what lies in the way.
+/// robot, at first so wide that it hardly matters), so that it can also ask what lies in the way. The cells that answer vote on
+/// the place: their own, plus an offset that each reads off its features, since a shape's centre seldom is a cell's.
 #[derive(Module, Debug)]
 struct Look {
     norm: LayerNorm,
     query: Linear,
     window: Linear,
+    vote: Linear,
     value: Linear,
     place: Linear,
 }
@@ -192,6 +194,9 @@ impl Look {
             norm: LayerNormConfig::new(width).init(device),
             query: LinearConfig::new(width, channels).init(device),
             window: LinearConfig::new(width, 3)
+                .with_initializer(Initializer::Zeros)
+                .init(device),
+            vote: LinearConfig::new(channels, 2)
                 .with_initializer(Initializer::Zeros)
                 .init(device),
             value: LinearConfig::new(channels, width).init(device),
@@ -217,8 +222,9 @@ impl Look {
         let scores = query.matmul(image.clone().swap_dims(1, 2)) * SHARPNESS;
         let weights = activation::softmax(scores + window, 2); // [batch, slots, cells]
         let cells = positions.cells.clone().narrow(2, 0, 2);
-        let places = weights.clone().matmul(cells);
-        let seen = self.value.forward(weights.matmul(image.clone()));
+        let features = weights.clone().matmul(image.clone());
+        let places = weights.matmul(cells) + self.vote.forward(features.clone());
+        let seen = self.value.forward(features);
         let offset = describe(places.clone() - positions.robot.clone());
         let placed = Tensor::cat(vec![places.clone(), offset], 2);
         (seen + self.place.forward(placed), places)
