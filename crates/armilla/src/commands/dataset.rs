@@ -50,6 +50,7 @@ fn info(root: &Path, as_json: bool) -> Result<()> {
             "tasks": dataset.tasks(),
             "features": features,
             "hash": dataset.content_hash()?,
+            "recovered": dataset.recovered().map(ToString::to_string),
         });
         return Ok(print(&serde_json::to_string_pretty(&value)?)?);
     }
