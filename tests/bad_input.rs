@@ -1,6 +1,7 @@
 //! Wrong input ends with one clear message, and nothing is lost.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::program::{armilla, fail, succeed};
@@ -128,8 +129,7 @@ fn an_occupied_or_unreachable_endpoint_says_so_within_seconds() {
         "--listen",
         &endpoint,
     ];
-    let begun = Instant::now();
-    let said = fail(folder.path(), &serve);
+    let said = fail_soon(folder.path(), &serve);
     assert!(said.contains(&endpoint), "{said}");
     drop(occupied);
     let eval = [
@@ -143,11 +143,157 @@ fn an_occupied_or_unreachable_endpoint_says_so_within_seconds() {
         "--connect",
         &endpoint,
     ];
-    let said = fail(folder.path(), &eval);
+    let said = fail_soon(folder.path(), &eval);
     assert!(said.contains(&endpoint), "{said}");
     assert!(
-        begun.elapsed() < Duration::from_secs(12),
+        !said.contains(".rs:"),
+        "no place in a source file for a person to read: {said}"
+    );
+}
+
+/// Fails the test unless the program fails within five seconds.
+fn fail_soon(folder: &Path, arguments: &[&str]) -> String {
+    let begun = Instant::now();
+    let said = fail(folder, arguments);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
         "{:?}",
         begun.elapsed()
+    );
+    said
+}
+
+#[test]
+fn a_wrong_type_or_setting_of_a_training_names_key_and_choices() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (setting, words) in [
+        ("train.steps=many", ["steps", "u64", "many"]),
+        ("train.stepz=3", ["stepz", "warmup_steps", "two-room-jepa"]),
+        ("jepa.latent=0", ["latent", "at least 1", "0"]),
+    ] {
+        let out = setting.split('=').next().unwrap();
+        record(folder, out);
+        let said = fail(folder, &train(out, &["--set", setting]));
+        for word in words {
+            assert!(said.contains(word), "{word} in {said}");
+        }
+    }
+}
+
+/// `armilla train` of a world model on the dataset of a name, into `run`.
+fn train<'a>(dataset: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    let own = [
+        "train",
+        "train/two-room-jepa",
+        "--dataset",
+        dataset,
+        "--out",
+        "run",
+    ];
+    [&own, rest].concat()
+}
+
+/// A few episodes of two-room.
+fn record(folder: &Path, out: &str) {
+    let arguments = [
+        "record",
+        "--env",
+        "two-room",
+        "--episodes",
+        "3",
+        "--out",
+        out,
+    ];
+    succeed(folder, &arguments);
+}
+
+/// Keeps the first half of a file.
+fn cut(path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn a_missing_or_truncated_video_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d");
+    let video = "d/videos/observation.images.top/chunk-000/file-000.mp4";
+    cut(&folder.join(video));
+    let said = fail(folder, &train("d", &[]));
+    assert!(said.contains(video) && said.contains("cut short"), "{said}");
+    std::fs::remove_file(folder.join(video)).unwrap();
+    let said = fail(folder, &["viz", "d"]);
+    assert!(said.contains(video) && said.contains("missing"), "{said}");
+}
+
+#[test]
+fn a_truncated_checkpoint_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d");
+    let short = [
+        "--set",
+        "train.steps=2",
+        "--set",
+        "train.warmup_steps=1",
+        "--set",
+        "batch_size=4",
+    ];
+    succeed(folder, &train("d", &short));
+    let model = "run/checkpoints/last/model";
+    cut(&folder.join(model).join("model.safetensors"));
+    let eval = [
+        "eval",
+        "--planner",
+        model,
+        "--env",
+        "two-room",
+        "--protocol",
+        "crossing",
+    ];
+    let said = fail(folder, &eval);
+    assert!(
+        said.contains("model.safetensors") && said.contains("whole"),
+        "{said}"
+    );
+    cut(&folder.join("run/checkpoints/last/training_state/weights.safetensors"));
+    let said = fail(folder, &["train", "--resume", "run"]);
+    assert!(
+        said.contains("training_state/weights.safetensors"),
+        "{said}"
+    );
+    let said = fail(folder, &train("d", &short));
+    assert!(
+        said.contains("run is not empty") && said.contains("--resume"),
+        "{said}"
+    );
+    let said = fail(folder, &["train", "--resume", "absent"]);
+    assert!(
+        said.contains("absent") && said.contains("config.toml"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_ends_the_training_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d");
+    let wild = [
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.clip_norm=0.0",
+        "--set",
+        "train.warmup_steps=0",
+        "--set",
+        "batch_size=4",
+    ];
+    let said = fail(folder, &train("d", &wild));
+    assert!(
+        said.contains("not finite") && said.contains("step "),
+        "{said}"
     );
 }

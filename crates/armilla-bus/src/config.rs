@@ -25,7 +25,8 @@ impl Default for BusConfig {
         Self {
             endpoint: None,
             prefix: "armilla".to_owned(),
-            connect_timeout_secs: 5.0,
+            // With the program's own start it stays below five seconds until a person is told.
+            connect_timeout_secs: 4.0,
             query_timeout_secs: 10.0,
         }
     }

@@ -150,7 +150,7 @@ impl BusError {
     pub(crate) fn failed(doing: impl Into<String>, reason: impl ToString) -> Self {
         Self::Failed {
             doing: doing.into(),
-            reason: reason.to_string(),
+            reason: without_source_places(&reason.to_string()),
         }
     }
 
@@ -165,5 +165,32 @@ impl BusError {
             Self::Core(error) => error,
             error => armilla_core::Error::behind(doing, error),
         }
+    }
+}
+
+/// Leaves out the `at FILE.rs:LINE.` that zenoh puts behind its messages: it names folders of the machine that built it.
+fn without_source_places(text: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for word in text.split(' ') {
+        if word.contains(".rs:") && kept.last() == Some(&"at") {
+            kept.pop();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_sources_are_left_out() {
+        let text =
+            "Unable to connect. Timeout! at /home/me/zenoh-1.10.2/src/net/orchestrator.rs:388.";
+        assert_eq!(without_source_places(text), "Unable to connect. Timeout!");
+        let text = "nothing at tcp/127.0.0.1:7 answers";
+        assert_eq!(without_source_places(text), text);
     }
 }
