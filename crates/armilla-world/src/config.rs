@@ -18,8 +18,6 @@ pub struct JepaConfig {
     pub channels: Vec<usize>,
     /// The non-linearity everywhere; planning evaluates millions of rows, so a cheap one.
     pub activation: Activation,
-    /// Places in the picture that the encoder names by their coordinates, beside what it sees there; 0 for none.
-    pub keypoints: usize,
     /// Width of the projector's batch-normalised layer.
     pub projector_hidden: usize,
     /// Width of a latent.
@@ -84,7 +82,7 @@ impl Default for LossConfig {
             inverse_weight: 1.0,
             decoder_weight: 1.0,
             decoder_frames: 32,
-            distance_weight: 0.1,
+            distance_weight: 0.3,
             distance_max: 40.0,
             distance_expectile: 0.5,
             distance_detach: false,
@@ -102,7 +100,6 @@ impl JepaConfig {
             patch: 4,
             channels: vec![32, 64, 64],
             activation: Activation::Relu,
-            keypoints: 16,
             projector_hidden: 256,
             latent: 128,
             history: 1,

@@ -8,7 +8,7 @@
 //! - the loss also rolls the predictor out over the whole window, as a planner will (JEPA-WMs, arXiv 2512.24497);
 //! - inverse dynamics from the displacement of the latent, `z' - z` to the block's mean action (Delta-JEPA; EB-JEPA finds that planning
 //!   in two rooms fails without): SIGReg alone is weak where a world has few degrees of freedom;
-//! - a temporal distance, see [`Distance`](crate::heads::Distance);
+//! - a temporal distance, see [`Distance`];
 //! - a pixel decoder on detached latents: back-propagating it costs LeWorldModel ten points of success.
 //!
 //! Here is the model; [`loss`](crate::loss) goes with it.
@@ -18,7 +18,6 @@ use armilla_nn::images::CHANNELS;
 use armilla_nn::layers::{Linear, LinearConfig, Mlp, MlpConfig, StridedConv, StridedConvConfig};
 use armilla_nn::random::seeded;
 use burn::module::Module;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::config::JepaConfig;
@@ -31,7 +30,6 @@ use crate::heads::{Distance, Predictor};
 pub struct Jepa {
     patches: Option<Linear>,
     convolutions: Vec<StridedConv>,
-    keypoints: Option<Linear>,
     projector: Mlp,
     predictor: Predictor,
     inverse: Mlp,
@@ -61,8 +59,7 @@ impl JepaConfig {
         let convolutions = inputs.skip(patched).zip(outputs);
         let smallest =
             self.smallest_side() * self.smallest_side() * self.channels[self.channels.len() - 1];
-        let inputs_of_projector = smallest + 2 * self.keypoints;
-        let projector = MlpConfig::new(inputs_of_projector, self.projector_hidden, self.latent);
+        let projector = MlpConfig::new(smallest, self.projector_hidden, self.latent);
         let inverse = MlpConfig::new(self.latent, self.projector_hidden, self.action);
         Jepa {
             patches: (self.patch > 1)
@@ -70,12 +67,6 @@ impl JepaConfig {
             convolutions: convolutions
                 .map(|(input, &output)| StridedConvConfig::new(input, output).init(device))
                 .collect(),
-            keypoints: (self.keypoints > 0).then(|| {
-                let channels = self.channels[self.channels.len().saturating_sub(2)];
-                LinearConfig::new(channels, self.keypoints)
-                    .with_bias(false)
-                    .init(device)
-            }),
             projector: projector
                 .with_batch_norm(true)
                 .with_activation(self.activation)
@@ -110,18 +101,10 @@ impl Jepa {
             None => images,
         };
         let layers = self.convolutions.iter();
-        let mut before_last = images.clone();
         let features = layers.fold(images, |images, layer| {
-            before_last = images.clone();
             activation.forward(layer.forward(images))
         });
-        let seen: Tensor<2> = features.flatten(1, 3);
-        match &self.keypoints {
-            Some(layer) => self
-                .projector
-                .forward(Tensor::cat(vec![seen, keypoints(layer, before_last)], 1)),
-            None => self.projector.forward(seen),
-        }
+        self.projector.forward(features.flatten(1, 3))
     }
 
     /// A linear layer over patches, to `[batch, height / patch, width / patch, channel]`.
@@ -265,32 +248,6 @@ fn shifted(context: Tensor<3>, next: Tensor<3>) -> Tensor<3> {
         return next;
     }
     Tensor::cat(vec![context.narrow(1, 1, history - 1), next], 1)
-}
-
-/// Where in the picture each of a few maps is strongest: the expected coordinates under a softmax over its places, in [-1, 1].
-///
-/// Small things that move, an agent of a few pixels, are where a strided convolution and a linear layer take longest to learn; their
-/// coordinates come for free here (spatial softmax; Levine et al., JMLR 2016; Finn et al., ICRA 2016).
-///
-/// # Shapes
-///
-/// - features: `[batch, height, width, channel]`
-/// - output: `[batch, 2 * keypoints]`
-fn keypoints(layer: &Linear, features: Tensor<4>) -> Tensor<2> {
-    let [batch, height, width, channel] = features.dims();
-    let places = height * width;
-    let maps = layer.forward(features.reshape([batch * places, channel]));
-    let count = maps.dims()[1];
-    let strength = softmax(maps.reshape([batch, places, count]).swap_dims(1, 2), 2); // [batch, keypoints, places]
-    let along = |index: usize, side: usize| 2.0 * (index as f32 + 0.5) / side as f32 - 1.0;
-    let coordinates =
-        (0..places).flat_map(|place| [along(place % width, width), along(place / width, height)]);
-    let coordinates = TensorData::new(coordinates.collect(), [places, 2]);
-    let coordinates = Tensor::<2>::from_data(coordinates, &strength.device());
-    strength
-        .reshape([batch * count, places])
-        .matmul(coordinates)
-        .reshape([batch, 2 * count])
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! - [`simulator`]: the [`Simulator`](simulator::Simulator) trait (what an environment's owner can see and a policy cannot) and
-//!   the [`Script`](simulator::Script)s that act on that truth.
+//! - [`simulator`]: the [`Simulator`] trait (what an environment's owner can see and a policy cannot) and
+//!   the [`Script`]s that act on that truth.
 //! - [`registry`]: environments and their protocols by name.
 //! - [`draw`]: the camera, a thin layer over `tiny-skia`.
 //! - [`two_room`], [`push_t`], [`tabletop`]: the simulators.
