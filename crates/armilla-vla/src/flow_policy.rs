@@ -2,23 +2,21 @@
 //!
 //! The parts are those of [π0](https://arxiv.org/abs/2410.24164) and [SmolVLA](https://arxiv.org/abs/2506.01844): a vision
 //! encoder, a text encoder over a real tokenizer, a transformer trunk, and an action expert that turns noise into actions along
-//! a learned velocity. Where it differs, it is to be trained in minutes on a CPU: language modulates the vision encoder,
-//! the trunk reads the picture out through a few slots that know where they look ([`crate::readout`]), the expert is
+//! a learned velocity. Where it differs, it is to be trained in minutes on a CPU: the trunk reads the picture out through a
+//! few slots that know where they look ([`crate::readout`]); a grounding loss teaches what words look like; the expert is
 //! conditioned by AdaLN ([DiT](https://arxiv.org/abs/2212.09748)) and names the clean action, from which the velocity
-//! follows ([Li and He, "Back to Basics"](https://arxiv.org/abs/2511.13720)), and each observation is encoded once for several
-//! draws of noise and time.
+//! follows ([Li and He, "Back to Basics"](https://arxiv.org/abs/2511.13720)); and each observation is encoded once for
+//! several draws of noise and time. The loss is the error of the clean action at all times alike: the velocity's own
+//! weight, 1 / t², would favour nearly clean actions, which give the answer away.
 
-use armilla_nn::attention::{Attention, AttentionConfig};
-use armilla_nn::positions::time_embedding;
-use armilla_nn::transformer::{AdaLnBlock, AdaLnBlockConfig};
 use armilla_nn::{flow, random};
-use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, activation};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::expert::{ActionExpert, repeated};
 use crate::processor::{FlowBatch, ObservationBatch};
 use crate::readout::{Context, Trunk, TrunkConfig};
 use crate::text::{TextConfig, TextEncoder, masked_mean};
@@ -26,6 +24,9 @@ use crate::vision::{VisionConfig, VisionEncoder};
 
 /// No time is shorter when the velocity is taken from the clean action.
 const MIN_TIME: f64 = 0.01;
+/// Slots whose first question the grounding loss trains: an instruction names two objects at most.
+const GROUNDED_SLOTS: usize = 2;
+
 /// Everything about a [`FlowPolicy`] that does not follow from the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -48,6 +49,8 @@ pub struct FlowPolicyConfig {
     pub receding_horizon: usize,
     /// Draws of noise and time for each observation of a training batch.
     pub draws: usize,
+    /// Weight of the grounding loss beside the flow-matching loss.
+    pub grounding_weight: f64,
     /// Euler steps from noise to actions.
     pub sampling_steps: usize,
     /// The vision encoder.
@@ -87,13 +90,14 @@ pub struct FlowPolicy {
     trunk: Trunk,
     expert: ActionExpert,
     draws: usize,
+    grounding_weight: f64,
     sampling_steps: usize,
 }
 
 /// A training loss.
 #[derive(Clone, Debug)]
 pub struct FlowLoss {
-    /// Mean over the valid actions of the squared error of the velocity, its weight limited at short times.
+    /// Mean squared error of the clean actions over the valid ones, and the weighted grounding loss.
     pub total: Tensor<1>,
     /// Detached figures for logs.
     pub figures: Vec<(&'static str, Tensor<1>)>,
@@ -113,6 +117,7 @@ impl FlowPolicyConfig {
             action_horizon: 8,
             receding_horizon: 4,
             draws: 4,
+            grounding_weight: 0.05,
             sampling_steps: 5,
             vision: VisionConfig::default(),
             text: TextConfig::default(),
@@ -130,6 +135,7 @@ impl FlowPolicyConfig {
             ("hidden", self.hidden),
             ("action_horizon", self.action_horizon),
             ("draws", self.draws),
+            ("looks", self.looks),
             ("sampling_steps", self.sampling_steps),
             ("text.max_tokens", self.text.max_tokens),
         ];
@@ -190,10 +196,11 @@ impl FlowPolicyConfig {
             text: self
                 .text
                 .init(shape.vocabulary, [self.width, self.heads], device),
-            vision: self.vision.init(self.width, device),
+            vision: self.vision.init(device),
             trunk: trunk.init(device),
             expert: ActionExpert::new(self, shape.action, device),
             draws: self.draws,
+            grounding_weight: self.grounding_weight,
             sampling_steps: self.sampling_steps,
         })
     }
@@ -203,6 +210,11 @@ impl FlowPolicy {
     /// Encodes observations: everything that does not depend on noise and time.
     #[must_use]
     pub fn context(&self, observation: ObservationBatch) -> Context {
+        self.encode(observation).0
+    }
+
+    /// The context, and the image tokens it was read from.
+    fn encode(&self, observation: ObservationBatch) -> (Context, Tensor<3>) {
         let ObservationBatch {
             images,
             tokens,
@@ -211,9 +223,11 @@ impl FlowPolicy {
         } = observation;
         let text = self.text.forward(tokens, &token_is_pad);
         let language = masked_mean(text.clone(), &token_is_pad);
-        let image = self.vision.forward(images, &language);
-        self.trunk
-            .forward((text, token_is_pad), language, &image, state)
+        let image = self.vision.forward(images);
+        let context = self
+            .trunk
+            .forward((text, token_is_pad), language, &image, state);
+        (context, image)
     }
 
     /// The flow-matching loss of one batch. Noise and times come from `generator` alone.
@@ -221,7 +235,7 @@ impl FlowPolicy {
     pub fn loss(&self, batch: FlowBatch, generator: &mut ChaCha8Rng) -> FlowLoss {
         let [count, horizon, action] = batch.actions.dims();
         let device = batch.actions.device();
-        let context = self.context(batch.observation);
+        let (context, image) = self.encode(batch.observation);
         let rows = count * self.draws;
         let valid: Tensor<3> = repeated(batch.action_is_valid.unsqueeze_dim(2), self.draws);
         let actions = repeated(batch.actions, self.draws) * valid.clone(); // [batch * draws, action_horizon, action]
@@ -232,10 +246,14 @@ impl FlowPolicy {
         let error = self.expert.clean(point, time, &context) - actions;
         let squared = error.clone() * error * valid.clone();
         let entries = valid.sum_dim(1).sum_dim(0).clamp_min(1.0) * action as f64; // [1, 1, 1]
-        let total = (squared.sum_dim(2).sum_dim(1).sum_dim(0) / entries).reshape([1]);
+        let flow = (squared.sum_dim(2).sum_dim(1).sum_dim(0) / entries).reshape([1]);
+        let grounding = grounding_error(context.questions, image);
         FlowLoss {
-            figures: vec![("action_error", total.clone().detach())],
-            total,
+            figures: vec![
+                ("action_error", flow.clone().detach()),
+                ("grounding_error", grounding.clone().detach()),
+            ],
+            total: flow + grounding * self.grounding_weight,
         }
     }
 
@@ -257,91 +275,38 @@ impl FlowPolicy {
     /// Where the weights live.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.expert.positions.val().device()
+        self.expert.device()
     }
 }
 
-/// Each row `times` times, one copy after the other.
-fn repeated(rows: Tensor<3>, times: usize) -> Tensor<3> {
-    let [batch, tokens, width] = rows.dims();
-    rows.unsqueeze_dim::<4>(1)
-        .expand([batch, times, tokens, width])
-        .reshape([batch * times, tokens, width])
-}
-
-/// Noisy actions and a context to clean ones.
-#[derive(Module, Debug)]
-struct ActionExpert {
-    action_in: Linear,
-    positions: Param<Tensor<2>>,
-    time: Linear,
-    cross_norm: LayerNorm,
-    cross: Attention,
-    blocks: Vec<AdaLnBlock>,
-    norm: LayerNorm,
-    action_out: Linear,
-}
-
-impl ActionExpert {
-    fn new(config: &FlowPolicyConfig, action: usize, device: &Device) -> Self {
-        let width = config.width;
-        let positions = Initializer::Normal {
-            mean: 0.0,
-            std: 0.5,
-        };
-        Self {
-            action_in: LinearConfig::new(action, width).init(device),
-            positions: positions.init([config.action_horizon, width], device),
-            time: LinearConfig::new(width, width).init(device),
-            cross_norm: LayerNormConfig::new(width).init(device),
-            cross: AttentionConfig::new(width, config.heads).init(device),
-            blocks: (0..config.expert_blocks)
-                .map(|_| {
-                    AdaLnBlockConfig::new(width, config.heads)
-                        .with_ratio(2)
-                        .init(device)
-                })
-                .collect(),
-            norm: LayerNormConfig::new(width).init(device),
-            action_out: LinearConfig::new(width, action).init(device),
-        }
-    }
-
-    /// The clean actions behind noisy ones. There may be several draws for each row of the context, one after the other.
-    ///
-    /// # Shapes
-    ///
-    /// - point: `[batch * draws, action_horizon, action]`, and the same out
-    /// - time: `[batch * draws]`
-    fn clean(&self, point: Tensor<3>, time: Tensor<1>, context: &Context) -> Tensor<3> {
-        let [rows, horizon, _] = point.dims();
-        let [batch, keys, width] = context.tokens.dims();
-        let draws = rows / batch;
-        let summary = repeated(context.summary.clone().unsqueeze_dim(1), draws); // [rows, 1, width]
-        let embedded: Tensor<3> = self
-            .time
-            .forward(time_embedding(time, width))
-            .unsqueeze_dim(1);
-        let condition = summary + embedded;
-
-        let tokens = self.action_in.forward(point) + self.positions.val().unsqueeze();
-        let tokens = (tokens + condition.clone()).reshape([batch, draws * horizon, width]);
-        let mask =
-            context
-                .is_pad
-                .clone()
-                .unsqueeze_dim::<3>(1)
-                .expand([batch, draws * horizon, keys]);
-        let query = self.cross_norm.forward(tokens.clone());
-        let read = self
-            .cross
-            .forward(query, context.tokens.clone(), Some(mask));
-        let mut tokens = (tokens + read).reshape([rows, horizon, width]);
-        for block in &self.blocks {
-            tokens = block.forward(tokens, condition.clone(), None);
-        }
-        self.action_out.forward(self.norm.forward(tokens)) // [batch * draws, action_horizon, action]
-    }
+/// How badly the first slots' questions tell their own picture from the batch's other pictures (InfoNCE,
+/// [van den Oord et al.](https://arxiv.org/abs/1807.03748)): what an instruction names is in its own picture and mostly in no
+/// other. Imitation alone takes most of a short training to find out what the words look like.
+///
+/// # Shapes
+///
+/// - questions: `[batch, slots, channel]`
+/// - image: `[batch, cells, channel]`
+fn grounding_error(questions: Tensor<3>, image: Tensor<3>) -> Tensor<1> {
+    let [batch, slots, channels] = questions.dims();
+    let [_, cells, _] = image.dims();
+    let asked = slots.min(GROUNDED_SLOTS);
+    let device = image.device();
+    let questions = questions
+        .narrow(1, 0, asked)
+        .reshape([batch * asked, channels]);
+    let keys = image.reshape([batch * cells, channels]).transpose();
+    let scores = questions
+        .matmul(keys)
+        .reshape([batch * asked, batch, cells]);
+    let largest = scores.clone().max_dim(2).detach();
+    let of_picture = (scores - largest.clone()).exp().sum_dim(2).log() + largest;
+    let log_shares = activation::log_softmax(of_picture.reshape([batch * asked, batch]), 1);
+    let own = Tensor::<2>::eye(batch, &device)
+        .unsqueeze_dim::<3>(1)
+        .expand([batch, asked, batch])
+        .reshape([batch * asked, batch]);
+    (log_shares * own).sum_dim(1).mean_dim(0).reshape([1]).neg()
 }
 
 #[cfg(test)]
@@ -349,7 +314,6 @@ mod tests {
     use super::*;
     use crate::test_support::{batch, observations, policy, shape, small};
     use armilla_core::random::stream;
-    use burn::module::Module as _;
     use burn::tensor::{TensorData, Tolerance};
 
     fn sampled(instructions: &[&str]) -> TensorData {

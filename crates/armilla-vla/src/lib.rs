@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`flow_policy`]: the model, from config to forward to loss.
-//! - [`vision`], [`text`], [`readout`]: its encoders and its trunk.
+//! - [`vision`], [`text`], [`readout`] and `expert`: its encoders, its trunk and its action expert.
 //! - [`tokenizer`]: words to numbers.
 //! - [`processor`]: observations and recorded windows to tensors, and actions back.
 //! - [`policy`]: the model behind [`armilla_core::Policy`].
@@ -11,6 +11,7 @@
 
 pub mod checkpoint;
 pub mod error;
+mod expert;
 pub mod flow_policy;
 mod normalizer;
 pub mod policy;

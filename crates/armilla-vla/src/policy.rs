@@ -25,7 +25,7 @@ pub struct VlaPolicy {
 }
 
 impl VlaPolicy {
-    /// Puts a trained policy, [`valid`](burn::module::AutodiffModule::valid) for speed, before an environment.
+    /// Puts a trained policy, [`valid`](burn::module::Module::valid) for speed, before an environment.
     ///
     /// # Errors
     ///

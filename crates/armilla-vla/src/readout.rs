@@ -43,6 +43,8 @@ pub struct Context {
     pub is_pad: Tensor<2, Bool>,
     /// Summary of places, words and state, `[batch, width]`.
     pub summary: Tensor<2>,
+    /// What each slot asked first, for the grounding loss, `[batch, slots, channel]`.
+    pub questions: Tensor<3>,
     /// Where each slot looked last: x, y in [-1, 1], `[batch, slots, 2]`.
     pub places: Tensor<3>,
 }
@@ -139,10 +141,13 @@ impl Trunk {
             .expand([batch, length, length]);
 
         let mut places = positions.robot.clone().expand([batch, count, 2]);
+        let mut questions = Vec::with_capacity(self.rounds.len());
         for round in &self.rounds {
             tokens = round.block.forward(tokens, Some(mask.clone()));
             let asking = tokens.clone().narrow(1, 0, count);
-            let (answer, seen_at) = round.look.forward(asking.clone(), image, &positions);
+            let question = round.look.question(asking.clone(), &positions);
+            let (answer, seen_at) = round.look.answer(&question, image, &positions);
+            questions.push(question.what);
             let rest = tokens.narrow(1, count, length - count);
             tokens = Tensor::cat(vec![asking + answer, rest], 1);
             places = seen_at;
@@ -159,6 +164,7 @@ impl Trunk {
             tokens,
             is_pad,
             summary,
+            questions: questions.swap_remove(0),
             places,
         }
     }
@@ -167,7 +173,7 @@ impl Trunk {
 /// One head of attention a slot, over the image tokens.
 ///
 /// A slot asks for *what* (its query against the cells' features) and for *where* (a round window that it places relative to the
-/// robot, at first so wide that it hardly matters), so that it can also ask what lies in the way. The cells that answer vote on
+/// robot, at first wide), so that it can also ask what lies in the way. The cells that answer vote on
 /// the place: their own, plus an offset that each reads off its features, since a shape's centre seldom is a cell's.
 #[derive(Module, Debug)]
 struct Look {
@@ -177,6 +183,14 @@ struct Look {
     vote: Linear,
     value: Linear,
     place: Linear,
+}
+
+/// What each slot asks of the picture.
+struct Question {
+    /// Held against the cells' features, `[batch, slots, channel]`.
+    what: Tensor<3>,
+    /// Scores of the cells by their place, `[batch, slots, cells]`.
+    whereabouts: Tensor<3>,
 }
 
 /// Where the cells and the robot are, in [-1, 1].
@@ -193,9 +207,7 @@ impl Look {
         Self {
             norm: LayerNormConfig::new(width).init(device),
             query: LinearConfig::new(width, channels).init(device),
-            window: LinearConfig::new(width, 3)
-                .with_initializer(Initializer::Zeros)
-                .init(device),
+            window: LinearConfig::new(width, 3).init(device),
             vote: LinearConfig::new(channels, 2)
                 .with_initializer(Initializer::Zeros)
                 .init(device),
@@ -207,20 +219,27 @@ impl Look {
     /// # Shapes
     ///
     /// - slots: `[batch, slots, width]`
+    fn question(&self, slots: Tensor<3>, positions: &Positions) -> Question {
+        let slots = self.norm.forward(slots);
+        Question {
+            // A key layer on the image would be redundant: it folds into this one.
+            what: self.query.forward(slots.clone()) * SHARPNESS,
+            whereabouts: self.window_scores(slots, positions),
+        }
+    }
+
+    /// # Shapes
+    ///
     /// - image: `[batch, cells, channel]`
     /// - output: what is there `[batch, slots, width]`, and where `[batch, slots, 2]`
-    fn forward(
+    fn answer(
         &self,
-        slots: Tensor<3>,
+        question: &Question,
         image: &Tensor<3>,
         positions: &Positions,
     ) -> (Tensor<3>, Tensor<3>) {
-        let slots = self.norm.forward(slots);
-        let window = self.window_scores(slots.clone(), positions);
-        // A key layer would be redundant: it folds into the query's.
-        let query = self.query.forward(slots);
-        let scores = query.matmul(image.clone().swap_dims(1, 2)) * SHARPNESS;
-        let weights = activation::softmax(scores + window, 2); // [batch, slots, cells]
+        let scores = question.what.clone().matmul(image.clone().swap_dims(1, 2));
+        let weights = activation::softmax(scores + question.whereabouts.clone(), 2); // [batch, slots, cells]
         let cells = positions.cells.clone().narrow(2, 0, 2);
         let features = weights.clone().matmul(image.clone());
         let places = weights.matmul(cells) + self.vote.forward(features.clone());

@@ -1,10 +1,10 @@
-//! The vision encoder: a picture, read with the instruction in mind, to image tokens.
+//! The vision encoder: a picture to image tokens.
 //!
 //! Strided convolutions bring the picture to a grid a quarter of its size, fine enough to tell where a shape of ten pixels
 //! lies to within a pixel. Residual blocks follow, each a shift over the neighbouring cells and one linear layer
-//! ([Wu et al., "Shift"](https://arxiv.org/abs/1711.08141): convolutions without their cost), scaled and shifted feature-wise
-//! by the language as in [FiLM](https://arxiv.org/abs/1709.07871): conditioning early is what finds "the red circle". There is no
-//! normalisation in it: on a grid of this size it would cost more than all the rest.
+//! ([Wu et al., "Shift"](https://arxiv.org/abs/1711.08141): convolutions without their cost). There is no normalisation in it:
+//! on a grid of this size it would cost more than all the rest. Nor does language enter here, so that the tokens of one picture
+//! can be held against the instruction of another, which is how the policy learns what words look like.
 
 use armilla_nn::layers::{StridedConv, StridedConvConfig};
 use burn::module::Module;
@@ -34,7 +34,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// Picture and language to image tokens.
+/// Picture to image tokens.
 #[derive(Module, Debug)]
 pub struct VisionEncoder {
     stages: Vec<StridedConv>,
@@ -54,9 +54,9 @@ impl VisionConfig {
         size.map(|side| side >> self.channels.len())
     }
 
-    /// Builds the encoder for a language embedding of `language` values.
+    /// Builds the encoder.
     #[must_use]
-    pub fn init(&self, language: usize, device: &Device) -> VisionEncoder {
+    pub fn init(&self, device: &Device) -> VisionEncoder {
         let inputs = std::iter::once(3).chain(self.channels.iter().copied());
         let stages = inputs
             .zip(&self.channels)
@@ -64,7 +64,7 @@ impl VisionConfig {
         VisionEncoder {
             stages: stages.collect(),
             blocks: (0..self.blocks)
-                .map(|_| ShiftBlock::new(self.width(), language, device))
+                .map(|_| ShiftBlock::new(self.width(), device))
                 .collect(),
         }
     }
@@ -76,53 +76,40 @@ impl VisionEncoder {
     /// # Shapes
     ///
     /// - images: `[batch, height, width, channel]`, in [-0.5, 0.5]
-    /// - language: `[batch, language]`
     /// - output: `[batch, tokens, channel]`, row by row
     #[must_use]
-    pub fn forward(&self, images: Tensor<4>, language: &Tensor<2>) -> Tensor<3> {
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
         let mut grid = images * CONTRAST;
         for stage in &self.stages {
             grid = activation::relu(stage.forward(grid));
         }
         for block in &self.blocks {
-            grid = block.forward(grid, language);
+            grid = block.forward(grid);
         }
         let [batch, rows, columns, channels] = grid.dims();
         grid.reshape([batch, rows * columns, channels]) // [batch, tokens, channel]
     }
 }
 
-/// A residual block: shift, mix, modulate by language.
+/// A residual block: shift, then mix.
 #[derive(Module, Debug)]
 struct ShiftBlock {
     mix: Linear,
-    film: Linear,
 }
 
 impl ShiftBlock {
-    fn new(channels: usize, language: usize, device: &Device) -> Self {
+    fn new(channels: usize, device: &Device) -> Self {
         Self {
             mix: LinearConfig::new(channels, channels).init(device),
-            film: LinearConfig::new(language, 2 * channels).init(device),
         }
     }
 
     /// # Shapes
     ///
     /// - grid: `[batch, height, width, channel]`, and the same out
-    /// - language: `[batch, language]`
-    fn forward(&self, grid: Tensor<4>, language: &Tensor<2>) -> Tensor<4> {
-        let mixed = self.mix.forward(shift(grid.clone()));
-        let film: Tensor<4> = self.film.forward(language.clone()).unsqueeze_dims(&[1, 2]);
-        let [scale, bias]: [Tensor<4>; 2] = halves(film);
-        grid + activation::relu(mixed * scale.add_scalar(1.0) + bias)
+    fn forward(&self, grid: Tensor<4>) -> Tensor<4> {
+        grid.clone() + activation::relu(self.mix.forward(shift(grid)))
     }
-}
-
-/// Splits the last axis in two.
-fn halves(both: Tensor<4>) -> [Tensor<4>; 2] {
-    let half = both.dims()[3] / 2;
-    [both.clone().narrow(3, 0, half), both.narrow(3, half, half)]
 }
 
 /// Moves an eighth of the channels by one cell in each of the four directions; the edge is filled with zeros.
