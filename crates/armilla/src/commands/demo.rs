@@ -81,6 +81,9 @@ struct DemoEvaluation {
     protocols: Vec<String>,
     /// How to plan, for a world model.
     plan: Option<String>,
+    /// Settings replaced in the plan.
+    #[serde(default)]
+    set: Vec<String>,
     /// Protocols whose pooled success is a row of its own, with the blank and the swapped instruction beside it.
     #[serde(default)]
     pooled: Vec<String>,
@@ -225,12 +228,12 @@ impl Demo {
 
     fn evaluate_planner(&mut self, checkpoint: &Path) -> Result<()> {
         let evaluation = self.config.world_model.evaluate.clone();
-        let plan = Source::open(
-            evaluation
-                .plan
-                .as_deref()
-                .context("[world-model.evaluate]: `plan` is missing")?,
-        )?;
+        let plan = evaluation
+            .plan
+            .as_deref()
+            .context("[world-model.evaluate]: `plan` is missing")?;
+        let mut plan = Source::open(plan)?;
+        plan.set(&evaluation.set)?;
         let environment = |image_size| EnvironmentConfig {
             name: evaluation.env.clone(),
             protocol: evaluation.protocols.first().cloned().unwrap_or_default(),
@@ -338,8 +341,9 @@ impl Demo {
     fn report(&mut self) -> Result<()> {
         let out = self.out.clone();
         self.stage("report", |demo| {
-            report::write(&demo.findings, &out, demo.began)
+            report::draw(&demo.findings, &out, demo.began)
         })?;
+        report::write_figures(&self.findings, &out)?;
         print("")?;
         for row in &self.findings.rows {
             row.lines().iter().try_for_each(|line| print(line))?;

@@ -147,18 +147,22 @@ impl Findings {
     }
 }
 
-/// Writes the three files.
-pub(crate) fn write(findings: &Findings, out: &Path, began: Instant) -> Result<()> {
+/// Writes what people look at: `demo.rrd`, `report.html` and a still of the filmstrip.
+pub(crate) fn draw(findings: &Findings, out: &Path, began: Instant) -> Result<()> {
     recording(findings, &out.join("demo.rrd"))?;
-    let curves = curves(findings)?;
-    let data = page_data(findings, curves, began.elapsed().as_secs_f64());
+    let data = page_data(findings, curves(findings)?, began.elapsed().as_secs_f64());
     replace(&out.join("report.html"), page::render(&data)?.as_bytes())?;
-    if let Some(strip) = data.filmstrips.first() {
-        replace(
+    match data.filmstrips.first() {
+        Some(strip) => replace(
             &out.join("imagined.png"),
             &armilla_viz::filmstrip::png(strip)?,
-        )?;
+        ),
+        None => Ok(()),
     }
+}
+
+/// Writes what programs read: `report.json`, last, so that it holds every stage.
+pub(crate) fn write_figures(findings: &Findings, out: &Path) -> Result<()> {
     replace(
         &out.join("report.json"),
         serde_json::to_string_pretty(&findings.json())?.as_bytes(),

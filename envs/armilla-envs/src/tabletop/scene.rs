@@ -95,10 +95,11 @@ impl Scene {
     ///
     /// When no layout can be found, which does not happen with the constants above.
     pub(super) fn draw(protocol: Protocol, seed: u64) -> Result<Self> {
-        let name = if protocol == Protocol::Record {
-            "tabletop-record"
-        } else {
-            "tabletop-evaluation"
+        let name = match protocol {
+            Protocol::Record => "tabletop-record",
+            // Scenes of its own, so that its episodes may be counted together with those of new scenes.
+            Protocol::NewTemplates => "tabletop-templates",
+            _ => "tabletop-evaluation",
         };
         let mut rng = stream(seed, name, 0);
         let family = FAMILIES[rng.random_range(0..FAMILIES.len())];
