@@ -28,7 +28,7 @@ pub struct VisionConfig {
 impl Default for VisionConfig {
     fn default() -> Self {
         Self {
-            channels: vec![32, 64],
+            channels: vec![24, 64],
             blocks: 1,
         }
     }
