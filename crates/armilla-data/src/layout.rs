@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::error::{Error, Result};
 
@@ -21,6 +23,8 @@ pub(crate) const VIDEO: &str =
     "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4";
 /// Where unfinished files lie while recording; its presence says that `finish` has not run.
 pub(crate) const RECORDING: &str = ".recording";
+/// Files that are brought to the disk side by side: the disk takes about as long for all of them as for one.
+const SYNCS_AT_ONCE: usize = 16;
 /// Where compacted files lie until they replace the ones they were made of.
 pub(crate) const COMPACT: &str = ".compact";
 
@@ -83,6 +87,33 @@ pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(Error::io("sync", path))
+}
+
+/// Brings written files' bytes to the disk, many at a time. Threads of their own wait for it, so that rayon's compute.
+pub(crate) fn sync_files<P: AsRef<Path> + Sync>(paths: &[P]) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let sync_next = || -> Result<()> {
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            sync_file(path.as_ref())?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let names = (1..SYNCS_AT_ONCE.min(paths.len())).map(|number| format!("sync-{number}"));
+        // A thread that the system refuses leaves its share to the others; this one always takes part.
+        let helpers: Vec<_> = names
+            .map_while(|name| {
+                let builder = thread::Builder::new().name(name);
+                builder.spawn_scoped(scope, sync_next).ok()
+            })
+            .collect();
+        let mut synced = sync_next();
+        for helper in helpers {
+            let result = helper.join();
+            synced = synced.and(result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        synced
+    })
 }
 
 /// Moves a finished file to its name, replacing what bore it.
@@ -152,6 +183,22 @@ mod tests {
             Path::new("videos/observation.images.top/chunk-000/file-999.mp4")
         );
         assert_eq!(next.next(1000), FilePlace { chunk: 1, file: 0 });
+    }
+
+    #[test]
+    fn many_files_are_synced_and_a_missing_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut paths: Vec<_> = (0..40)
+            .map(|number| folder.path().join(number.to_string()))
+            .collect();
+        for path in &paths {
+            fs::write(path, b"whole").unwrap();
+        }
+        sync_files(&paths).unwrap();
+        sync_files::<&Path>(&[]).unwrap();
+        paths[17] = folder.path().join("gone");
+        let error = sync_files(&paths).unwrap_err().to_string();
+        assert!(error.contains("gone"), "{error}");
     }
 
     #[test]

@@ -63,22 +63,26 @@ impl<'a> TableWriter<'a> {
 
     /// Writes the footer and brings the file to the disk.
     pub(crate) fn close(self) -> Result<()> {
-        let file = self
-            .writer
-            .into_inner()
-            .map_err(|error| Error::write(self.path, error))?;
-        file.sync_all().map_err(Error::io("sync", self.path))
+        let path = self.path;
+        let file = self.close_unsynced()?;
+        file.sync_all().map_err(Error::io("sync", path))
+    }
+
+    /// Writes the footer.
+    fn close_unsynced(self) -> Result<File> {
+        let written = self.writer.into_inner();
+        written.map_err(|error| Error::write(self.path, error))
     }
 }
 
 /// A key and a value kept beside the schema.
 pub(crate) type Entry = (&'static str, String);
 
-/// Writes one batch as a whole file.
+/// Writes one batch as a whole file; bringing it to the disk is left to the caller, who may have others to bring.
 pub(crate) fn write_table(path: &Path, batch: &RecordBatch, entry: Option<Entry>) -> Result<()> {
     let mut writer = TableWriter::create(path, &batch.schema(), entry)?;
     writer.write(batch)?;
-    writer.close()
+    writer.close_unsynced().map(drop)
 }
 
 /// Reads a file's footer; a cut file is told apart from a missing one.

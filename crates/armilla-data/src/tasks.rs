@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::TASKS;
 use crate::table::{column, flatten, read_table, texts, write_table};
 
-/// Writes the instructions, each at its index, to a file.
+/// Writes the instructions, each at its index, to a file; bringing it to the disk is left to the caller.
 pub(crate) fn write(path: &Path, tasks: &[String]) -> Result<()> {
     let indices: ArrayRef = Arc::new(Int64Array::from_iter_values(0..tasks.len() as i64));
     let names: ArrayRef = Arc::new(StringArray::from_iter_values(tasks));

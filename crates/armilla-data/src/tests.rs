@@ -231,6 +231,58 @@ fn a_crash_loses_only_the_episode_in_progress() {
     );
 }
 
+/// What is in a dataset's way stands for a crash just before that rename: the batch stops there.
+#[test]
+fn a_crash_within_a_batch_keeps_its_finished_episodes() {
+    let whole = recorded();
+    let expected = Dataset::open(whole.path()).unwrap().content_hash().unwrap();
+    let all: Vec<_> = (0..4).map(|i| episode(i, LENGTHS[i])).collect();
+    for (obstacle, finished) in [
+        ("videos/observation.images.top/chunk-000/file-002.mp4", 2),
+        ("data/chunk-000/file-001.parquet", 1),
+        ("meta/tasks.parquet", 0),
+        ("meta/episodes/chunk-000/file-003.parquet", 3),
+        ("meta/info.json.partial", 4),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(folder.path(), config()).unwrap();
+        let path = folder.path().join(obstacle);
+        std::fs::create_dir_all(&path).unwrap();
+        recorder.add_episodes(&all).unwrap_err();
+        drop(recorder);
+        std::fs::remove_dir(&path).unwrap();
+        let counted = info::Info::read(folder.path()).unwrap().total_episodes;
+        assert_eq!(counted, 0, "{obstacle}");
+        let dataset = Dataset::open(folder.path()).unwrap();
+        let recovered = dataset.recovered().unwrap();
+        assert_eq!(recovered.episodes, finished, "{obstacle}");
+        check_contents(&dataset, finished);
+        drop(dataset);
+        let mut recorder = Recorder::resume(folder.path(), config()).unwrap();
+        recorder.add_episodes(&all[finished..]).unwrap();
+        recorder.finish().unwrap();
+        let dataset = Dataset::open(folder.path()).unwrap();
+        check_contents(&dataset, 4);
+        assert_eq!(dataset.content_hash().unwrap(), expected, "{obstacle}");
+    }
+}
+
+#[test]
+fn a_refused_batch_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::create(folder.path(), config()).unwrap();
+    let obstacle = folder.path().join(".recording/episode-000001/data.parquet");
+    std::fs::create_dir_all(&obstacle).unwrap();
+    let all: Vec<_> = (0..4).map(|i| episode(i, LENGTHS[i])).collect();
+    let error = recorder.add_episodes(&all).unwrap_err().to_string();
+    assert!(error.contains("data.parquet"), "{error}");
+    assert_eq!((recorder.episodes(), recorder.frames()), (0, 0));
+    std::fs::remove_dir(&obstacle).unwrap();
+    recorder.add_episodes(&all).unwrap();
+    recorder.finish().unwrap();
+    check_contents(&Dataset::open(folder.path()).unwrap(), 4);
+}
+
 #[test]
 fn an_interrupted_compaction_is_gone_on_with() {
     let (folder, spare) = (recorded(), tempfile::tempdir().unwrap());

@@ -17,7 +17,7 @@ use crate::frames_table::{
 };
 use crate::info::{AUTOMATIC, Info};
 use crate::layout::{
-    COMPACT, EPISODES, FilePlace, TASKS, make_parent, remove_folder, replace_file,
+    COMPACT, EPISODES, FilePlace, TASKS, make_parent, remove_folder, replace_file, sync_files,
 };
 use crate::reader::Reader;
 use crate::statistics::{self, is_picture};
@@ -53,6 +53,7 @@ pub(crate) fn compact(root: &Path, info: &Info, tasks: &[String]) -> Result<()> 
     let picture = |key: &str| is_picture(info.features.0.get(key));
     let batch = episodes::batch(&path, &records, place, picture)?;
     write_table(&path, &batch, None)?;
+    sync_files(&[&tasks_path, &path])?;
     statistics::write(&target, &whole_statistics(&reader)?, picture)?;
     info.write(&target)?;
     replace_file(&target.join(MARKER), b"")?;

@@ -29,7 +29,7 @@ pub(super) struct EpisodeInProgress {
     tasks: Vec<String>,
 }
 
-/// An episode whose pictures are on disk, under a name that is not final.
+/// An episode whose pictures are written, under a name that is not final; nothing is synced yet.
 pub(super) struct PreparedEpisode {
     pub(super) folder: PathBuf,
     /// Video files by feature key.
@@ -90,7 +90,7 @@ impl EpisodeInProgress {
         Ok(())
     }
 
-    /// Closes the videos and brings them to the disk.
+    /// Closes the videos; the commit brings them to the disk.
     pub(super) fn finish(self) -> Result<PreparedEpisode> {
         let (mut videos, mut statistics) = (BTreeMap::new(), Statistics::new());
         for camera in self.cameras {

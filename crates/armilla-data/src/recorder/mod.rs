@@ -1,8 +1,9 @@
 //! Records episodes into a dataset, so that a crash at any moment loses at most the episode in progress.
 //!
 //! While recording, each finished episode is one parquet and one mp4 a camera. They are written under `.recording`
-//! and renamed into place in the order video, frame table, instructions, episode metadata, `info.json`; the last
-//! rename is what finishes the episode. [`Recorder::finish`] joins them into few files and writes the statistics.
+//! and, once they are on the disk, renamed into place in the order video, frame table, instructions, episode metadata;
+//! that last rename is what finishes the episode. `info.json`, which counts the episodes, follows once for all that are
+//! recorded together. [`Recorder::finish`] joins them into few files and writes the statistics.
 
 mod commit;
 pub(crate) mod compact;
@@ -135,6 +136,17 @@ struct Places {
     episodes: FilePlace,
 }
 
+impl Places {
+    /// The places of the episode that follows.
+    fn next(self, chunks_size: u64) -> Self {
+        Self {
+            data: self.data.next(chunks_size),
+            videos: self.videos.next(chunks_size),
+            episodes: self.episodes.next(chunks_size),
+        }
+    }
+}
+
 impl Recorder {
     /// Begins a dataset in a folder that is empty or does not exist yet.
     ///
@@ -263,7 +275,8 @@ impl Recorder {
         self.add_episodes(std::slice::from_ref(frames))
     }
 
-    /// Records whole episodes in their order, encoding them side by side on rayon's threads.
+    /// Records whole episodes in their order, encoding them side by side on rayon's threads and waiting for the disk
+    /// once for all of them: many at a time are recorded faster than one by one.
     ///
     /// # Errors
     ///

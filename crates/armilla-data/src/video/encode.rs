@@ -154,10 +154,9 @@ impl VideoWriter {
             .map_err(Error::io("write", &self.path))
     }
 
-    /// Writes what is left and brings the file to the disk.
+    /// Writes what is left; bringing the file to the disk is left to the caller.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.write_fragment(self.waiting.len())?;
-        self.file.sync_all().map_err(Error::io("sync", &self.path))
+        self.write_fragment(self.waiting.len())
     }
 }
 
