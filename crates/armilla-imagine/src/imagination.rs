@@ -117,6 +117,7 @@ mod tests {
     fn as_many_frames_as_were_asked_for_and_the_first_is_exact() {
         let config = JepaConfig {
             image_size: 16,
+            patch: 1,
             channels: vec![4, 4],
             decoder_channels: vec![4, 4],
             ..JepaConfig::nano()

@@ -11,10 +11,12 @@ use super::physics::{PUSHER_RADIUS, Physics};
 
 /// Share of full speed at which the expert pushes and touches.
 const CONTACT_SPEED: f32 = 0.7;
-/// How far behind the object the way there ends, in metres of gap.
+/// Free space behind an object, in metres of gap, without which a straight push is not asked for.
 pub(super) const BEHIND_GAP: f32 = 0.02;
-/// Clearance the way keeps from objects, in metres.
-const CLEARANCE: f32 = 0.015;
+/// How far behind the object the way there ends, in metres of gap.
+const STAND_OFF: f32 = 0.035;
+/// Clearance the way keeps from objects, in metres: two pixels of a 64-pixel picture, so that who imitates it may be one off.
+const CLEARANCE: f32 = 0.03;
 /// Steering while pushing: sideways speed for one radian off.
 const STEERING: f32 = 2.5;
 
@@ -53,7 +55,7 @@ fn touch(physics: &Physics, target: usize) -> Vector {
         .collect();
     let gap = (center - pusher).length() - reach(physics, target);
     let speed = CONTACT_SPEED + (1.0 - CONTACT_SPEED) * smooth_step(0.02, 0.10, gap);
-    speed * heading(pusher, center, &discs(physics, &others), PUSHER_RADIUS)
+    speed * way(pusher, center, &discs(physics, &others))
 }
 
 /// Goes behind the target and pushes it.
@@ -63,12 +65,7 @@ fn push(physics: &Physics, target: usize, direction: Vector) -> Vector {
     let offset = center - pusher;
     let angle = direction.angle_to(offset);
     let aligned = 1.0 - smooth_step(0.3, 0.6, angle.abs());
-    let near = 1.0
-        - smooth_step(
-            BEHIND_GAP + 0.02,
-            BEHIND_GAP + 0.06,
-            offset.length() - reach,
-        );
+    let near = 1.0 - smooth_step(STAND_OFF + 0.02, STAND_OFF + 0.06, offset.length() - reach);
     let pushing = aligned * near;
     let forward = CONTACT_SPEED
         * (direction + STEERING * angle.clamp(-0.8, 0.8) * direction.perp()).normalize_or_zero();
@@ -76,10 +73,21 @@ fn push(physics: &Physics, target: usize, direction: Vector) -> Vector {
         return forward;
     }
     let low = Vector::splat(PUSHER_RADIUS + 0.002);
-    let behind = (center - direction * (reach + BEHIND_GAP)).clamp(low, Vector::ONE - low);
+    let behind = (center - direction * (reach + STAND_OFF)).clamp(low, Vector::ONE - low);
     let all: Vec<_> = (0..physics.len()).collect();
-    let around = heading(pusher, behind, &discs(physics, &all), PUSHER_RADIUS);
+    let around = way(pusher, behind, &discs(physics, &all));
     pushing * forward + (1.0 - pushing) * around
+}
+
+/// Unit direction of the way to a place, bent away from the objects whose clearance it is already in.
+fn way(pusher: Vector, goal: Vector, discs: &[Disc]) -> Vector {
+    let ahead = heading(pusher, goal, discs, PUSHER_RADIUS);
+    let bent = discs.iter().fold(ahead, |bent, disc| {
+        let outward = pusher - disc.center;
+        let depth = (disc.radius - outward.length()) / CLEARANCE;
+        bent + outward.normalize_or_zero() * depth.clamp(0.0, 1.0)
+    });
+    bent.normalize_or_zero()
 }
 
 /// Distance between the centres of pusher and object at which they may touch.
