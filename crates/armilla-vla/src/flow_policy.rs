@@ -117,7 +117,7 @@ impl FlowPolicyConfig {
             action_horizon: 8,
             receding_horizon: 4,
             draws: 2,
-            grounding_weight: 0.2,
+            grounding_weight: 0.05,
             sampling_steps: 5,
             vision: VisionConfig::default(),
             text: TextConfig::default(),

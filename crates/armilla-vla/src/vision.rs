@@ -28,7 +28,7 @@ pub struct VisionConfig {
 impl Default for VisionConfig {
     fn default() -> Self {
         Self {
-            channels: vec![24, 64],
+            channels: vec![16, 64],
             blocks: 1,
         }
     }
