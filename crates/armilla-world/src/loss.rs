@@ -200,6 +200,7 @@ pub(crate) mod tests {
     /// Steps of equal length down each gradient.
     struct Descent<'a> {
         gradients: &'a Gradients,
+        rate: f64,
     }
 
     impl ModuleMapper for Descent<'_> {
@@ -208,7 +209,7 @@ pub(crate) mod tests {
                 return param;
             };
             let size = mean(gradient.clone().square()).into_scalar::<f32>().sqrt();
-            let change = gradient * (3e-3 / (size + 1e-8));
+            let change = gradient * (self.rate as f32 / (size + 1e-8));
             param.map(|value| Tensor::from_inner(value.inner() - change).require_grad())
         }
     }
@@ -320,8 +321,10 @@ pub(crate) mod tests {
                     .collect::<Vec<_>>(),
             );
             let gradients = loss.total.backward();
+            let rate = 3e-3 * (1.0 - step as f64 / 400.0);
             jepa = jepa.map(&mut Descent {
                 gradients: &gradients,
+                rate,
             });
         }
         let (first, last) = (&figures[0], &figures[399]);
