@@ -254,8 +254,16 @@ impl Demo {
             });
         }
         let dataset = self.dataset(&self.config.world_model.dataset);
+        // The share that this very run kept from training.
+        let run = self
+            .out
+            .join("runs")
+            .join(&self.config.world_model.name)
+            .join("config.toml");
+        let trained: train::TrainRunConfig = Source::open(&run.to_string_lossy())?.parse()?;
+        let share = trained.validation_share;
         let imagined = self.stage("look into the world model", |_| {
-            report::look_into(checkpoint, &dataset, 0.05)
+            report::look_into(checkpoint, &dataset, share)
         })?;
         self.findings.imagined = Some(imagined);
         Ok(())
