@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::math::{erf, sigmoid};
+use crate::math::{erf, exp, sigmoid};
 
 /// Values a thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -20,106 +20,146 @@ pub enum Function {
     Gelu,
 }
 
-impl Function {
+/// A [`Function`] as a type, so that loops over it hold no choice.
+pub(crate) trait Curve {
     /// Its value.
+    fn value(x: f32) -> f32;
+    /// Its derivative.
+    fn slope(x: f32) -> f32;
+}
+
+pub(crate) struct Identity;
+pub(crate) struct Relu;
+pub(crate) struct Silu;
+pub(crate) struct Gelu;
+
+impl Curve for Identity {
     #[inline(always)]
-    pub(crate) fn value(self, x: f32) -> f32 {
-        match self {
-            Self::Identity => x,
-            // Not `max`, which would turn NaN into 0.
-            Self::Relu => {
-                if x < 0.0 {
-                    0.0
-                } else {
-                    x
-                }
-            }
-            Self::Silu => x * sigmoid(x),
-            Self::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
-        }
+    fn value(x: f32) -> f32 {
+        x
     }
 
-    /// Its derivative.
     #[inline(always)]
-    pub(crate) fn slope(self, x: f32) -> f32 {
-        match self {
-            Self::Identity => 1.0,
-            Self::Relu => {
-                if x > 0.0 {
-                    1.0
-                } else {
-                    0.0
-                }
-            }
-            Self::Silu => {
-                let s = sigmoid(x);
-                s + x * s * (1.0 - s)
-            }
-            Self::Gelu => {
-                const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
-                let below = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
-                below + x * INVERSE_SQRT_TAU * crate::math::exp(-0.5 * x * x)
-            }
-        }
+    fn slope(_: f32) -> f32 {
+        1.0
     }
 }
 
-/// Calls `$body` with `$function` as a constant, so that its loop holds no choice.
-macro_rules! specialized {
-    ($function:ident => $body:expr) => {
+impl Curve for Relu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        // Not `max`, which would turn NaN into 0.
+        if x < 0.0 { 0.0 } else { x }
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        if x > 0.0 { 1.0 } else { 0.0 }
+    }
+}
+
+impl Curve for Silu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * sigmoid(x)
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let s = sigmoid(x);
+        s + x * s * (1.0 - s)
+    }
+}
+
+impl Curve for Gelu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
+        let below = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
+        below + x * INVERSE_SQRT_TAU * exp(-0.5 * x * x)
+    }
+}
+
+/// Runs `$body` with `$curve` standing for the type of a [`Function`].
+macro_rules! with_curve {
+    ($function:expr, $curve:ident => $body:expr) => {
         match $function {
-            Function::Identity => {
-                #[allow(unused_variables, reason = "one arm for all functions")]
-                let $function = Function::Identity;
+            $crate::Function::Identity => {
+                type $curve = $crate::activation::Identity;
                 $body
             }
-            Function::Relu => {
-                let $function = Function::Relu;
+            $crate::Function::Relu => {
+                type $curve = $crate::activation::Relu;
                 $body
             }
-            Function::Silu => {
-                let $function = Function::Silu;
+            $crate::Function::Silu => {
+                type $curve = $crate::activation::Silu;
                 $body
             }
-            Function::Gelu => {
-                let $function = Function::Gelu;
+            $crate::Function::Gelu => {
+                type $curve = $crate::activation::Gelu;
                 $body
             }
         }
     };
 }
-pub(crate) use specialized;
+pub(crate) use with_curve;
+
+/// Values computed at a time: what fits a vector register.
+const LANES: usize = 16;
 
 /// The values of a function.
 pub(crate) fn forward(input: &[f32], function: Function) -> Vec<f32> {
     let mut output = vec![0.0; input.len()];
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(input.par_chunks(CHUNK))
-        .for_each(|(output, input)| {
-            specialized!(function => pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || for (output, &x) in output.iter_mut().zip(input) {
-                    *output = function.value(x);
+    let chunks = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
+    chunks.for_each(|(output, input)| {
+        with_curve!(function, C => pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let (outputs, last_output) = output.as_chunks_mut::<LANES>();
+                let (inputs, last_input) = input.as_chunks::<LANES>();
+                for (output, x) in outputs.iter_mut().zip(inputs) {
+                    let mut value = [0.0; LANES];
+                    (0..LANES).for_each(|lane| value[lane] = C::value(x[lane]));
+                    *output = value;
                 }
-            ));
-        });
+                let last = last_output.iter_mut().zip(last_input);
+                last.for_each(|(output, &x)| *output = C::value(x));
+            }
+        ));
+    });
     output
 }
 
 /// The gradient of the input.
 pub(crate) fn backward(input: &[f32], gradient: &[f32], function: Function) -> Vec<f32> {
-    let mut output = vec![0.0; input.len()];
+    let mut output = gradient.to_vec();
+    let chunks = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
+    chunks.for_each(|(output, input)| {
+        with_curve!(function, C => pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || times_slope::<C>(output, input)
+        ));
+    });
     output
-        .par_chunks_mut(CHUNK)
-        .zip(input.par_chunks(CHUNK).zip(gradient.par_chunks(CHUNK)))
-        .for_each(|(output, (input, gradient))| {
-            specialized!(function => pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || for ((output, &x), &gradient) in output.iter_mut().zip(input).zip(gradient) {
-                    *output = gradient * function.slope(x);
-                }
-            ));
-        });
-    output
+}
+
+/// Multiplies gradients by the slopes at their inputs.
+#[inline(always)]
+pub(crate) fn times_slope<C: Curve>(gradient: &mut [f32], input: &[f32]) {
+    let (gradients, last_gradients) = gradient.as_chunks_mut::<LANES>();
+    let (inputs, last_inputs) = input.as_chunks::<LANES>();
+    for (gradient, x) in gradients.iter_mut().zip(inputs) {
+        let mut slope = [0.0; LANES];
+        (0..LANES).for_each(|lane| slope[lane] = C::slope(x[lane]));
+        (0..LANES).for_each(|lane| gradient[lane] *= slope[lane]);
+    }
+    for (gradient, &x) in last_gradients.iter_mut().zip(last_inputs) {
+        *gradient *= C::slope(x);
+    }
 }

@@ -89,7 +89,12 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         let [(input, first), (scale, second), (shift, third)] =
             [input, scale, shift].map(FloatTensor::<Self>::into_parts);
         let moments = moments.into_primitive();
-        let layer = Normalization { input, moments, scale, shift };
+        let layer = Normalization {
+            input,
+            moments,
+            scale,
+            shift,
+        };
         let output = B::normalize(layer.clone(), settings);
         let prepared = Normalize.prepare::<C>([first, second, third]);
         match prepared.compute_bound().stateful() {

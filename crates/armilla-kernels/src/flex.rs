@@ -12,8 +12,16 @@ use crate::{Fused, Kernels, Normalization, NormalizationSettings, activation, pi
 
 /// A tensor whose values lie one after the other.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    assert_eq!(tensor.dtype(), DType::F32, "fused operations take f32 tensors");
-    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+    assert_eq!(
+        tensor.dtype(),
+        DType::F32,
+        "fused operations take f32 tensors"
+    );
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 /// The values of a contiguous tensor.
@@ -53,7 +61,10 @@ impl Kernels for Flex {
 
     fn normalize(layer: Normalization<Self>, settings: NormalizationSettings) -> FloatTensor<Self> {
         let (input, columns) = opened(layer, settings);
-        tensor(columns.forward(values(&input), settings.function), input.shape())
+        tensor(
+            columns.forward(values(&input), settings.function),
+            input.shape(),
+        )
     }
 
     fn normalize_backward(
@@ -91,7 +102,12 @@ impl Kernels for Flex {
 /// The contiguous input, and what is done to its columns.
 fn opened(layer: Normalization<Flex>, settings: NormalizationSettings) -> (FlexTensor, Columns) {
     let [moments, scale, shift] = [layer.moments, layer.scale, layer.shift].map(contiguous);
-    let columns = Columns::new(values(&moments), values(&scale), values(&shift), settings.epsilon);
+    let columns = Columns::new(
+        values(&moments),
+        values(&scale),
+        values(&shift),
+        settings.epsilon,
+    );
     (contiguous(layer.input), columns)
 }
 
@@ -111,7 +127,12 @@ impl Fused for Flex {
         shift: FloatTensor<Self>,
         settings: NormalizationSettings,
     ) -> FloatTensor<Self> {
-        let layer = Normalization { input, moments, scale, shift };
+        let layer = Normalization {
+            input,
+            moments,
+            scale,
+            shift,
+        };
         Self::normalize(layer, settings)
     }
 

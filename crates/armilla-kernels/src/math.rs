@@ -59,7 +59,12 @@ mod tests {
 
     #[test]
     fn the_error_function_by_its_table() {
-        for (x, expected) in [(0.0, 0.0), (0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.0, 0.995_322_3)] {
+        for (x, expected) in [
+            (0.0, 0.0),
+            (0.5, 0.520_499_9),
+            (1.0, 0.842_700_8),
+            (2.0, 0.995_322_3),
+        ] {
             assert!((erf(x) - expected).abs() < 4e-7, "{x}: {}", erf(x));
             assert!((erf(-x) + expected).abs() < 4e-7, "-{x}: {}", erf(-x));
         }

@@ -5,10 +5,12 @@
 
 use rayon::prelude::*;
 
-use crate::activation::{Function, specialized};
+use crate::activation::{self, Curve, Function, with_curve};
 
 /// Rows a thread takes at a time; sums run over chunks of this size first.
 const ROWS: usize = 512;
+/// Columns computed at a time: what fits a vector register.
+const LANES: usize = 16;
 
 /// Mean and biased variance of each column of `[rows, channels]`, one after the other.
 pub(crate) fn moments(input: &[f32], channels: usize) -> Vec<f32> {
@@ -16,7 +18,12 @@ pub(crate) fn moments(input: &[f32], channels: usize) -> Vec<f32> {
     // Each chunk's own mean and squared deviation from it, then the chunks put together (Chan et al., 1979).
     let chunks: Vec<_> = input
         .par_chunks(ROWS * channels)
-        .map(|chunk| pulp::Arch::new().dispatch(#[inline(always)] || chunk_moments(chunk, channels)))
+        .map(|chunk| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || chunk_moments(chunk, channels),
+            )
+        })
         .collect();
     let mut mean = vec![0.0_f64; channels];
     let mut squares = vec![0.0_f64; channels];
@@ -33,26 +40,55 @@ pub(crate) fn moments(input: &[f32], channels: usize) -> Vec<f32> {
         seen = total;
     }
     let variance = squares.iter().map(|sum| (sum / rows as f64) as f32);
-    mean.iter().map(|&mean| mean as f32).chain(variance).collect()
+    mean.iter()
+        .map(|&mean| mean as f32)
+        .chain(variance)
+        .collect()
+}
+
+/// Runs `$body` for every block of columns: as many of 16 as there are, then single ones.
+macro_rules! by_columns {
+    ($width:expr, $at:ident, $lanes:ident => $body:expr) => {{
+        let whole = $width / LANES * LANES;
+        for $at in (0..whole).step_by(LANES) {
+            const $lanes: usize = LANES;
+            $body
+        }
+        for $at in whole..$width {
+            const $lanes: usize = 1;
+            $body
+        }
+    }};
+}
+
+/// The values of some columns in one row.
+#[inline(always)]
+fn lanes<const N: usize>(row: &[f32], at: usize) -> [f32; N] {
+    let mut lanes = [0.0; N];
+    lanes.copy_from_slice(&row[at..at + N]);
+    lanes
 }
 
 /// Mean, then sum of squared deviations from it, of each column of a chunk.
 #[inline(always)]
-fn chunk_moments(chunk: &[f32], channels: usize) -> Vec<f32> {
-    let mut moments = vec![0.0; 2 * channels];
-    let (mean, squares) = moments.split_at_mut(channels);
-    for row in chunk.chunks_exact(channels) {
-        for (sum, &x) in mean.iter_mut().zip(row) {
-            *sum += x;
+fn chunk_moments(chunk: &[f32], width: usize) -> Vec<f32> {
+    let mut moments = vec![0.0; 2 * width];
+    let count = (chunk.len() / width) as f32;
+    by_columns!(width, at, N => {
+        let mut mean = [0.0; N];
+        for row in chunk.chunks_exact(width) {
+            let x = lanes::<N>(row, at);
+            (0..N).for_each(|lane| mean[lane] += x[lane]);
         }
-    }
-    let count = (chunk.len() / channels) as f32;
-    mean.iter_mut().for_each(|sum| *sum /= count);
-    for row in chunk.chunks_exact(channels) {
-        for ((sum, &mean), &x) in squares.iter_mut().zip(mean.iter()).zip(row) {
-            *sum += (x - mean) * (x - mean);
+        mean.iter_mut().for_each(|sum| *sum /= count);
+        let mut squares = [0.0; N];
+        for row in chunk.chunks_exact(width) {
+            let x = lanes::<N>(row, at);
+            (0..N).for_each(|lane| squares[lane] += (x[lane] - mean[lane]) * (x[lane] - mean[lane]));
         }
-    }
+        moments[at..at + N].copy_from_slice(&mean);
+        moments[width + at..width + at + N].copy_from_slice(&squares);
+    });
     moments
 }
 
@@ -77,7 +113,9 @@ impl Columns {
         let offset = shift.iter().zip(mean.iter().zip(&factor));
         Self {
             mean: mean.to_vec(),
-            offset: offset.map(|(shift, (mean, factor))| shift - mean * factor).collect(),
+            offset: offset
+                .map(|(shift, (mean, factor))| shift - mean * factor)
+                .collect(),
             inverse_std,
             factor,
         }
@@ -87,48 +125,59 @@ impl Columns {
     pub(crate) fn forward(&self, input: &[f32], function: Function) -> Vec<f32> {
         let width = self.mean.len();
         let mut output = vec![0.0; input.len()];
-        output
-            .par_chunks_mut(ROWS * width)
+        let chunks = output.par_chunks_mut(ROWS * width);
+        chunks
             .zip(input.par_chunks(ROWS * width))
             .for_each(|(output, input)| {
-                specialized!(function => pulp::Arch::new().dispatch(
+                with_curve!(function, C => pulp::Arch::new().dispatch(
                     #[inline(always)]
-                    || {
-                        for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
-                            let columns = self.factor.iter().zip(&self.offset);
-                            for ((output, &x), (factor, offset)) in output.iter_mut().zip(input).zip(columns) {
-                                *output = function.value(x * factor + offset);
-                            }
-                        }
-                    }
+                    || self.forward_chunk::<C>(output, input)
                 ));
             });
         output
     }
 
+    #[inline(always)]
+    fn forward_chunk<C: Curve>(&self, output: &mut [f32], input: &[f32]) {
+        let width = self.mean.len();
+        by_columns!(width, at, N => {
+            let (factor, offset) = (lanes::<N>(&self.factor, at), lanes::<N>(&self.offset, at));
+            for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
+                let mut x = lanes::<N>(input, at);
+                (0..N).for_each(|lane| x[lane] = C::value(x[lane] * factor[lane] + offset[lane]));
+                output[at..at + N].copy_from_slice(&x);
+            }
+        });
+    }
+
     /// The gradients of input, scale and shift; the moments are the input's.
-    pub(crate) fn backward(&self, input: &[f32], gradient: &[f32], function: Function) -> [Vec<f32>; 3] {
+    pub(crate) fn backward(
+        &self,
+        input: &[f32],
+        gradient: &[f32],
+        function: Function,
+    ) -> [Vec<f32>; 3] {
         let width = self.mean.len();
         let rows = (input.len() / width) as f32;
         let mut output = vec![0.0; input.len()];
         // First the gradient before the function, and the columns' sums of it and of it times the normalised value.
-        let sums: Vec<_> = output
-            .par_chunks_mut(ROWS * width)
-            .zip(input.par_chunks(ROWS * width).zip(gradient.par_chunks(ROWS * width)))
-            .map(|(output, (input, gradient))| {
-                specialized!(function => pulp::Arch::new().dispatch(
+        let chunks = output.par_chunks_mut(ROWS * width);
+        let chunks = chunks.zip(input.par_chunks(ROWS * width));
+        let sums: Vec<_> = chunks
+            .zip(gradient.par_chunks(ROWS * width))
+            .map(|((output, input), gradient)| {
+                with_curve!(function, C => pulp::Arch::new().dispatch(
                     #[inline(always)]
-                    || self.before_function(output, input, gradient, function)
+                    || self.before_function::<C>(output, input, gradient)
                 ))
             })
             .collect();
-        let mut shift = vec![0.0_f32; width];
-        let mut scale = vec![0.0_f32; width];
+        let mut total = vec![0.0_f32; 2 * width];
         for sums in &sums {
-            let (first, second) = sums.split_at(width);
-            shift.iter_mut().zip(first).for_each(|(sum, part)| *sum += part);
-            scale.iter_mut().zip(second).for_each(|(sum, part)| *sum += part);
+            let pairs = total.iter_mut().zip(sums);
+            pairs.for_each(|(sum, part)| *sum += part);
         }
+        let (shift, scale) = total.split_at(width);
         // d input = factor * (d - mean(d) - normalised * mean(d * normalised)) = factor * d + slope * input + level.
         let mut slope = vec![0.0; width];
         let mut level = vec![0.0; width];
@@ -136,43 +185,61 @@ impl Columns {
             slope[at] = -self.factor[at] * self.inverse_std[at] * scale[at] / rows;
             level[at] = -self.factor[at] * shift[at] / rows - slope[at] * self.mean[at];
         }
-        output
-            .par_chunks_mut(ROWS * width)
+        let chunks = output.par_chunks_mut(ROWS * width);
+        chunks
             .zip(input.par_chunks(ROWS * width))
             .for_each(|(output, input)| {
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
-                    || {
-                        for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
-                            let columns = self.factor.iter().zip(slope.iter().zip(&level));
-                            for ((d, &x), (factor, (slope, level))) in output.iter_mut().zip(input).zip(columns) {
-                                *d = *d * factor + x * slope + level;
-                            }
-                        }
-                    },
+                    || self.through_moments(output, input, [&slope, &level]),
                 );
             });
-        [output, scale, shift]
+        [output, scale.to_vec(), shift.to_vec()]
     }
 
     /// Writes the gradient before the function; sums of it, then of it times the normalised value, of each column.
     #[inline(always)]
-    fn before_function(&self, output: &mut [f32], input: &[f32], gradient: &[f32], function: Function) -> Vec<f32> {
+    fn before_function<C: Curve>(
+        &self,
+        output: &mut [f32],
+        input: &[f32],
+        gradient: &[f32],
+    ) -> Vec<f32> {
         let width = self.mean.len();
         let mut sums = vec![0.0; 2 * width];
-        let (first, second) = sums.split_at_mut(width);
-        let rows = output
-            .chunks_exact_mut(width)
-            .zip(input.chunks_exact(width).zip(gradient.chunks_exact(width)));
-        for (output, (input, gradient)) in rows {
-            for at in 0..width {
-                let x = input[at];
-                let d = gradient[at] * function.slope(x * self.factor[at] + self.offset[at]);
-                output[at] = d;
-                first[at] += d;
-                second[at] += d * ((x - self.mean[at]) * self.inverse_std[at]);
+        // Pass by pass over a chunk that the cache holds: each then compiles to vector instructions.
+        let mut before = vec![0.0; input.len()];
+        self.forward_chunk::<activation::Identity>(&mut before, input);
+        output.copy_from_slice(gradient);
+        activation::times_slope::<C>(output, &before);
+        by_columns!(width, at, N => {
+            let (mean, inverse) = (lanes::<N>(&self.mean, at), lanes::<N>(&self.inverse_std, at));
+            let (mut first, mut second) = ([0.0; N], [0.0; N]);
+            for (output, input) in output.chunks_exact(width).zip(input.chunks_exact(width)) {
+                let (x, d) = (lanes::<N>(input, at), lanes::<N>(output, at));
+                (0..N).for_each(|lane| first[lane] += d[lane]);
+                (0..N).for_each(|lane| second[lane] += d[lane] * ((x[lane] - mean[lane]) * inverse[lane]));
             }
-        }
+            sums[at..at + N].copy_from_slice(&first);
+            sums[width + at..width + at + N].copy_from_slice(&second);
+        });
         sums
+    }
+
+    /// Adds what comes back through the moments.
+    #[inline(always)]
+    fn through_moments(&self, output: &mut [f32], input: &[f32], [slope, level]: [&[f32]; 2]) {
+        let width = self.mean.len();
+        by_columns!(width, at, N => {
+            let factor = lanes::<N>(&self.factor, at);
+            let (slope, level) = (lanes::<N>(slope, at), lanes::<N>(level, at));
+            for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
+                let (x, mut d) = (lanes::<N>(input, at), lanes::<N>(output, at));
+                for lane in 0..N {
+                    d[lane] = d[lane] * factor[lane] + x[lane] * slope[lane] + level[lane];
+                }
+                output[at..at + N].copy_from_slice(&d);
+            }
+        });
     }
 }

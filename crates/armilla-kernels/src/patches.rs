@@ -73,42 +73,61 @@ impl Patch {
 }
 
 /// Every patch as a row.
-pub(crate) fn unfold(input: &[f32], [_, height, width, channels]: [usize; 4], patch: Patch) -> Vec<f32> {
+pub(crate) fn unfold(
+    input: &[f32],
+    [_, height, width, channels]: [usize; 4],
+    patch: Patch,
+) -> Vec<f32> {
     let [rows, columns] = patch.grid(height, width);
     let line = columns * patch.side * patch.side * channels;
     let picture = height * width * channels;
-    let spans: Vec<_> = (0..rows).map(|row| patch.spans(row, [height, width, channels])).collect();
+    let spans: Vec<_> = (0..rows)
+        .map(|row| patch.spans(row, [height, width, channels]))
+        .collect();
     let mut output = vec![0.0; input.len() / picture * rows * line];
-    output.par_chunks_mut(line).enumerate().for_each(|(index, output)| {
-        let input = &input[index / rows * picture..][..picture];
-        for span in &spans[index % rows] {
-            output[span.patch..][..span.length].copy_from_slice(&input[span.picture..][..span.length]);
-        }
-    });
+    output
+        .par_chunks_mut(line)
+        .enumerate()
+        .for_each(|(index, output)| {
+            let input = &input[index / rows * picture..][..picture];
+            for span in &spans[index % rows] {
+                output[span.patch..][..span.length]
+                    .copy_from_slice(&input[span.picture..][..span.length]);
+            }
+        });
     output
 }
 
 /// The sum of all patches at their places.
-pub(crate) fn fold(patches: &[f32], [batch, height, width, channels]: [usize; 4], patch: Patch) -> Vec<f32> {
+pub(crate) fn fold(
+    patches: &[f32],
+    [batch, height, width, channels]: [usize; 4],
+    patch: Patch,
+) -> Vec<f32> {
     let [rows, columns] = patch.grid(height, width);
     let line = columns * patch.side * patch.side * channels;
     let picture = height * width * channels;
-    let spans: Vec<_> = (0..rows).map(|row| patch.spans(row, [height, width, channels])).collect();
+    let spans: Vec<_> = (0..rows)
+        .map(|row| patch.spans(row, [height, width, channels]))
+        .collect();
     let mut output = vec![0.0; batch * picture];
-    output.par_chunks_mut(picture).enumerate().for_each(|(index, output)| {
-        let patches = &patches[index * rows * line..][..rows * line];
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (spans, patches) in spans.iter().zip(patches.chunks_exact(line)) {
-                    for span in spans {
-                        let to = &mut output[span.picture..][..span.length];
-                        let from = &patches[span.patch..][..span.length];
-                        to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
+    output
+        .par_chunks_mut(picture)
+        .enumerate()
+        .for_each(|(index, output)| {
+            let patches = &patches[index * rows * line..][..rows * line];
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (spans, patches) in spans.iter().zip(patches.chunks_exact(line)) {
+                        for span in spans {
+                            let to = &mut output[span.picture..][..span.length];
+                            let from = &patches[span.patch..][..span.length];
+                            to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
+                        }
                     }
-                }
-            },
-        );
-    });
+                },
+            );
+        });
     output
 }

@@ -2,7 +2,7 @@
 
 use armilla_core::random::{normals, stream};
 use burn::tensor::module::batch_norm_train;
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation as burns_activation};
 
 use super::*;
 
@@ -40,15 +40,18 @@ fn activations_agree_with_burn() {
     type Reference = fn(Tensor<2>) -> Tensor<2>;
     let functions: [(Function, Reference); 4] = [
         (Function::Identity, |x| x * 1.0),
-        (Function::Relu, activation::relu),
-        (Function::Silu, activation::silu),
-        (Function::Gelu, activation::gelu),
+        (Function::Relu, burns_activation::relu),
+        (Function::Silu, burns_activation::silu),
+        (Function::Gelu, burns_activation::gelu),
     ];
     for (function, reference) in functions {
         // More than one thread's share, and a length that fills no vector.
         let input = random("input", [37, 1001], &device) * 3.0;
         let (output, gradient) = compare(input, |x| activate(x, function), reference);
-        assert!(output < 2e-6 && gradient < 2e-6, "{function:?}: {output} {gradient}");
+        assert!(
+            output < 2e-6 && gradient < 2e-6,
+            "{function:?}: {output} {gradient}"
+        );
     }
     let not_a_number = Tensor::<1>::from_floats([f32::NAN], &device);
     for function in [Function::Relu, Function::Silu, Function::Gelu] {
@@ -57,15 +60,20 @@ fn activations_agree_with_burn() {
     }
 }
 
+fn check_slopes<C: activation::Curve>() {
+    for step in -60..=60 {
+        let (x, h) = (step as f32 / 10.0 + 0.05, 1e-2);
+        let slope = (C::value(x + h) - C::value(x - h)) / (2.0 * h);
+        assert!((slope - C::slope(x)).abs() < 1e-4, "at {x}: {slope}");
+    }
+}
+
 #[test]
 fn slopes_are_those_of_the_values() {
-    for function in [Function::Silu, Function::Gelu] {
-        for step in -60..=60 {
-            let (x, h) = (step as f32 / 10.0 + 0.05, 1e-2);
-            let slope = (function.value(x + h) - function.value(x - h)) / (2.0 * h);
-            assert!((slope - function.slope(x)).abs() < 1e-4, "{function:?} at {x}");
-        }
-    }
+    check_slopes::<activation::Identity>();
+    check_slopes::<activation::Relu>();
+    check_slopes::<activation::Silu>();
+    check_slopes::<activation::Gelu>();
 }
 
 #[test]
@@ -74,11 +82,22 @@ fn normalization_agrees_with_burn() {
     let [scale, shift] = ["scale", "shift"].map(|name| random(name, [48], &device));
     for (function, reference) in [
         (Function::Identity, None),
-        (Function::Silu, Some(activation::silu as fn(Tensor<2>) -> Tensor<2>)),
+        (
+            Function::Silu,
+            Some(burns_activation::silu as fn(Tensor<2>) -> Tensor<2>),
+        ),
     ] {
-        let settings = NormalizationSettings { epsilon: 1e-5, function };
+        let settings = NormalizationSettings {
+            epsilon: 1e-5,
+            function,
+        };
         let ours = |x: Tensor<2>| {
-            normalize(x.clone(), moments(x), [scale.clone(), shift.clone()], settings)
+            normalize(
+                x.clone(),
+                moments(x),
+                [scale.clone(), shift.clone()],
+                settings,
+            )
         };
         let burns = |x: Tensor<2>| {
             let output = batch_norm_train(x, scale.clone(), shift.clone(), 1e-5).output;
@@ -87,19 +106,31 @@ fn normalization_agrees_with_burn() {
         // Two chunks and a part of one; a mean that costs precision.
         let input = random("input", [1111, 48], &device) + 5.0;
         let (output, gradient) = compare(input, ours, burns);
-        assert!(output < 2e-5 && gradient < 5e-5, "{function:?}: {output} {gradient}");
+        assert!(
+            output < 2e-5 && gradient < 5e-5,
+            "{function:?}: {output} {gradient}"
+        );
     }
 }
 
 #[test]
 fn scale_and_shift_get_their_gradients() {
     let device = Device::flex().autodiff();
-    let settings = NormalizationSettings { epsilon: 1e-5, function: Function::Gelu };
+    let settings = NormalizationSettings {
+        epsilon: 1e-5,
+        function: Function::Gelu,
+    };
     let input = random("input", [600, 3], &device);
     let weights = random("weights", [600, 3], &device);
-    let [scale, shift] = ["scale", "shift"].map(|name| random::<1>(name, [3], &device).require_grad());
+    let [scale, shift] =
+        ["scale", "shift"].map(|name| random::<1>(name, [3], &device).require_grad());
     let loss = |scale: Tensor<1>, shift: Tensor<1>| {
-        let output = normalize(input.clone(), moments(input.clone()), [scale, shift], settings);
+        let output = normalize(
+            input.clone(),
+            moments(input.clone()),
+            [scale, shift],
+            settings,
+        );
         (output * weights.clone()).sum()
     };
     let gradients = loss(scale.clone(), shift.clone()).backward();
@@ -110,11 +141,27 @@ fn scale_and_shift_get_their_gradients() {
             Tensor::<1>::from_floats(values, &device)
         };
         let slope = |at: &dyn Fn(f32) -> f32| (at(1e-2) - at(-1e-2)) / 2e-2;
-        let of = |tensor: &Tensor<1>| tensor.grad(&gradients).unwrap().into_data().iter::<f32>().nth(index).unwrap();
+        let of = |tensor: &Tensor<1>| {
+            tensor
+                .grad(&gradients)
+                .unwrap()
+                .into_data()
+                .iter::<f32>()
+                .nth(index)
+                .unwrap()
+        };
         let scale_slope = slope(&|by| loss(scale.clone() + bump(by), shift.clone()).into_scalar());
         let shift_slope = slope(&|by| loss(scale.clone(), shift.clone() + bump(by)).into_scalar());
-        assert!((scale_slope - of(&scale)).abs() < 2e-2, "{scale_slope} {}", of(&scale));
-        assert!((shift_slope - of(&shift)).abs() < 2e-2, "{shift_slope} {}", of(&shift));
+        assert!(
+            (scale_slope - of(&scale)).abs() < 2e-2,
+            "{scale_slope} {}",
+            of(&scale)
+        );
+        assert!(
+            (shift_slope - of(&shift)).abs() < 2e-2,
+            "{shift_slope} {}",
+            of(&shift)
+        );
     }
 }
 
@@ -132,10 +179,26 @@ fn moments_are_the_columns() {
 fn patches_are_squares_of_the_padded_picture() {
     let device = Device::flex().autodiff();
     for patch in [
-        Patch { side: 4, stride: 2, padding: 1 },
-        Patch { side: 4, stride: 4, padding: 0 },
-        Patch { side: 3, stride: 1, padding: 1 },
-        Patch { side: 5, stride: 3, padding: 2 },
+        Patch {
+            side: 4,
+            stride: 2,
+            padding: 1,
+        },
+        Patch {
+            side: 4,
+            stride: 4,
+            padding: 0,
+        },
+        Patch {
+            side: 3,
+            stride: 1,
+            padding: 1,
+        },
+        Patch {
+            side: 5,
+            stride: 3,
+            padding: 2,
+        },
     ] {
         let reference = |x: Tensor<4>| {
             let [batch, height, width, channels] = x.dims();
@@ -156,7 +219,10 @@ fn patches_are_squares_of_the_padded_picture() {
         };
         let input = random("input", [2, 8, 12, 3], &device);
         let (output, gradient) = compare::<4, 2>(input, |x| unfold(x, patch), reference);
-        assert!(output == 0.0 && gradient < 1e-5, "{patch:?}: {output} {gradient}");
+        assert!(
+            output == 0.0 && gradient < 1e-5,
+            "{patch:?}: {output} {gradient}"
+        );
     }
 }
 
@@ -164,6 +230,6 @@ fn patches_are_squares_of_the_padded_picture() {
 fn views_are_read_in_their_own_order() {
     let device = Device::flex();
     let input = random("input", [6, 40], &device);
-    let expected = activation::silu(input.clone().transpose());
+    let expected = burns_activation::silu(input.clone().transpose());
     assert!(apart(activate(input.transpose(), Function::Silu), expected) < 1e-6);
 }
