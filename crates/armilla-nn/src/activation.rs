@@ -1,9 +1,10 @@
 //! The non-linearity between two layers.
 
+use armilla_kernels::Function;
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-/// Which non-linearity. The CPU backend computes SiLU and GELU value by value, some ten times slower than ReLU.
+/// Which non-linearity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -24,10 +25,22 @@ impl Activation {
     /// - input and output: any
     #[must_use]
     pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        if armilla_kernels::runs_on(&input.device()) {
+            return armilla_kernels::activate(input, self.fused());
+        }
         match self {
             Self::Relu => activation::relu(input),
             Self::Silu => activation::silu(input),
             Self::Gelu => activation::gelu(input),
+        }
+    }
+
+    /// Its name among the CPU's fused operations.
+    pub(crate) fn fused(self) -> Function {
+        match self {
+            Self::Relu => Function::Relu,
+            Self::Silu => Function::Silu,
+            Self::Gelu => Function::Gelu,
         }
     }
 }

@@ -22,6 +22,12 @@ pub fn parse(name: &str) -> Result<Device> {
     })
 }
 
+/// Whether a device is the CPU, with or without autodiff.
+#[must_use]
+pub fn is_cpu(device: &Device) -> bool {
+    armilla_kernels::runs_on(device)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

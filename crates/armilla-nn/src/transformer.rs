@@ -7,7 +7,7 @@ use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::module::layer_norm;
-use burn::tensor::{Bool, Device, Tensor, activation};
+use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Activation;
 use crate::attention::{Attention, AttentionConfig};
@@ -189,7 +189,7 @@ impl AdaLnBlock {
         mask: Option<Tensor<3, Bool>>,
     ) -> Tensor<3> {
         let [_, _, dim] = tokens.dims();
-        let modulation = self.modulation.forward(activation::silu(condition));
+        let modulation = self.modulation.forward(Activation::Silu.forward(condition));
         let part = |index: usize| modulation.clone().narrow(2, index * dim, dim);
         let normed = modulate(tokens.clone(), part(0), part(1));
         let attended = self.attention.forward(normed.clone(), normed, mask);

@@ -6,10 +6,11 @@
 //! on a grid of this size it would cost more than all the rest. Nor does language enter here, so that the tokens of one picture
 //! can be held against the instruction of another, which is how the policy learns what words look like.
 
+use armilla_nn::Activation;
 use armilla_nn::layers::{StridedConv, StridedConvConfig};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// Scales the picture so that the last grid's values begin around one, as no normalisation sees to it.
@@ -81,7 +82,7 @@ impl VisionEncoder {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
         let mut grid = images * CONTRAST;
         for stage in &self.stages {
-            grid = activation::relu(stage.forward(grid));
+            grid = Activation::Relu.forward(stage.forward(grid));
         }
         for block in &self.blocks {
             grid = block.forward(grid);
@@ -108,7 +109,7 @@ impl ShiftBlock {
     ///
     /// - grid: `[batch, height, width, channel]`, and the same out
     fn forward(&self, grid: Tensor<4>) -> Tensor<4> {
-        grid.clone() + activation::relu(self.mix.forward(shift(grid)))
+        grid.clone() + Activation::Relu.forward(self.mix.forward(shift(grid)))
     }
 }
 

@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
+use super::batch_norm;
 use crate::Activation;
 
 /// How to build an [`Mlp`].
@@ -83,10 +84,10 @@ impl Mlp {
         for (index, linear) in self.linears.iter().enumerate() {
             hidden = linear.forward(hidden);
             if index + 1 < self.linears.len() {
-                if let Some(norm) = self.norms.get(index) {
-                    hidden = norm.forward(hidden);
-                }
-                hidden = self.activation.forward(hidden);
+                hidden = match self.norms.get(index) {
+                    Some(norm) => batch_norm(norm, hidden, Some(self.activation)),
+                    None => self.activation.forward(hidden),
+                };
             }
         }
         dims[D - 1] = hidden.dims()[1];

@@ -1,15 +1,10 @@
-//! A 4x4 convolution of stride 2 and padding 1, halving a picture.
+//! Convolutions over channels-last pictures, by patches and a matmul.
 
+use armilla_kernels::Patch;
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::module::linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-
-/// Side of the kernel. Twice the stride, so that columns are gathered in whole pairs.
-const KERNEL: usize = 4;
-/// With fewer channels than this, patches are gathered.
-const GATHER_BELOW: usize = 8;
 
 /// How to build a [`StridedConv`].
 #[derive(Config, Debug)]
@@ -18,25 +13,45 @@ pub struct StridedConvConfig {
     pub channels_in: usize,
     /// Channels of the output.
     pub channels_out: usize,
+    /// Side of the kernel.
+    #[config(default = 4)]
+    pub side: usize,
+    /// Pixels from one place of the kernel to the next.
+    #[config(default = 2)]
+    pub stride: usize,
+    /// Pixels of zeros around the picture.
+    #[config(default = 1)]
+    pub padding: usize,
+    /// Whether each channel has a bias.
+    #[config(default = true)]
+    pub bias: bool,
 }
 
 impl StridedConvConfig {
-    /// Weights uniform in `±1 / sqrt(16 * channels_in)`, as PyTorch's convolution.
+    /// Weights uniform in `±1 / sqrt(side * side * channels_in)`, as PyTorch's convolution.
     #[must_use]
     pub fn init(&self, device: &Device) -> StridedConv {
-        let taps = KERNEL * KERNEL * self.channels_in;
+        let taps = self.side * self.side * self.channels_in;
         StridedConv {
-            kernel: LinearConfig::new(taps, self.channels_out).init(device),
+            kernel: LinearConfig::new(taps, self.channels_out)
+                .with_bias(self.bias)
+                .init(device),
+            side: self.side,
+            stride: self.stride,
+            padding: self.padding,
         }
     }
 }
 
-/// A 4x4 convolution of stride 2 and padding 1 over channels-last pictures, by matmul.
+/// A convolution over channels-last pictures; unless configured otherwise of side 4, stride 2 and padding 1, halving a picture.
 ///
-/// The kernel is one matrix `[16 * channels_in, channels_out]`, its rows in the order row, column, channel.
+/// The kernel is one matrix `[side * side * channels_in, channels_out]`, its rows in the order row, column, channel.
 #[derive(Module, Debug)]
 pub struct StridedConv {
     kernel: Linear,
+    side: usize,
+    stride: usize,
+    padding: usize,
 }
 
 impl StridedConv {
@@ -44,81 +59,56 @@ impl StridedConv {
     ///
     /// # Shapes
     ///
-    /// - input: `[batch, height, width, channels_in]`, height and width even
-    /// - output: `[batch, height / 2, width / 2, channels_out]`
+    /// - input: `[batch, height, width, channels_in]`; stride and kernel fit it without a rest
+    /// - output: `[batch, rows, columns, channels_out]`, with `(height + 2 * padding - side) / stride + 1` rows
     #[must_use]
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let [_, height, width, channels] = input.dims();
+        let [batch, height, width, _] = input.dims();
+        let patch = Patch {
+            side: self.side,
+            stride: self.stride,
+            padding: self.padding,
+        };
+        let rest = |length: usize| (length + 2 * patch.padding - patch.side) % patch.stride;
         assert!(
-            height % 2 == 0 && width % 2 == 0,
-            "a strided convolution halves its input, so height and width must be even, found {height} x {width}"
+            rest(height) == 0 && rest(width) == 0,
+            "a convolution of stride {} and side {} with padding {} does not fit a picture of {height} x {width}",
+            patch.stride,
+            patch.side,
+            patch.padding
         );
-        let padded = input.pad([(0, 0), (1, 1), (1, 1), (0, 0)], 0.0);
-        match channels < GATHER_BELOW {
-            true => self.gather(padded),
-            false => self.shift(padded),
-        }
-    }
-
-    /// Copies every patch into a row of one matrix and multiplies once.
-    fn gather(&self, padded: Tensor<4>) -> Tensor<4> {
-        let [batch, height, width, channels] = padded.dims();
-        let (rows, columns) = (height / 2 - 1, width / 2 - 1);
-        let indices = pair_indices(rows, columns, &padded.device());
-        let patches = padded
-            .reshape([batch, height * width / 2, 2 * channels])
-            .select(1, indices)
-            .reshape([batch * rows * columns, KERNEL * KERNEL * channels]);
+        let [rows, columns] = patch.grid(height, width);
+        let patches = if armilla_kernels::runs_on(&input.device()) {
+            armilla_kernels::unfold(input, patch)
+        } else {
+            gather(input, patch)
+        };
         let output = self.kernel.forward(patches);
         let channels = output.dims()[1];
         output.reshape([batch, rows, columns, channels])
     }
-
-    /// Multiplies the picture's 2x2 blocks by each quarter of the kernel, and adds the products shifted by whole blocks. This
-    /// moves a quarter of the memory, but its products are too narrow to pay with few channels.
-    fn shift(&self, padded: Tensor<4>) -> Tensor<4> {
-        let [batch, height, width, channels] = padded.dims();
-        let (rows, columns) = (height / 2, width / 2);
-        let blocks = padded
-            .reshape([batch * rows, 2, columns, 2 * channels])
-            .swap_dims(1, 2)
-            .reshape([batch * rows * columns, 4 * channels]);
-        let kernel = self.kernel.weight.val();
-        let outputs = kernel.dims()[1];
-        let quarters = kernel
-            .reshape([2, 2, 2, 2 * channels * outputs])
-            .swap_dims(1, 2) // [block row, block column, row, column and channel and output]
-            .reshape([4, 4 * channels, outputs]);
-        // In blocks of one long row, the next row's lie `columns` further. What wraps around lands in the last row and column
-        // of each picture, which are cut off.
-        let tail = columns + 1;
-        let count = batch * rows * columns - tail;
-        let product = |quarter: usize, offset: usize| {
-            let weight = quarters.clone().narrow(0, quarter, 1).squeeze_dim::<2>(0);
-            let bias = self.kernel.bias.as_ref().filter(|_| quarter == 0);
-            linear(blocks.clone(), weight, bias.map(|bias| bias.val())).narrow(0, offset, count)
-        };
-        let sum = product(0, 0) + product(1, 1) + product(2, columns) + product(3, tail);
-        let filler = Tensor::zeros([tail, outputs], &sum.device());
-        Tensor::cat(vec![sum, filler], 0)
-            .reshape([batch, rows, columns, outputs])
-            .slice([0..batch, 0..rows - 1, 0..columns - 1, 0..outputs])
-    }
 }
 
-/// Where each patch's eight pairs of pixels lie in a padded picture of `columns + 1` pairs a row.
-fn pair_indices(rows: usize, columns: usize, device: &Device) -> Tensor<1, Int> {
-    let mut indices = Vec::with_capacity(rows * columns * KERNEL * 2);
-    for row in 0..rows {
-        for column in 0..columns {
-            for kernel_row in 0..KERNEL {
-                let start = (2 * row + kernel_row) * (columns + 1) + column;
-                indices.extend([start as i64, start as i64 + 1]);
-            }
+/// Every patch as a row, by burn's own operations.
+fn gather(input: Tensor<4>, patch: Patch) -> Tensor<2> {
+    let [batch, height, width, channels] = input.dims();
+    let [rows, columns] = patch.grid(height, width);
+    let around = (patch.padding, patch.padding);
+    let padded = input.pad([(0, 0), around, around, (0, 0)], 0.0);
+    let wide = width + 2 * patch.padding;
+    let mut indices = Vec::with_capacity(rows * columns * patch.side * patch.side);
+    for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+        for line in 0..patch.side {
+            let start = (row * patch.stride + line) * wide + column * patch.stride;
+            indices.extend((start..start + patch.side).map(|pixel| pixel as i64));
         }
     }
     let count = indices.len();
-    Tensor::from_data(TensorData::new(indices, [count]), device)
+    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), &padded.device());
+    padded
+        .reshape([batch, (height + 2 * patch.padding) * wide, channels])
+        .select(1, indices)
+        .reshape([batch * rows * columns, patch.side * patch.side * channels])
 }
 
 #[cfg(test)]
@@ -141,7 +131,7 @@ mod tests {
     #[test]
     fn it_is_a_convolution_both_ways() {
         check_convolution(3);
-        check_convolution(GATHER_BELOW);
+        check_convolution(8);
     }
 
     fn check_convolution(channels: usize) {
@@ -164,7 +154,7 @@ mod tests {
     #[test]
     fn the_gradient_is_the_slope_both_ways() {
         check_gradient(3);
-        check_gradient(GATHER_BELOW);
+        check_gradient(8);
     }
 
     fn check_gradient(channels: usize) {
@@ -194,10 +184,31 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "must be even, found 5 x 4")]
+    #[should_panic(expected = "does not fit a picture of 5 x 4")]
     fn odd_pictures_are_refused() {
         let device = Device::flex();
         let layer = StridedConvConfig::new(1, 1).init(&device);
         drop(layer.forward(Tensor::zeros([1, 5, 4, 1], &device)));
+    }
+
+    #[test]
+    fn patches_are_the_same_without_the_kernel() {
+        for patch in [
+            Patch {
+                side: 4,
+                stride: 2,
+                padding: 1,
+            },
+            Patch {
+                side: 4,
+                stride: 4,
+                padding: 0,
+            },
+        ] {
+            let device = Device::flex();
+            let input = random::normal(&mut stream(0, "input", 0), [2, 8, 12, 3], &device);
+            let expected = armilla_kernels::unfold(input.clone(), patch).into_data();
+            gather(input, patch).into_data().assert_eq(&expected, true);
+        }
     }
 }
