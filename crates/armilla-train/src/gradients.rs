@@ -21,6 +21,17 @@ impl Gradients {
         });
     }
 
+    /// Adds the gradients of another batch, of a copy of the same model.
+    pub fn merge(&mut self, other: Self) {
+        for (path, gradient) in other.by_path {
+            let sum = match self.by_path.remove(&path) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            self.by_path.insert(path, sum);
+        }
+    }
+
     /// Multiplies all gradients.
     pub fn scale(&mut self, factor: f64) {
         for gradient in self.by_path.values_mut() {

@@ -9,7 +9,7 @@ use crate::error::BoxError;
 /// A model that can be trained.
 pub trait Trainable: Module {
     /// What one loss is computed from.
-    type Batch;
+    type Batch: Send;
 
     /// The loss of a batch: a pure function of weights, batch and context, but for running statistics of batch normalisation.
     ///
@@ -46,8 +46,8 @@ pub struct Loss {
     pub figures: Vec<(&'static str, Tensor<1>)>,
 }
 
-/// Batches by number.
-pub trait BatchSource {
+/// Batches by number. They are loaded on a thread of their own while the model works on the ones before.
+pub trait BatchSource: Send {
     /// What one loss is computed from.
     type Batch;
 

@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use crate::config::TrainConfig;
 use crate::error::{BoxError, Error, Result, file_error};
 use crate::gradients::Gradients;
 use crate::metrics::{MetricsLine, MetricsWriter};
-use crate::model::{BatchSource, StepContext, Trainable};
+use crate::model::{BatchSource, Loss, StepContext, Trainable};
 use crate::run::RunDirectory;
 
 /// Writes a model, as it is to be used, into an empty folder.
@@ -98,9 +99,23 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     let clock = Clock::start(&state);
     let mut control = Control::Continue;
     let mut saved = None;
+    let mut batches = load(source, config, state.step);
     while state.step < config.steps && control == Control::Continue {
+        let now = batches?;
+        let next = state.step + 1;
+        let done;
+        (done, batches) = std::thread::scope(|scope| {
+            let source = &mut *source;
+            let loading = scope.spawn(move || match next < config.steps {
+                true => load(source, config, next),
+                false => Ok(Vec::new()),
+            });
+            let done = step(state, now, config, run);
+            let loaded = loading.join();
+            (done, loaded.unwrap_or_else(|panic| resume_unwind(panic)))
+        });
         let report;
-        (state, report) = step(state, source, config, run)?;
+        (state, report) = done?;
         state.seconds = clock.seconds();
         if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
             metrics.append(&report.line(&state))?;
@@ -194,10 +209,85 @@ impl StepReport {
     }
 }
 
+/// The batches of a step.
+fn load<B>(
+    source: &mut dyn BatchSource<Batch = B>,
+    config: &TrainConfig,
+    step: u64,
+) -> Result<Vec<B>> {
+    let first = step * config.accumulation;
+    let micros = first..first + config.accumulation;
+    let failed = |source| Error::Batch {
+        step: step + 1,
+        source,
+    };
+    micros
+        .map(|micro| source.batch(micro).map_err(failed))
+        .collect()
+}
+
+/// What one batch of a step gave. Without gradients where the loss is not finite.
+struct Micro {
+    loss: f64,
+    figures: Vec<(&'static str, f64)>,
+    gradients: Gradients,
+}
+
+impl Micro {
+    fn new<M: Trainable>(model: &M, batch: M::Batch, context: StepContext) -> Self {
+        let Loss { total, figures } = model.loss(batch, context);
+        let scalar = |value: Tensor<1>| f64::from(value.into_scalar::<f32>());
+        let loss = scalar(total.clone());
+        let mut gradients = Gradients::default();
+        if loss.is_finite() {
+            gradients.add(model, total.backward());
+        }
+        let figures = figures.into_iter();
+        Self {
+            loss,
+            figures: figures.map(|(name, value)| (name, scalar(value))).collect(),
+            gradients,
+        }
+    }
+}
+
+/// The batches of a step, side by side on the CPU. All but the first work on copies of the model, so that neither their graphs nor
+/// the running statistics of batch normalisation meet: those are moved by the first batch alone, whatever ends when.
+fn micros<M: Trainable>(model: &M, batches: Vec<M::Batch>, context: StepContext) -> Vec<Micro> {
+    let on_cpu = model.devices().iter().all(armilla_nn::device::is_cpu);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let together = if on_cpu { cores } else { 1 };
+    let mut batches = batches.into_iter().zip(0..).peekable();
+    let mut done = Vec::new();
+    while batches.peek().is_some() {
+        let group: Vec<_> = batches.by_ref().take(together).collect();
+        let group = std::thread::scope(|scope| {
+            let mut first = None;
+            let mut others = Vec::new();
+            for (batch, micro) in group {
+                let context = StepContext { micro, ..context };
+                if micro == 0 {
+                    first = Some((batch, context));
+                    continue;
+                }
+                let copy = model.valid().train();
+                others.push(scope.spawn(move || Micro::new(&copy, batch, context)));
+            }
+            let first = first.map(|(batch, context)| Micro::new(model, batch, context));
+            let others = others
+                .into_iter()
+                .map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            first.into_iter().chain(others).collect::<Vec<_>>()
+        });
+        done.extend(group);
+    }
+    done
+}
+
 /// One optimiser step. The state is taken, so that the weights are not shared and can be updated in place.
 fn step<M: Trainable>(
     mut state: State<M>,
-    source: &mut dyn BatchSource<Batch = M::Batch>,
+    batches: Vec<M::Batch>,
     config: &TrainConfig,
     run: &RunDirectory,
 ) -> Result<(State<M>, StepReport)> {
@@ -211,19 +301,17 @@ fn step<M: Trainable>(
     };
     let mut gradients = Gradients::default();
     let mut means = Means::default();
-    for micro in 0..config.accumulation {
-        let batch = source.batch(step * config.accumulation + micro);
-        let batch = batch.map_err(|source| Error::Batch {
-            step: step + 1,
-            source,
-        })?;
-        let seed = config.seed;
-        let loss = state.model.loss(batch, StepContext { seed, step, micro });
-        means.add(&loss.total, &loss.figures);
+    let context = StepContext {
+        seed: config.seed,
+        step,
+        micro: 0,
+    };
+    for micro in micros(&state.model, batches, context) {
+        means.add(micro.loss, &micro.figures);
         if let Some(figure) = means.first_not_finite() {
             return Err(not_finite(figure));
         }
-        gradients.add(&state.model, loss.total.backward());
+        gradients.merge(micro.gradients);
     }
     if config.accumulation > 1 {
         gradients.scale(1.0 / config.accumulation as f64);
@@ -253,13 +341,12 @@ struct Means {
 }
 
 impl Means {
-    fn add(&mut self, loss: &Tensor<1>, figures: &[(&'static str, Tensor<1>)]) {
-        let scalar = |value: &Tensor<1>| f64::from(value.clone().into_scalar::<f32>());
-        self.loss += scalar(loss);
+    fn add(&mut self, loss: f64, figures: &[(&'static str, f64)]) {
+        self.loss += loss;
         for (name, figure) in figures {
             match self.figures.iter_mut().find(|(known, _)| known == name) {
-                Some((_, sum)) => *sum += scalar(figure),
-                None => self.figures.push((name, scalar(figure))),
+                Some((_, sum)) => *sum += figure,
+                None => self.figures.push((name, *figure)),
             }
         }
     }
