@@ -11,7 +11,8 @@
 //!   the episode's end they repeat the last and `action_is_pad` says so; such windows exist only if
 //!   [`WindowSpec::allow_short_tail`];
 //! - the later picture, if asked for, is drawn evenly from `min_steps` to `max_steps` after the first observation,
-//!   within the episode; if even `min_steps` lies past its end, it is the last frame.
+//!   within the episode; if even `min_steps` lies past its end, it is the last frame. By [`LaterSpec::last_share`] it is
+//!   the latest of these instead.
 //!
 //! The pictures are one camera's.
 
@@ -30,16 +31,18 @@ use order::Order;
 pub use store::{FrameStore, StoreConfig, StoredEpisode};
 
 /// A later picture of the same episode, for goals in hindsight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LaterSpec {
     /// Fewest steps after the window's first observation.
     pub min_steps: usize,
     /// Most steps after it.
     pub max_steps: usize,
+    /// Share of the windows, from 0 to 1, whose later picture is the latest possible.
+    pub last_share: f64,
 }
 
 /// What a window holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WindowSpec {
     /// Steps from the anchor to each observation, such as `[0]`, `[-1, 0]` or `[0, 5, 10, 15]`.
     pub observation_offsets: Vec<i64>,
@@ -94,6 +97,14 @@ impl WindowSpec {
                 "later picture",
                 "min_steps <= max_steps",
                 found,
+            ));
+        }
+        let share = self.later.map_or(0.0, |later| later.last_share);
+        if !(0.0..=1.0).contains(&share) {
+            return Err(Error::invalid(
+                "later picture",
+                "a last_share from 0 to 1",
+                share,
             ));
         }
         Ok(())
@@ -266,8 +277,13 @@ impl WindowLoader {
         let remaining = last - first.min(last);
         let most = spec.max_steps.min(remaining);
         let least = spec.min_steps.min(most);
-        let steps = least + (draw * (most - least + 1) as f64) as usize;
-        let steps = steps.min(most);
+        // One draw decides both: below `last_share` for the latest, and the rest of it spreads over all.
+        let steps = if draw < spec.last_share {
+            most
+        } else {
+            let even = (draw - spec.last_share) / (1.0 - spec.last_share);
+            (least + (even * (most - least + 1) as f64) as usize).min(most)
+        };
         batch
             .later_images
             .extend_from_slice(episode.image(first + steps));

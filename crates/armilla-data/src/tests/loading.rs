@@ -16,11 +16,13 @@ fn windows_hold_what_they_should() {
     spec.later = Some(LaterSpec {
         min_steps: 3,
         max_steps: 6,
+        last_share: 0.5,
     });
     let (_folder, loader) = loader(spec, 8);
     // Episodes of 7, 40, 1 and 12 frames; the last action lies 3 past the anchor.
     assert_eq!(loader.len(), 4 + 37 + 9);
     let store = loader.store();
+    let mut latest = 0;
     for step in [0, 11, 3, 11] {
         let (batch, windows) = (loader.batch(step), loader.windows(step));
         assert_eq!(batch, loader.batch(step));
@@ -50,11 +52,16 @@ fn windows_hold_what_they_should() {
             let first = frames[0];
             let later = batch.later_steps[i] as usize;
             assert!((3..=6).contains(&later) && first + later < stored.length);
+            latest += usize::from(later == 6.min(stored.length - 1 - first));
             let at = i * store.picture_len();
             let picture = &batch.later_images[at..at + store.picture_len()];
             assert_eq!(picture, stored.image(first + later));
         }
     }
+    assert!(
+        (16..=30).contains(&latest),
+        "half and a quarter of the rest, found {latest} of 32"
+    );
 }
 
 #[test]
