@@ -20,7 +20,7 @@ pub(crate) const SMALL_WORLD_MODEL: &[&str] = &[
     "--set",
     "jepa.predictor_hidden=16",
     "--set",
-    "jepa.distance_hidden=16",
+    "jepa.embedding=8",
     "--set",
     "jepa.loss.sigreg_projections=16",
 ];

@@ -17,7 +17,7 @@ pub struct Pairs {
     pub to: Vec<usize>,
     /// Model steps between them, `[batch, pairs]`.
     pub steps: Tensor<2>,
-    /// 1, or 0 for a pair not to learn from, `[batch, pairs]`.
+    /// How much a pair counts, 0 for one not to learn from, `[batch, pairs]`.
     pub weight: Tensor<2>,
 }
 
@@ -189,7 +189,12 @@ fn pairs(
             };
             let known = apart >= 0.0 && reaches(first) && (second >= time || reaches(second));
             steps.push(apart.clamp(0.0, config.loss.distance_max) as f32);
-            weight.push(f32::from(u8::from(known)));
+            let counts = if second < time {
+                config.loss.distance_near_weight as f32
+            } else {
+                1.0
+            };
+            weight.push(if known { counts } else { 0.0 });
         }
     }
     let shape = [batch, from.len()];
@@ -214,6 +219,7 @@ pub(crate) mod tests {
             decoder_channels: vec![8, 8],
             projector_hidden: 32,
             latent: 16,
+            embedding: 8,
             action_repeat: 2,
             ..JepaConfig::nano()
         };
@@ -272,7 +278,7 @@ pub(crate) mod tests {
         assert_eq!(steps[..9], [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 0.0, 1.0]);
         assert_eq!(steps[12], 1.5);
         // Frame 2 of the second window lies past the end, and its later picture before it.
-        assert_eq!(weight[9..], [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(weight[9..], [0.1, 0.1, 0.0, 1.0, 0.1, 0.0, 1.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -16,12 +16,14 @@ pub struct JepaConfig {
     pub patch: usize,
     /// Channels after each of the encoder's layers; all but a patch layer halve the side.
     pub channels: Vec<usize>,
-    /// The non-linearity everywhere; planning evaluates millions of rows, so a cheap one.
+    /// The non-linearity everywhere. A smooth one learns the temporal distance from far fewer samples.
     pub activation: Activation,
     /// Width of the projector's batch-normalised layer.
     pub projector_hidden: usize,
-    /// Width of a latent.
+    /// Width of a latent, its embedding included.
     pub latent: usize,
+    /// How many of a latent's values, its last, are its place in the space of the temporal distance.
+    pub embedding: usize,
     /// Latents the predictor looks back on; 1 where one picture tells the whole state.
     pub history: usize,
     /// Values of one action.
@@ -34,10 +36,11 @@ pub struct JepaConfig {
     pub predictor_hidden: usize,
     /// Residual layers in the predictor.
     pub predictor_depth: usize,
-    /// Width of the temporal distance's layers.
-    pub distance_hidden: usize,
     /// Channels of the decoder from the smallest picture on, one for each doubling back to the picture.
     pub decoder_channels: Vec<usize>,
+    /// Whether training turns and mirrors its windows at random, which makes eight scenes of one: for a camera that looks down on actions
+    /// that are moves along the picture's axes.
+    pub symmetries: bool,
     /// What the training minimises.
     pub loss: LossConfig,
 }
@@ -46,6 +49,8 @@ pub struct JepaConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossConfig {
+    /// Model steps that the predictor is rolled out over.
+    pub rollout: usize,
     /// SIGReg: 0.09 in LeWorldModel, healthy from 0.01 to 0.2.
     pub sigreg_weight: f64,
     /// Random directions SIGReg looks along.
@@ -62,10 +67,9 @@ pub struct LossConfig {
     pub distance_max: f64,
     /// Weight of over-estimates against under-estimates, in (0, 1): 0.5 fits the middle; above, shorter of the ways seen.
     pub distance_expectile: f64,
-    /// Whether the temporal distance leaves the encoder alone.
-    pub distance_detach: bool,
-    /// Whether the temporal distance also learns from predicted latents, which are what a planner asks it about.
-    pub distance_on_predictions: bool,
+    /// Weight of a pair within the window beside one with the later picture. Recordings are nearly straight over a short while, and
+    /// pairs of this kind drown what the others tell about ways around walls.
+    pub distance_near_weight: f64,
 }
 
 impl Default for JepaConfig {
@@ -77,16 +81,16 @@ impl Default for JepaConfig {
 impl Default for LossConfig {
     fn default() -> Self {
         Self {
+            rollout: 2,
             sigreg_weight: 0.09,
             sigreg_projections: 256,
             inverse_weight: 1.0,
             decoder_weight: 1.0,
             decoder_frames: 32,
-            distance_weight: 0.3,
+            distance_weight: 1.0,
             distance_max: 40.0,
             distance_expectile: 0.5,
-            distance_detach: false,
-            distance_on_predictions: true,
+            distance_near_weight: 0.1,
         }
     }
 }
@@ -99,17 +103,18 @@ impl JepaConfig {
             image_size: 64,
             patch: 4,
             channels: vec![32, 64, 64],
-            activation: Activation::Relu,
+            activation: Activation::Silu,
             projector_hidden: 256,
             latent: 128,
+            embedding: 64,
             history: 1,
             action: 2,
             action_repeat: 5,
             action_embedding: 32,
             predictor_hidden: 256,
             predictor_depth: 2,
-            distance_hidden: 256,
             decoder_channels: vec![64, 64, 32, 16],
+            symmetries: false,
             loss: LossConfig::default(),
         }
     }
@@ -130,12 +135,20 @@ impl JepaConfig {
             ("action_repeat", self.action_repeat),
             ("action_embedding", self.action_embedding),
             ("predictor_hidden", self.predictor_hidden),
-            ("distance_hidden", self.distance_hidden),
+            ("embedding", self.embedding),
+            ("loss.rollout", self.loss.rollout),
             ("loss.sigreg_projections", self.loss.sigreg_projections),
         ];
         for (key, value) in sizes {
             ensure(value > 0, key, "at least 1", value)?;
         }
+        let expected = format!("less than latent, {}", self.latent);
+        ensure(
+            self.embedding < self.latent,
+            "embedding",
+            expected,
+            self.embedding,
+        )?;
         let shape = format!("{:?}", self.channels);
         let filled = (1..=8).contains(&self.channels.len()) && !self.channels.contains(&0);
         ensure(filled, "channels", "1 to 8 numbers above 0", shape)?;
@@ -161,6 +174,12 @@ impl JepaConfig {
         self.image_size / (self.patch << halvings)
     }
 
+    /// Values of a latent that are not its embedding.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.latent - self.embedding
+    }
+
     /// Values of an action block: `action_repeat` actions one after the other.
     #[must_use]
     pub fn block(&self) -> usize {
@@ -176,6 +195,7 @@ impl LossConfig {
             ("loss.inverse_weight", self.inverse_weight),
             ("loss.decoder_weight", self.decoder_weight),
             ("loss.distance_weight", self.distance_weight),
+            ("loss.distance_near_weight", self.distance_near_weight),
         ];
         for (key, value) in weights {
             let holds = value.is_finite() && value >= 0.0;
@@ -212,12 +232,13 @@ mod tests {
     fn every_wrong_setting_names_its_key() {
         assert!(JepaConfig::nano().validate().is_ok());
         type Change = fn(&mut JepaConfig);
-        let wrong: [(&str, Change); 7] = [
+        let wrong: [(&str, Change); 8] = [
             ("image_size", |c| c.image_size = 60),
             ("patch", |c| c.patch = 3),
             ("channels", |c| c.channels = vec![]),
             ("decoder_channels", |c| c.decoder_channels = vec![8]),
             ("history", |c| c.history = 0),
+            ("embedding", |c| c.embedding = 128),
             ("loss.distance_weight", |c| {
                 c.loss.distance_weight = f64::NAN
             }),

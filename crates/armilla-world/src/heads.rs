@@ -1,4 +1,4 @@
-//! The two networks that a planner evaluates by the million: the predictor and the temporal distance.
+//! The network that a planner evaluates by the million: the predictor.
 
 use armilla_nn::Activation;
 use armilla_nn::layers::{Linear, LinearConfig, Mlp, MlpConfig};
@@ -64,95 +64,11 @@ impl Predictor {
     }
 }
 
-/// Steps from one latent to another along ways like those in the recordings, in model steps (action blocks).
-///
-/// Why there is one: the distance between latents knows nothing of walls, so a planner that minimises it runs against them.
-/// How long a recording took from a frame to a later one of the same episode needs no label, and near-expert recordings make it nearly
-/// the shortest. This is the idea of temporal-distance and quasimetric methods (Quasimetric RL, Wang et al., ICML 2023;
-/// hindsight relabelling). Here both latents are embedded and the distance is Euclidean between the embeddings: symmetric, zero
-/// for equal latents, and true to the triangle inequality, which a network over pairs would have to learn from far more data. A
-/// wandering recording still teaches distances that are too long.
-#[derive(Module, Debug)]
-pub struct Distance {
-    layers: Vec<Linear>,
-    embedding: Linear,
-    #[module(skip)]
-    activation: Activation,
-}
-
-impl Distance {
-    /// Values of an embedding.
-    const EMBEDDING: usize = 64;
-
-    /// Builds it.
-    #[must_use]
-    pub fn new(config: &JepaConfig, device: &Device) -> Self {
-        let hidden = config.distance_hidden;
-        let layers = [(config.latent, hidden), (hidden, hidden)];
-        Self {
-            layers: layers
-                .map(|(input, output)| LinearConfig::new(input, output).init(device))
-                .into(),
-            embedding: LinearConfig::new(hidden, Self::EMBEDDING).init(device),
-            activation: config.activation,
-        }
-    }
-
-    /// Predicted model steps, at least 0, from many latents to the one goal of their group.
-    ///
-    /// # Shapes
-    ///
-    /// - latents: `[groups, rows, latent]`
-    /// - goals: `[groups, latent]`
-    /// - output: `[groups, rows]`
-    #[must_use]
-    pub fn forward(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
-        let [groups, rows, latent] = latents.dims();
-        let from = self.embed(latents.reshape([groups * rows, latent]));
-        let goal = self.embed(goals).reshape([groups, 1, Self::EMBEDDING]);
-        let apart = from.reshape([groups, rows, Self::EMBEDDING]) - goal;
-        // The root's slope is unbounded at 0, where every goal lies.
-        (apart.square().sum_dim(2) + 1e-4)
-            .sqrt()
-            .sub_scalar(1e-2)
-            .reshape([groups, rows])
-    }
-
-    /// `[rows, latent]` to `[rows, embedding]`.
-    fn embed(&self, latents: Tensor<2>) -> Tensor<2> {
-        let hidden = self.layers.iter().fold(latents, |hidden, layer| {
-            self.activation.forward(layer.forward(hidden))
-        });
-        self.embedding.forward(hidden) * 4.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use armilla_core::random::stream;
     use armilla_nn::random::{normal, seeded};
-
-    #[test]
-    fn a_groups_goal_is_every_rows_goal() {
-        let (config, device) = (JepaConfig::nano(), Device::flex());
-        let head = seeded(&device, 0, || Distance::new(&config, &device));
-        let mut generator = stream(0, "test", 0);
-        let latents = normal(&mut generator, [2, 3, 128], &device);
-        let goals = normal(&mut generator, [2, 128], &device);
-        let grouped = head.forward(latents.clone(), goals.clone()).into_data();
-        let each_goal = goals
-            .reshape([2, 1, 128])
-            .expand([2, 3, 128])
-            .reshape([6, 128]);
-        let single = head.forward(latents.reshape([6, 1, 128]), each_goal);
-        let values = grouped
-            .iter::<f32>()
-            .zip(single.into_data().iter::<f32>().collect::<Vec<_>>());
-        for (grouped, single) in values {
-            assert!(grouped >= 0.0 && (grouped - single).abs() < 1e-4);
-        }
-    }
 
     #[test]
     fn the_predictor_sees_all_its_history() {

@@ -8,14 +8,24 @@
 //! - the loss also rolls the predictor out over the whole window, as a planner will (JEPA-WMs, arXiv 2512.24497);
 //! - inverse dynamics from the displacement of the latent, `z' - z` to the block's mean action (Delta-JEPA; EB-JEPA finds that planning
 //!   in two rooms fails without): SIGReg alone is weak where a world has few degrees of freedom;
-//! - a temporal distance, see [`Distance`];
+//! - the last values of a latent are a place in a space whose Euclidean distances are steps: a temporal distance, see below;
 //! - a pixel decoder on detached latents: back-propagating it costs LeWorldModel ten points of success.
+//!
+//! # The temporal distance
+//!
+//! The distance between latents knows nothing of walls, so a planner that minimises it runs against them. How long a recording
+//! took from a frame to a later one of the same episode needs no label, and near-expert recordings make it nearly the shortest.
+//! This is the idea of temporal-distance and quasimetric methods (Quasimetric RL, Wang et al., ICML 2023; hindsight
+//! relabelling). Here a network of its own, on the encoder's features, places each picture in a space, and the distance is
+//! Euclidean there: symmetric, zero for equal pictures, and true to the triangle inequality, which a network over pairs would
+//! have to learn from far more data. The place is a part of the latent: the predictor predicts it, but only the distances of
+//! recorded pictures train it. As a head on the rest of the latent it failed: what SIGReg and the prediction ask of a latent
+//! kept it at the straight line. A wandering recording still teaches distances that are too long.
 //!
 //! Here is the model; [`loss`](crate::loss) goes with it.
 
-use armilla_nn::Activation;
 use armilla_nn::images::CHANNELS;
-use armilla_nn::layers::{Linear, LinearConfig, Mlp, MlpConfig, StridedConv, StridedConvConfig};
+use armilla_nn::layers::{ConvBlock, ConvBlockConfig, Mlp, MlpConfig, StridedConvConfig};
 use armilla_nn::random::seeded;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -23,17 +33,21 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::config::JepaConfig;
 use crate::decoder::Decoder;
 use crate::error::Result;
-use crate::heads::{Distance, Predictor};
+use crate::heads::Predictor;
+
+/// Model steps that a unit of the embedding stands for: keeps its values of the order of the latent's others.
+const STEPS_A_UNIT: f64 = 4.0;
+/// Linear layers from features to the embedding.
+const EMBEDDER_DEPTH: usize = 4;
 
 /// The model.
 #[derive(Module, Debug)]
 pub struct Jepa {
-    patches: Option<Linear>,
-    convolutions: Vec<StridedConv>,
+    encoder: Vec<ConvBlock>,
     projector: Mlp,
+    embedder: Mlp,
     predictor: Predictor,
     inverse: Mlp,
-    distance: Distance,
     pub(crate) decoder: Decoder,
     #[module(skip)]
     config: JepaConfig,
@@ -52,28 +66,35 @@ impl JepaConfig {
 
     /// Builds the model of a valid configuration.
     fn build(&self, device: &Device) -> Jepa {
-        let patch = self.patch * self.patch * CHANNELS;
-        let patched = usize::from(self.patch > 1);
-        let outputs = &self.channels[patched..];
         let inputs = [CHANNELS].into_iter().chain(self.channels.iter().copied());
-        let convolutions = inputs.skip(patched).zip(outputs);
-        let smallest =
+        let layers = inputs.zip(&self.channels).enumerate();
+        let encoder = layers.map(|(layer, (input, &output))| {
+            let conv = StridedConvConfig::new(input, output);
+            let conv = match layer == 0 && self.patch > 1 {
+                true => conv
+                    .with_side(self.patch)
+                    .with_stride(self.patch)
+                    .with_padding(0),
+                false => conv,
+            };
+            ConvBlockConfig::new(conv, self.activation).init(device)
+        });
+        let features =
             self.smallest_side() * self.smallest_side() * self.channels[self.channels.len() - 1];
-        let projector = MlpConfig::new(smallest, self.projector_hidden, self.latent);
-        let inverse = MlpConfig::new(self.latent, self.projector_hidden, self.action);
+        let network = |input, output| {
+            MlpConfig::new(input, self.projector_hidden, output).with_activation(self.activation)
+        };
         Jepa {
-            patches: (self.patch > 1)
-                .then(|| LinearConfig::new(patch, self.channels[0]).init(device)),
-            convolutions: convolutions
-                .map(|(input, &output)| StridedConvConfig::new(input, output).init(device))
-                .collect(),
-            projector: projector
+            encoder: encoder.collect(),
+            projector: network(features, self.free())
                 .with_batch_norm(true)
-                .with_activation(self.activation)
                 .init(device),
+            embedder: network(features, self.embedding)
+                .with_depth(EMBEDDER_DEPTH)
+                .with_batch_norm(true)
+                .init(device),
+            inverse: network(self.free(), self.action).init(device),
             predictor: Predictor::new(self, device),
-            inverse: inverse.with_activation(self.activation).init(device),
-            distance: Distance::new(self, device),
             decoder: Decoder::new(self, device),
             config: self.clone(),
         }
@@ -87,7 +108,7 @@ impl Jepa {
         &self.config
     }
 
-    /// Pictures to latents.
+    /// Pictures to latents, their embedding last.
     ///
     /// # Shapes
     ///
@@ -95,29 +116,23 @@ impl Jepa {
     /// - output: `[batch, latent]`
     #[must_use]
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
-        let activation: Activation = self.config.activation;
-        let images = match &self.patches {
-            Some(layer) => activation.forward(self.read_patches(layer, images)),
-            None => images,
-        };
-        let layers = self.convolutions.iter();
-        let features = layers.fold(images, |images, layer| {
-            activation.forward(layer.forward(images))
-        });
-        self.projector.forward(features.flatten(1, 3))
+        let layers = self.encoder.iter();
+        let features = layers.fold(images, |images, layer| layer.forward(images));
+        let features: Tensor<2> = features.flatten(1, 3);
+        let free = self.projector.forward(features.clone());
+        Tensor::cat(vec![free, self.embedder.forward(features)], 1)
     }
 
-    /// A linear layer over patches, to `[batch, height / patch, width / patch, channel]`.
-    fn read_patches(&self, layer: &Linear, images: Tensor<4>) -> Tensor<4> {
-        let [batch, height, width, channel] = images.dims();
-        let patch = self.config.patch;
-        let (rows, columns) = (height / patch, width / patch);
-        let patches = images
-            .reshape([batch * rows, patch, columns, patch * channel])
-            .swap_dims(1, 2)
-            .reshape([batch * rows * columns, patch * patch * channel]);
-        let read = layer.forward(patches);
-        read.reshape([batch as i64, rows as i64, columns as i64, -1])
+    /// The part of latents that the temporal distance is taken in, `[..., embedding]`.
+    #[must_use]
+    pub fn embedding<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
+        latents.narrow(D - 1, self.config.free(), self.config.embedding)
+    }
+
+    /// The rest of latents, `[..., latent - embedding]`.
+    #[must_use]
+    pub fn free<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
+        latents.narrow(D - 1, 0, self.config.free())
     }
 
     /// One model step, `action_repeat` environment steps.
@@ -173,7 +188,12 @@ impl Jepa {
     /// - output: `[groups, rows]`, at least 0
     #[must_use]
     pub fn distance(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
-        self.distance.forward(latents, goals)
+        let [groups, rows, _] = latents.dims();
+        let goals: Tensor<3> = self.embedding(goals).unsqueeze_dim(1);
+        let apart = self.embedding(latents) - goals; // [groups, rows, embedding]
+        // The root's slope is unbounded at 0, where every goal lies.
+        let distance = (apart.square().sum_dim(2) * STEPS_A_UNIT.powi(2) + 1e-4).sqrt();
+        distance.sub_scalar(1e-2).reshape([groups, rows])
     }
 
     /// The block's mean action, normalised, from the latents before and after it.
@@ -184,7 +204,7 @@ impl Jepa {
     /// - output: `[..., action]`
     #[must_use]
     pub fn inverse<const D: usize>(&self, before: Tensor<D>, after: Tensor<D>) -> Tensor<D> {
-        self.inverse.forward(after - before)
+        self.inverse.forward(self.free(after - before))
     }
 
     /// All frames of a batch.
@@ -263,6 +283,7 @@ mod tests {
             channels: vec![8, 8],
             decoder_channels: vec![8, 8],
             latent: 12,
+            embedding: 4,
             history,
             ..JepaConfig::nano()
         };
@@ -314,18 +335,38 @@ mod tests {
             channels: vec![8, 8],
             decoder_channels: vec![8, 8, 8],
             latent: 12,
+            embedding: 4,
             ..JepaConfig::nano()
         };
         let jepa = config.init(0, &Device::flex()).unwrap();
         assert_eq!(jepa.encode(random([3, 16, 16, 3])).dims(), [3, 12]);
+        // A patch layer sees no other patch: moving one leaves the first layer's other outputs alone.
         let images = random([1, 16, 16, 3]);
-        let patches = jepa.patches.as_ref().unwrap();
-        let read = jepa.read_patches(patches, images.clone());
-        assert_eq!(read.dims(), [1, 4, 4, 8]);
-        // The second patch of the third row.
-        let square = images.narrow(1, 8, 4).narrow(2, 4, 4).reshape([1, 48]);
-        let alone = patches.forward(square).reshape([1, 1, 1, 8]);
-        assert!(close(read.narrow(1, 2, 1).narrow(2, 1, 1), alone));
+        let other = images.clone().slice_fill([0..1, 8..12, 4..8, 0..3], 0.0);
+        let apart = jepa.encoder[0].forward(images) - jepa.encoder[0].forward(other);
+        let moved = apart
+            .abs()
+            .sum_dim(3)
+            .into_data()
+            .iter::<f32>()
+            .collect::<Vec<_>>();
+        let moved: Vec<_> = (0..16).filter(|&patch| moved[patch] > 0.0).collect();
+        assert_eq!(moved, [9], "the second patch of the third row");
+    }
+
+    #[test]
+    fn the_distance_is_a_metric_of_the_embedding_alone() {
+        let jepa = jepa(1);
+        let latents = random([1, 2, 12]);
+        let goal = latents.clone().slice([0..1, 1..2, 0..12]).reshape([1, 12]);
+        let found = jepa.distance(latents.clone(), goal.clone()).into_data();
+        let found: Vec<f32> = found.iter::<f32>().collect();
+        assert!(found[0] > 0.1 && found[1].abs() < 1e-6, "{found:?}");
+        let same = latents.slice_fill([0..1, 0..2, 0..8], 7.0);
+        assert!(close(
+            jepa.distance(same, goal),
+            Tensor::from_floats([[found[0], found[1]]], &Device::flex())
+        ));
     }
 
     #[test]

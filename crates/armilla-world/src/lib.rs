@@ -8,8 +8,8 @@
 //! - [`config`]: shape and loss weights of the model, with the preset [`JepaConfig::nano`].
 //! - [`jepa`]: the model, from its parts to `encode`, `predict`, `rollout`, `decode` and `distance`; [`loss`]: what it minimises.
 //! - [`sigreg`]: what keeps its latents from collapsing.
-//! - [`heads`]: predictor and temporal distance; [`decoder`]: latent to picture.
-//! - [`batch`]: windows of a recording as tensors; [`action_scale`]: the units of actions.
+//! - [`heads`]: the predictor; [`decoder`]: latent to picture.
+//! - [`batch`]: windows of a recording as tensors, [`symmetry`]: turned and mirrored; [`action_scale`]: the units of actions.
 //! - [`diagnostics`]: whether latents are alive and heed the action.
 //! - [`plan_config`], [`planner`]: random shooting, CEM and iCEM; [`candidates`] and [`evaluation`] are their halves, numbers and model.
 //! - [`world_model`]: a trained model with its units, ready to encode pictures and plan in; [`checkpoint`]: its directory,
@@ -32,6 +32,7 @@ pub mod loss;
 pub mod plan_config;
 pub mod planner;
 pub mod sigreg;
+pub mod symmetry;
 pub mod world_model;
 
 pub use action_scale::ActionScale;
@@ -44,4 +45,5 @@ pub use jepa::Jepa;
 pub use loss::JepaLoss;
 pub use plan_config::{Aggregation, Method, Objective, PlanConfig, Returned};
 pub use planner::{Plan, Planner, Problem};
+pub use symmetry::turn;
 pub use world_model::{Interface, WorldModel};

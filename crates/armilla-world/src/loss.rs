@@ -24,17 +24,17 @@ impl Jepa {
     pub fn loss(&self, batch: JepaBatch, generator: &mut ChaCha8Rng) -> JepaLoss {
         let weights = &self.config().loss;
         let frames = self.encode_frames(batch.images.clone()); // [batch, frames, latent]
-        let latents = frames.clone().narrow(1, 0, batch.time); // [batch, time, latent]
+        let latents = self.held(frames.clone().narrow(1, 0, batch.time)); // [batch, time, latent]
         let predictions = self.multi_step(latents.clone(), batch.blocks.clone());
         let errors = prediction_errors(&predictions, &latents, &batch.weight);
         let (one_step, last) = (errors[0].clone(), errors[errors.len() - 1].clone());
         let prediction = mean(Tensor::cat(errors, 0));
 
-        let shape = [self.config().latent, weights.sigreg_projections];
+        let shape = [self.config().free(), weights.sigreg_projections];
         let directions = directions(generator, shape, &latents.device());
-        let sigreg = sigreg(latents.clone().swap_dims(0, 1), directions);
+        let sigreg = sigreg(self.free(latents.clone()).swap_dims(0, 1), directions);
         let inverse = self.inverse_loss(latents, &batch);
-        let distance = self.distance_loss(frames.clone(), &predictions, &batch.pairs);
+        let distance = self.distance_loss(frames.clone(), &batch.pairs);
         let decoder = self.decoder_loss(frames, batch.images, generator);
 
         let figures = [
@@ -63,47 +63,27 @@ impl Jepa {
         masked(error.square().mean_dim(2), &batch.weight)
     }
 
-    /// Expectile-weighted Huber loss of the temporal distance, over encoded and predicted latents.
-    fn distance_loss(
-        &self,
-        frames: Tensor<3>,
-        predictions: &[Tensor<3>],
-        pairs: &Pairs,
-    ) -> Tensor<1> {
-        let weights = &self.config().loss;
-        if weights.distance_weight == 0.0 {
-            return Tensor::zeros([1], &frames.device());
-        }
-        let frames = if weights.distance_detach {
-            frames.detach()
-        } else {
-            frames
-        };
-        let real = self.pair_loss(frames.clone(), frames.clone(), pairs);
-        if !weights.distance_on_predictions {
-            return real;
-        }
-        // Frame 0, then what was predicted from it. Detached: the predictor shall not learn to please this head.
-        let start = frames.clone().narrow(1, 0, 1);
-        let from_start = predictions
-            .iter()
-            .map(|ahead| ahead.clone().narrow(1, 0, 1));
-        let predicted = Tensor::cat([start].into_iter().chain(from_start).collect(), 1).detach();
-        (real + self.pair_loss(predicted, frames, pairs)) / 2.0
+    /// Latents whose embedding passes no gradient on: the distances alone train it.
+    fn held(&self, latents: Tensor<3>) -> Tensor<3> {
+        let embedding = self.embedding(latents.clone()).detach();
+        Tensor::cat(vec![self.free(latents), embedding], 2)
     }
 
-    /// The loss over pairs whose first frames are taken from `from` and their second from `to`.
-    fn pair_loss(&self, from: Tensor<3>, to: Tensor<3>, pairs: &Pairs) -> Tensor<1> {
-        let [batch, _, latent] = to.dims();
+    /// Expectile-weighted Huber loss of the temporal distance between frames, `[batch, frames, latent]`.
+    fn distance_loss(&self, frames: Tensor<3>, pairs: &Pairs) -> Tensor<1> {
+        if self.config().loss.distance_weight == 0.0 {
+            return Tensor::zeros([1], &frames.device());
+        }
+        let [batch, _, latent] = frames.dims();
         let count = pairs.from.len();
-        let pick = |latents: Tensor<3>, frames: &[usize]| {
-            let frames: Vec<_> = frames.iter().map(|&frame| frame as i64).collect();
+        let pick = |chosen: &[usize]| {
+            let chosen: Vec<_> = chosen.iter().map(|&frame| frame as i64).collect();
             let index =
-                Tensor::<1, Int>::from_data(TensorData::new(frames, [count]), &latents.device());
-            latents.select(1, index)
+                Tensor::<1, Int>::from_data(TensorData::new(chosen, [count]), &frames.device());
+            frames.clone().select(1, index)
         };
-        let from = pick(from, &pairs.from).reshape([batch * count, 1, latent]);
-        let to = pick(to, &pairs.to).reshape([batch * count, latent]);
+        let from = pick(&pairs.from).reshape([batch * count, 1, latent]);
+        let to = pick(&pairs.to).reshape([batch * count, latent]);
         let error = self.distance(from, to).reshape([batch, count]) - pairs.steps.clone();
         let over = error.clone().greater_elem(0.0).float(); // 1 where the estimate is too long
         let expectile = self.config().loss.distance_expectile;
@@ -245,31 +225,21 @@ pub(crate) mod tests {
         let loss = jepa.decoder_loss(frames, batch.images.clone(), &mut stream(0, "test", 0));
         assert_eq!(reached(&jepa, &loss), ["decoder"]);
 
-        let latents = jepa.encode_frames(batch.images.clone()).narrow(1, 0, 3);
+        let latents = jepa.held(jepa.encode_frames(batch.images.clone()).narrow(1, 0, 3));
         let predictions = jepa.multi_step(latents.clone(), batch.blocks.clone());
         let errors = prediction_errors(&predictions, &latents, &batch.weight);
         assert_eq!(
             reached(&jepa, &errors[1]),
-            ["convolutions", "predictor", "projector"]
+            ["encoder", "predictor", "projector"]
         );
 
         let latents = jepa.encode_frames(batch.images.clone()).narrow(1, 0, 3);
         let loss = jepa.inverse_loss(latents, &batch);
-        assert_eq!(
-            reached(&jepa, &loss),
-            ["convolutions", "inverse", "projector"]
-        );
+        assert_eq!(reached(&jepa, &loss), ["encoder", "inverse", "projector"]);
 
-        let frames = jepa.encode_frames(batch.images.clone());
-        let loss = jepa.distance_loss(
-            frames.clone(),
-            &jepa.multi_step(frames.narrow(1, 0, 3), batch.blocks),
-            &batch.pairs,
-        );
-        assert_eq!(
-            reached(&jepa, &loss),
-            ["convolutions", "distance", "projector"]
-        );
+        let frames = jepa.encode_frames(batch.images);
+        let loss = jepa.distance_loss(frames, &batch.pairs);
+        assert_eq!(reached(&jepa, &loss), ["embedder", "encoder"]);
     }
 
     #[test]
@@ -288,8 +258,7 @@ pub(crate) mod tests {
                 weight: zero.ones_like(),
                 ..batch.pairs.clone()
             };
-            jepa.pair_loss(latents.clone(), latents, &pairs)
-                .into_scalar::<f32>()
+            jepa.distance_loss(latents, &pairs).into_scalar::<f32>()
         };
         assert!((with(0.8) / with(0.5) - 1.6).abs() < 1e-4);
         assert!((with(0.2) / with(0.5) - 0.4).abs() < 1e-4);

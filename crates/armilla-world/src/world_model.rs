@@ -227,6 +227,7 @@ pub(crate) mod tests {
             channels: vec![8, 8],
             decoder_channels: vec![8, 8],
             latent: 12,
+            embedding: 4,
             history,
             action_repeat: 3,
             ..JepaConfig::nano()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
+use armilla_core::random::stream;
 use armilla_data::{Dataset, FrameStore, LaterSpec, StoreConfig, WindowLoader, WindowSpec};
 use armilla_nn::random::seeded;
 use armilla_train::{
@@ -151,16 +152,28 @@ pub(crate) fn load_frames(
 /// The windows a world model learns from.
 pub(crate) fn world_model_windows(jepa: &JepaConfig) -> WindowSpec {
     let repeat = jepa.action_repeat;
-    let frames = jepa.history + 3;
+    let frames = jepa.history + jepa.loss.rollout;
     let offsets: Vec<_> = (0..frames).map(|frame| (frame * repeat) as i64).collect();
     let later = (jepa.loss.distance_weight > 0.0).then_some(LaterSpec {
         min_steps: 0,
         max_steps: (jepa.loss.distance_max * repeat as f64) as usize,
+        // An episode's end is its goal: the ways there are the longest, and those around walls.
+        last_share: 0.5,
     });
     WindowSpec {
         later,
         ..WindowSpec::new(&offsets, (frames - 1) * repeat)
     }
+}
+
+/// Draws every episode alike, however long, and earlier windows of it more often, so that later pictures lie far.
+fn balanced(loader: WindowLoader) -> Result<WindowLoader> {
+    let store = Arc::clone(loader.store());
+    Ok(loader.with_weights(|window| {
+        let length = store.episodes()[window.episode].length as f32;
+        let place = (window.frame as f32 + 0.5) / length;
+        place.powf(-1.0 / 3.0) / length
+    })?)
 }
 
 fn train_world_model(
@@ -178,6 +191,7 @@ fn train_world_model(
         config.batch_size,
         config.train.seed,
     )?;
+    let loader = balanced(loader)?;
     let scale = ActionScale::from_statistics(action_statistics(dataset)?);
     let device = device.clone().autodiff();
     let model = jepa.init(config.train.seed, &device)?;
@@ -194,6 +208,7 @@ fn train_world_model(
         loader,
         scale,
         config: jepa.clone(),
+        seed: config.train.seed,
         device: device.clone(),
     };
     let export = |model: &JepaTraining, folder: &Path| -> Result<(), BoxError> {
@@ -338,6 +353,7 @@ struct JepaWindows {
     loader: WindowLoader,
     scale: ActionScale,
     config: JepaConfig,
+    seed: u64,
     device: Device,
 }
 
@@ -345,8 +361,12 @@ impl BatchSource for JepaWindows {
     type Batch = JepaBatch;
 
     fn batch(&mut self, step: u64) -> Result<JepaBatch, BoxError> {
+        let mut windows = self.loader.batch(step);
+        if self.config.symmetries {
+            armilla_world::turn(&mut windows, &mut stream(self.seed, "symmetries", step))?;
+        }
         Ok(JepaBatch::from_windows(
-            &self.loader.batch(step),
+            &windows,
             &self.scale,
             &self.config,
             &self.device,
