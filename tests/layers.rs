@@ -93,6 +93,9 @@ fn one_crate_each_names_zenoh_rerun_and_the_file_formats() {
         ("re_mp4", "armilla-data"),
         ("re_rav1d", "armilla-data"),
         ("rapier2d", "armilla-envs"),
+        ("burn-flex", "armilla-kernels"),
+        ("burn-autodiff", "armilla-kernels"),
+        ("pulp", "armilla-kernels"),
     ];
     for (name, direct) in dependencies() {
         for (dependency, owner) in owners {
@@ -119,6 +122,7 @@ fn models_know_neither_bus_nor_viewer_nor_recordings_nor_each_other() {
                 "armilla-vla",
             ],
         ),
+        ("armilla-kernels", vec!["armilla-core", "armilla-nn"]),
         (
             "armilla-world",
             vec![

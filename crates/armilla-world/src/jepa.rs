@@ -33,7 +33,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::config::JepaConfig;
 use crate::decoder::Decoder;
 use crate::error::Result;
-use crate::heads::Predictor;
+use crate::predictor::Predictor;
 
 /// Model steps that a unit of the embedding stands for: keeps its values of the order of the latent's others.
 const STEPS_A_UNIT: f64 = 4.0;

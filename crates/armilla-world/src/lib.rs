@@ -8,7 +8,7 @@
 //! - [`config`]: shape and loss weights of the model, with the preset [`JepaConfig::nano`].
 //! - [`jepa`]: the model, from its parts to `encode`, `predict`, `rollout`, `decode` and `distance`; [`loss`]: what it minimises.
 //! - [`sigreg`]: what keeps its latents from collapsing.
-//! - [`heads`]: the predictor; [`decoder`]: latent to picture.
+//! - [`predictor`]: the next latent; [`decoder`]: latent to picture.
 //! - [`batch`]: windows of a recording as tensors, [`symmetry`]: turned and mirrored; [`action_scale`]: the units of actions.
 //! - [`diagnostics`]: whether latents are alive and heed the action.
 //! - [`plan_config`], [`planner`]: random shooting, CEM and iCEM; [`candidates`] and [`evaluation`] are their halves, numbers and model.
@@ -26,11 +26,11 @@ pub mod decoder;
 pub mod diagnostics;
 pub mod error;
 pub mod evaluation;
-pub mod heads;
 pub mod jepa;
 pub mod loss;
 pub mod plan_config;
 pub mod planner;
+pub mod predictor;
 pub mod sigreg;
 pub mod symmetry;
 pub mod world_model;
