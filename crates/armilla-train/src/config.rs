@@ -33,7 +33,8 @@ pub struct TrainConfig {
     /// Decay of the moving average of weights, which is what is exported; 0 is off. It starts lower and rises to this value,
     /// so that the random initial weights are soon forgotten.
     pub ema_decay: f64,
-    /// Batches whose mean gradient makes one step.
+    /// Batches whose mean gradient makes one step; on the CPU they are computed side by side. The first alone moves the running
+    /// statistics of batch normalisation.
     pub accumulation: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,

@@ -137,7 +137,7 @@ fn prediction_errors(
     predictions.iter().enumerate().map(error).collect()
 }
 
-/// Mean of the values whose weight is 1. Values `[batch, count, 1]`, weight `[batch, count]`.
+/// Mean of the values by their weights. Values `[batch, count, 1]`, weight `[batch, count]`.
 fn masked(values: Tensor<3>, weight: &Tensor<2>) -> Tensor<1> {
     let [batch, count, _] = values.dims();
     let weighted = mean(values.reshape([batch, count]) * weight.clone());
