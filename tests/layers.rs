@@ -95,6 +95,7 @@ fn one_crate_each_names_zenoh_rerun_and_the_file_formats() {
         ("rapier2d", "armilla-envs"),
         ("burn-flex", "armilla-kernels"),
         ("burn-autodiff", "armilla-kernels"),
+        ("gemm", "armilla-kernels"),
         ("pulp", "armilla-kernels"),
     ];
     for (name, direct) in dependencies() {

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::fresh::filled;
 use crate::math::{erf, exp, sigmoid};
 
 /// Values a thread takes at a time.
@@ -115,38 +116,43 @@ const LANES: usize = 16;
 
 /// The values of a function.
 pub(crate) fn forward(input: &[f32], function: Function) -> Vec<f32> {
-    let mut output = vec![0.0; input.len()];
-    let chunks = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
-    chunks.for_each(|(output, input)| {
-        with_curve!(function, C => pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let (outputs, last_output) = output.as_chunks_mut::<LANES>();
-                let (inputs, last_input) = input.as_chunks::<LANES>();
-                for (output, x) in outputs.iter_mut().zip(inputs) {
-                    let mut value = [0.0; LANES];
-                    (0..LANES).for_each(|lane| value[lane] = C::value(x[lane]));
-                    *output = value;
-                }
-                let last = last_output.iter_mut().zip(last_input);
-                last.for_each(|(output, &x)| *output = C::value(x));
-            }
-        ));
-    });
-    output
+    filled(input.len(), CHUNK, |task, output| {
+        output.copy_from_slice(&input[task * CHUNK..][..output.len()]);
+        apply(output, function);
+    })
 }
 
-/// The gradient of the input.
-pub(crate) fn backward(input: &[f32], gradient: &[f32], function: Function) -> Vec<f32> {
-    let mut output = gradient.to_vec();
-    let chunks = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
-    chunks.for_each(|(output, input)| {
-        with_curve!(function, C => pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || times_slope::<C>(output, input)
-        ));
-    });
-    output
+/// Replaces values by those of a function.
+pub(crate) fn apply(values: &mut [f32], function: Function) {
+    if function == Function::Identity {
+        return;
+    }
+    with_curve!(function, C => pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let (blocks, last) = values.as_chunks_mut::<LANES>();
+            for block in blocks {
+                let x = *block;
+                let mut value = [0.0; LANES];
+                (0..LANES).for_each(|lane| value[lane] = C::value(x[lane]));
+                *block = value;
+            }
+            last.iter_mut().for_each(|value| *value = C::value(*value));
+        }
+    ));
+}
+
+/// Turns the gradient of the output into that of the input.
+pub(crate) fn backward(gradient: &mut [f32], input: &[f32], function: Function) {
+    gradient
+        .par_chunks_mut(CHUNK)
+        .zip(input.par_chunks(CHUNK))
+        .for_each(|(gradient, input)| {
+            with_curve!(function, C => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || times_slope::<C>(gradient, input)
+            ));
+        });
 }
 
 /// Multiplies gradients by the slopes at their inputs.

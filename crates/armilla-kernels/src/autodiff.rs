@@ -3,14 +3,15 @@
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
 use burn_autodiff::Autodiff;
+use burn_autodiff::NodeId;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
+use burn_autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, unary};
 
 use crate::activation::Function;
-use crate::patches::Patch;
-use crate::{Fused, Kernels, Normalization, NormalizationSettings, picture_shape};
+use crate::adamw::AdamWStep;
+use crate::{Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings};
 
 #[derive(Debug)]
 struct Activate;
@@ -43,25 +44,100 @@ impl<B: Kernels> Backward<B, 3> for Normalize {
         let NormalizeState { layer, settings } = ops.state;
         let gradient = gradients.consume::<B>(&ops.node);
         let found = B::normalize_backward(layer, gradient, settings);
-        for (parent, gradient) in ops.parents.into_iter().zip(found) {
-            if let Some(parent) = parent {
-                gradients.register::<B>(parent.id, gradient);
-            }
+        let ids = ops.parents.map(|parent| parent.map(|node| node.id));
+        register::<B, 3>(gradients, ids, found.map(Some));
+    }
+}
+
+/// Gradients of input, weight and, as a third parent, bias.
+#[derive(Debug)]
+struct ApplyLayer;
+
+/// What [`ApplyLayer`] keeps.
+#[derive(Clone, Debug)]
+struct LayerState<B: Backend> {
+    inputs: [FloatTensor<B>; 2],
+    before: Option<FloatTensor<B>>,
+    settings: LayerSettings,
+}
+
+impl<B: Kernels, const N: usize> Backward<B, N> for ApplyLayer {
+    type State = LayerState<B>;
+
+    fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let LayerState {
+            inputs,
+            before,
+            settings,
+        } = ops.state;
+        let wanted = std::array::from_fn(|parent| matches!(ops.parents.get(parent), Some(Some(_))));
+        let found = B::layer_backward(inputs, before, gradient, settings, wanted);
+        let ids = ops.parents.map(|parent| parent.map(|node| node.id));
+        register::<B, N>(gradients, ids, found);
+    }
+}
+
+fn apply_layer<B: Kernels, C: CheckpointStrategy, const N: usize>(
+    layer: Layer<B>,
+    settings: LayerSettings,
+    guards: [NodeGuard; N],
+) -> FloatTensor<Autodiff<B, C>> {
+    let prepared = Backward::<B, N>::prepare::<C>(ApplyLayer, guards);
+    match prepared.compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let inputs = [layer.input.clone(), layer.weight.clone()];
+            let (output, before) = B::layer(layer, settings, true);
+            let state = LayerState {
+                inputs,
+                before,
+                settings,
+            };
+            prep.finish(state, output)
         }
+        OpsKind::UnTracked(prep) => prep.finish(B::layer(layer, settings, false).0),
     }
 }
 
 #[derive(Debug)]
-struct Unfold;
+struct LayerNorm;
 
-impl<B: Kernels> Backward<B, 1> for Unfold {
-    type State = ([usize; 4], Patch);
+impl<B: Kernels> Backward<B, 3> for LayerNorm {
+    type State = ([FloatTensor<B>; 2], f32);
 
-    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let (shape, patch) = ops.state;
-        unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
-            B::fold(gradient, shape, patch)
-        });
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (inputs, epsilon) = ops.state;
+        let gradient = gradients.consume::<B>(&ops.node);
+        let found = B::normalize_rows_backward(inputs, gradient, epsilon);
+        let ids = ops.parents.map(|parent| parent.map(|node| node.id));
+        register::<B, 3>(gradients, ids, found.map(Some));
+    }
+}
+
+#[derive(Debug)]
+struct Attend;
+
+impl<B: Kernels> Backward<B, 3> for Attend {
+    type State = (Attended<B>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (attended, heads) = ops.state;
+        let gradient = gradients.consume::<B>(&ops.node);
+        let found = B::attend_backward(attended, gradient, heads);
+        let ids = ops.parents.map(|parent| parent.map(|node| node.id));
+        register::<B, 3>(gradients, ids, found.map(Some));
+    }
+}
+
+fn register<B: Backend, const N: usize>(
+    gradients: &mut Gradients,
+    parents: [Option<NodeId>; N],
+    found: [Option<FloatTensor<B>>; 3],
+) {
+    for (parent, gradient) in parents.into_iter().zip(found) {
+        if let (Some(parent), Some(gradient)) = (parent, gradient) {
+            gradients.register::<B>(parent, gradient);
+        }
     }
 }
 
@@ -80,15 +156,12 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
     }
 
     fn fused_normalize(
-        input: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
+        layer: Normalization<Self>,
         settings: NormalizationSettings,
     ) -> FloatTensor<Self> {
         let [(input, first), (scale, second), (shift, third)] =
-            [input, scale, shift].map(FloatTensor::<Self>::into_parts);
-        let moments = moments.into_primitive();
+            [layer.input, layer.scale, layer.shift].map(FloatTensor::<Self>::into_parts);
+        let moments = layer.moments.into_primitive();
         let layer = Normalization {
             input,
             moments,
@@ -103,13 +176,76 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         }
     }
 
-    fn fused_unfold(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self> {
-        let (input, guard) = input.into_parts();
-        let shape = picture_shape::<B>(&input);
-        let output = B::unfold(input, patch);
-        match Unfold.prepare::<C>([guard]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((shape, patch), output),
+    fn fused_layer(layer: Layer<Self>, settings: LayerSettings) -> FloatTensor<Self> {
+        let [(input, first), (weight, second)] =
+            [layer.input, layer.weight].map(FloatTensor::<Self>::into_parts);
+        let bias = layer
+            .bias
+            .into_option()
+            .map(FloatTensor::<Self>::into_parts);
+        let (bias, third) = bias.unzip();
+        let layer = Layer {
+            input,
+            weight,
+            bias: bias.into(),
+        };
+        match third {
+            Some(third) => apply_layer::<B, C, 3>(layer, settings, [first, second, third]),
+            None => apply_layer::<B, C, 2>(layer, settings, [first, second]),
+        }
+    }
+
+    fn fused_layer_norm(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let [(input, first), (scale, second), (shift, third)] =
+            [input, scale, shift].map(FloatTensor::<Self>::into_parts);
+        let output = B::normalize_rows([input.clone(), scale.clone(), shift], epsilon);
+        let prepared = LayerNorm.prepare::<C>([first, second, third]);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(([input, scale], epsilon), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
+    }
+
+    fn fused_attend(attended: Attended<Self>, heads: usize) -> FloatTensor<Self> {
+        let Attended {
+            query,
+            key,
+            value,
+            mask,
+        } = attended;
+        let [(query, first), (key, second), (value, third)] =
+            [query, key, value].map(FloatTensor::<Self>::into_parts);
+        let mask = mask.into_option().map(FloatTensor::<Self>::into_primitive);
+        let attended = Attended {
+            query,
+            key,
+            value,
+            mask: mask.into(),
+        };
+        let output = B::attend(attended.clone(), heads);
+        let prepared = Attend.prepare::<C>([first, second, third]);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((attended, heads), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn fused_adamw(
+        value: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [value, first, second, gradient] =
+            [value, first, second, gradient].map(FloatTensor::<Self>::into_primitive);
+        let (value, first, second) = B::adamw([value, first, second], gradient, step);
+        let [value, first, second] = [value, first, second].map(FloatTensor::<Self>::new);
+        (value, first, second)
     }
 }

@@ -5,10 +5,17 @@ use burn::backend::{Flex, TensorMetadata as _};
 use burn::tensor::{DType, Shape, TensorData};
 use burn_flex::FlexTensor;
 
-use crate::activation::Function;
+use crate::activation::{self, Function};
+use crate::adamw::AdamWStep;
+use crate::attention::Attention;
+use crate::convolution::Convolution;
+use crate::layer_norm::LayerNorm;
+use crate::linear::{self, Finish};
 use crate::normalization::{Columns, moments};
-use crate::patches::{self, Patch};
-use crate::{Fused, Kernels, Normalization, NormalizationSettings, activation, picture_shape};
+use crate::{
+    Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings,
+    picture_shape,
+};
 
 /// A tensor whose values lie one after the other.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
@@ -37,6 +44,32 @@ fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
+/// A contiguous tensor that nobody else holds: the same where it is so, or else a copy.
+fn owned(tensor: FlexTensor) -> FlexTensor {
+    let mut tensor = contiguous(tensor);
+    let shape = tensor.shape();
+    let whole = tensor.layout().start_offset() == 0
+        && tensor
+            .try_storage_mut::<f32>()
+            .is_some_and(|values| values.len() == shape.num_elements());
+    if whole {
+        return tensor;
+    }
+    self::tensor(values(&tensor).to_vec(), shape)
+}
+
+/// The gradient before the function.
+fn through(gradient: FlexTensor, before: Option<FlexTensor>, function: Function) -> FlexTensor {
+    match before {
+        None => contiguous(gradient),
+        Some(before) => {
+            let mut gradient = owned(gradient);
+            activation::backward(gradient.storage_mut(), values(&before), function);
+            gradient
+        }
+    }
+}
+
 impl Kernels for Flex {
     fn activate(input: FloatTensor<Self>, function: Function) -> FloatTensor<Self> {
         let input = contiguous(input);
@@ -48,9 +81,131 @@ impl Kernels for Flex {
         gradient: FloatTensor<Self>,
         function: Function,
     ) -> FloatTensor<Self> {
-        let (input, gradient) = (contiguous(input), contiguous(gradient));
-        let output = activation::backward(values(&input), values(&gradient), function);
-        tensor(output, input.shape())
+        through(gradient, Some(contiguous(input)), function)
+    }
+
+    fn layer(
+        layer: Layer<Self>,
+        settings: LayerSettings,
+        keep: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        let LayerSettings { patch, function } = settings;
+        let [input, weight] = [layer.input, layer.weight].map(contiguous);
+        let bias = layer.bias.into_option().map(contiguous);
+        let outputs = weight.shape()[1];
+        let finish = Finish {
+            bias: bias.as_ref().map(values),
+            function,
+            keep,
+        };
+        let slices = [values(&input), values(&weight)];
+        let found = match patch {
+            None => linear::forward(slices, [weight.shape()[0], outputs], finish),
+            Some(patch) => {
+                let shape = picture_shape::<Self>(&input);
+                Convolution::new(shape, outputs, patch).forward(slices, finish)
+            }
+        };
+        let shape = [found.output.len() / outputs, outputs];
+        let before = found.before.map(|before| tensor(before, shape));
+        (tensor(found.output, shape), before)
+    }
+
+    fn layer_backward(
+        inputs: [FloatTensor<Self>; 2],
+        before: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        settings: LayerSettings,
+        wanted: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3] {
+        let [input, weight] = inputs.map(contiguous);
+        let [taps, outputs] = [weight.shape()[0], weight.shape()[1]];
+        let gradient = through(gradient, before, settings.function);
+        let slices = [values(&input), values(&weight), values(&gradient)];
+        let (of_input, of_weight) = match settings.patch {
+            None => linear::backward(slices, [taps, outputs], [wanted[0], wanted[1]]),
+            Some(patch) => {
+                let shape = picture_shape::<Self>(&input);
+                Convolution::new(shape, outputs, patch).backward(slices, wanted[0])
+            }
+        };
+        let of_bias = wanted[2].then(|| linear::sum_of_rows(values(&gradient), outputs));
+        [
+            of_input.map(|found| tensor(found, input.shape())),
+            of_weight.map(|found| tensor(found, [taps, outputs])),
+            of_bias.map(|found| tensor(found, [outputs])),
+        ]
+    }
+
+    fn normalize_rows(
+        [input, scale, shift]: [FloatTensor<Self>; 3],
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let [input, scale, shift] = [input, scale, shift].map(contiguous);
+        let norm = LayerNorm {
+            scale: values(&scale),
+            shift: values(&shift),
+            epsilon,
+        };
+        tensor(norm.forward(values(&input)), input.shape())
+    }
+
+    fn normalize_rows_backward(
+        [input, scale]: [FloatTensor<Self>; 2],
+        gradient: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> [FloatTensor<Self>; 3] {
+        let [input, scale, gradient] = [input, scale, gradient].map(contiguous);
+        let norm = LayerNorm {
+            scale: values(&scale),
+            shift: &[],
+            epsilon,
+        };
+        let [found, scale_gradient, shift_gradient] =
+            norm.backward(values(&input), values(&gradient));
+        let width = scale.shape();
+        [
+            tensor(found, input.shape()),
+            tensor(scale_gradient, width.clone()),
+            tensor(shift_gradient, width),
+        ]
+    }
+
+    fn attend(attended: Attended<Self>, heads: usize) -> FloatTensor<Self> {
+        let (sizes, inputs, mask) = attention(attended, heads);
+        let inputs = inputs.each_ref().map(values);
+        let found = sizes.forward(inputs, mask.as_ref().map(values));
+        tensor(found, [sizes.batch, sizes.queries, sizes.width])
+    }
+
+    fn attend_backward(
+        attended: Attended<Self>,
+        gradient: FloatTensor<Self>,
+        heads: usize,
+    ) -> [FloatTensor<Self>; 3] {
+        let (sizes, inputs, mask) = attention(attended, heads);
+        let gradient = contiguous(gradient);
+        let slices = inputs.each_ref().map(values);
+        let [query, key, value] =
+            sizes.backward(slices, mask.as_ref().map(values), values(&gradient));
+        let context = [sizes.batch, sizes.context, sizes.width];
+        [
+            tensor(query, [sizes.batch, sizes.queries, sizes.width]),
+            tensor(key, context),
+            tensor(value, context),
+        ]
+    }
+
+    fn adamw(
+        parameter: [FloatTensor<Self>; 3],
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let gradient = contiguous(gradient);
+        let [mut value, mut first, mut second] = parameter.map(owned);
+        let parameter = [&mut value, &mut first, &mut second].map(FlexTensor::storage_mut::<f32>);
+        step.apply(parameter, values(&gradient));
+        (value, first, second)
     }
 
     fn moments(input: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -83,20 +238,6 @@ impl Kernels for Flex {
             tensor(shift, [channels]),
         ]
     }
-
-    fn unfold(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self> {
-        let input = contiguous(input);
-        let shape = picture_shape::<Self>(&input);
-        let output = patches::unfold(values(&input), shape, patch);
-        let width = patch.side * patch.side * shape[3];
-        let rows = output.len() / width;
-        tensor(output, [rows, width])
-    }
-
-    fn fold(patches: FloatTensor<Self>, shape: [usize; 4], patch: Patch) -> FloatTensor<Self> {
-        let patches = contiguous(patches);
-        tensor(patches::fold(values(&patches), shape, patch), shape)
-    }
 }
 
 /// The contiguous input, and what is done to its columns.
@@ -111,9 +252,49 @@ fn opened(layer: Normalization<Flex>, settings: NormalizationSettings) -> (FlexT
     (contiguous(layer.input), columns)
 }
 
+/// Sizes, contiguous inputs and mask.
+fn attention(
+    attended: Attended<Flex>,
+    heads: usize,
+) -> (Attention, [FlexTensor; 3], Option<FlexTensor>) {
+    let Attended {
+        query,
+        key,
+        value,
+        mask,
+    } = attended;
+    let shape = query.shape();
+    let sizes = Attention {
+        batch: shape[0],
+        heads,
+        queries: shape[1],
+        context: key.shape()[1],
+        width: shape[2],
+    };
+    let inputs = [query, key, value].map(contiguous);
+    (sizes, inputs, mask.into_option().map(contiguous))
+}
+
 impl Fused for Flex {
     fn fused_activate(input: FloatTensor<Self>, function: Function) -> FloatTensor<Self> {
         Self::activate(input, function)
+    }
+
+    fn fused_layer(layer: Layer<Self>, settings: LayerSettings) -> FloatTensor<Self> {
+        Self::layer(layer, settings, false).0
+    }
+
+    fn fused_layer_norm(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        Self::normalize_rows([input, scale, shift], epsilon)
+    }
+
+    fn fused_attend(attended: Attended<Self>, heads: usize) -> FloatTensor<Self> {
+        Self::attend(attended, heads)
     }
 
     fn fused_moments(input: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -121,22 +302,19 @@ impl Fused for Flex {
     }
 
     fn fused_normalize(
-        input: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
+        layer: Normalization<Self>,
         settings: NormalizationSettings,
     ) -> FloatTensor<Self> {
-        let layer = Normalization {
-            input,
-            moments,
-            scale,
-            shift,
-        };
         Self::normalize(layer, settings)
     }
 
-    fn fused_unfold(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self> {
-        Self::unfold(input, patch)
+    fn fused_adamw(
+        value: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        Self::adamw([value, first, second], gradient, step)
     }
 }

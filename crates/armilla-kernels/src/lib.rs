@@ -15,18 +15,26 @@
 //! - `math`: exponentials that compile to vector instructions.
 
 mod activation;
+mod adamw;
+mod attention;
 mod autodiff;
+mod convolution;
 mod flex;
+mod fresh;
+mod layer_norm;
+mod linear;
 mod math;
+mod matrix;
 mod normalization;
 mod patches;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::backend::{DispatchDevice, TensorMetadata as _};
 use burn::tensor::{Device, Tensor};
 
 pub use activation::Function;
+pub use adamw::AdamWStep;
 pub use patches::Patch;
 
 /// Operations of the CPU backend that burn lacks, and their derivatives.
@@ -41,6 +49,50 @@ pub trait Kernels: Backend {
         function: Function,
     ) -> FloatTensor<Self>;
 
+    /// [`Fused::fused_layer`]; to `keep` is to return the values before the function too, unless that is the identity.
+    fn layer(
+        layer: Layer<Self>,
+        settings: LayerSettings,
+        keep: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
+
+    /// The wanted gradients of input, weight and bias from input and weight, the values before the function and the gradient of the
+    /// output.
+    fn layer_backward(
+        inputs: [FloatTensor<Self>; 2],
+        before: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        settings: LayerSettings,
+        wanted: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3];
+
+    /// [`Fused::fused_layer_norm`] of input, scale and shift.
+    fn normalize_rows(inputs: [FloatTensor<Self>; 3], epsilon: f32) -> FloatTensor<Self>;
+
+    /// The gradients of input, scale and shift from input, scale and the gradient of the output.
+    fn normalize_rows_backward(
+        inputs: [FloatTensor<Self>; 2],
+        gradient: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> [FloatTensor<Self>; 3];
+
+    /// [`Fused::fused_attend`].
+    fn attend(attended: Attended<Self>, heads: usize) -> FloatTensor<Self>;
+
+    /// The gradients of query, key and value from that of the output.
+    fn attend_backward(
+        attended: Attended<Self>,
+        gradient: FloatTensor<Self>,
+        heads: usize,
+    ) -> [FloatTensor<Self>; 3];
+
+    /// [`Fused::fused_adamw`].
+    fn adamw(
+        parameter: [FloatTensor<Self>; 3],
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
     /// [`Fused::fused_moments`].
     fn moments(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -53,16 +105,71 @@ pub trait Kernels: Backend {
         gradient: FloatTensor<Self>,
         settings: NormalizationSettings,
     ) -> [FloatTensor<Self>; 3];
+}
 
-    /// [`Fused::fused_unfold`].
-    fn unfold(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self>;
+/// A tensor, or none.
+#[derive(Clone, Debug, ExtensionType)]
+pub enum Optional<B: Backend> {
+    /// A tensor.
+    Some(FloatTensor<B>),
+    /// None.
+    None,
+}
 
-    /// The sum of all patches at their places: the gradient of [`Self::unfold`].
-    fn fold(patches: FloatTensor<Self>, shape: [usize; 4], patch: Patch) -> FloatTensor<Self>;
+impl<B: Backend> From<Option<FloatTensor<B>>> for Optional<B> {
+    fn from(tensor: Option<FloatTensor<B>>) -> Self {
+        tensor.map_or(Self::None, Self::Some)
+    }
+}
+
+impl<B: Backend> Optional<B> {
+    /// The tensor, if there is one.
+    #[must_use]
+    pub fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Some(tensor) => Some(tensor),
+            Self::None => None,
+        }
+    }
+}
+
+/// What a linear layer or a convolution reads.
+#[derive(Clone, Debug, ExtensionType)]
+pub struct Layer<B: Backend> {
+    /// `[rows, input]`, or pictures `[batch, height, width, channel]`.
+    pub input: FloatTensor<B>,
+    /// `[input, output]`, or `[side * side * channel, output]`.
+    pub weight: FloatTensor<B>,
+    /// `[output]`.
+    #[extension_type]
+    pub bias: Optional<B>,
+}
+
+/// What a linear layer or a convolution does.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerSettings {
+    /// The patches of pictures that are the rows of a convolution; none where the input's rows are.
+    pub patch: Option<Patch>,
+    /// What follows.
+    pub function: Function,
+}
+
+/// What an attention reads.
+#[derive(Clone, Debug, ExtensionType)]
+pub struct Attended<B: Backend> {
+    /// `[batch, query, heads * features]`.
+    pub query: FloatTensor<B>,
+    /// `[batch, context, heads * features]`.
+    pub key: FloatTensor<B>,
+    /// `[batch, context, heads * features]`.
+    pub value: FloatTensor<B>,
+    /// Added to the scores, `[batch or 1, query, context]`.
+    #[extension_type]
+    pub mask: Optional<B>,
 }
 
 /// What a normalisation reads.
-#[derive(Debug)]
+#[derive(Clone, Debug, ExtensionType)]
 pub struct Normalization<B: Backend> {
     /// `[rows, channel]`.
     pub input: FloatTensor<B>,
@@ -72,17 +179,6 @@ pub struct Normalization<B: Backend> {
     pub scale: FloatTensor<B>,
     /// `[channel]`.
     pub shift: FloatTensor<B>,
-}
-
-impl<B: Backend> Clone for Normalization<B> {
-    fn clone(&self) -> Self {
-        Self {
-            input: self.input.clone(),
-            moments: self.moments.clone(),
-            scale: self.scale.clone(),
-            shift: self.shift.clone(),
-        }
-    }
 }
 
 /// What a normalisation does.
@@ -100,6 +196,24 @@ pub trait Fused: Backend {
     /// An activation, value by value.
     fn fused_activate(input: FloatTensor<Self>, function: Function) -> FloatTensor<Self>;
 
+    /// `function(rows * weight + bias)`, `[rows, output]`. The rows are the input's, or for a convolution the patches of channels-last
+    /// pictures `[batch, height, width, channel]`, each in the order row, column, channel.
+    fn fused_layer(
+        #[extension_type] layer: Layer<Self>,
+        settings: LayerSettings,
+    ) -> FloatTensor<Self>;
+
+    /// Rows by their own mean and variance, then scaled and shifted; `[rows, width]`.
+    fn fused_layer_norm(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// Scaled dot-product attention, the heads side by side in each token; without a gradient of the mask.
+    fn fused_attend(#[extension_type] attended: Attended<Self>, heads: usize) -> FloatTensor<Self>;
+
     /// Mean and biased variance of each column, `[rows, channel]` to `[2, channel]`; without a gradient.
     fn fused_moments(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -107,16 +221,18 @@ pub trait Fused: Backend {
     ///
     /// Its gradient takes the moments for those of the input, as in training.
     fn fused_normalize(
-        input: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
+        #[extension_type] layer: Normalization<Self>,
         settings: NormalizationSettings,
     ) -> FloatTensor<Self>;
 
-    /// Every patch of channels-last pictures as a row: `[batch, height, width, channel]` to
-    /// `[batch * rows * columns, side * side * channel]`, values in the order row, column, channel.
-    fn fused_unfold(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self>;
+    /// One step of AdamW: a parameter, its mean gradient, its mean squared gradient; the gradient; without a gradient.
+    fn fused_adamw(
+        value: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// Whether the operations run on a device.
@@ -159,26 +275,163 @@ pub fn normalize(
     [scale, shift]: [Tensor<1>; 2],
     settings: NormalizationSettings,
 ) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::fused_normalize(
-        input.into_dispatch(),
-        moments.into_dispatch(),
-        scale.into_dispatch(),
-        shift.into_dispatch(),
-        settings,
-    ))
+    let layer = Normalization {
+        input: input.into_dispatch(),
+        moments: moments.into_dispatch(),
+        scale: scale.into_dispatch(),
+        shift: shift.into_dispatch(),
+    };
+    Tensor::from_dispatch(Dispatch::fused_normalize(layer, settings))
 }
 
-/// Every patch of channels-last pictures as a row.
+/// A linear layer and an activation.
+///
+/// # Shapes
+///
+/// - input: `[rows, input]`
+/// - weight: `[input, output]`
+/// - bias: `[output]`
+/// - output: `[rows, output]`
+#[must_use]
+pub fn linear(
+    input: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    function: Function,
+) -> Tensor<2> {
+    let (inputs, expected) = (input.dims()[1], weight.dims()[0]);
+    assert_eq!(inputs, expected, "a linear layer's input and weight");
+    let settings = LayerSettings {
+        patch: None,
+        function,
+    };
+    layer(input, weight, bias, settings)
+}
+
+/// A convolution of channels-last pictures and an activation.
 ///
 /// # Shapes
 ///
 /// - input: `[batch, height, width, channel]`
-/// - output: `[batch * rows * columns, side * side * channel]`
+/// - kernel: `[side * side * channel, output]`, its rows in the order row, column, channel
+/// - bias: `[output]`
+/// - output: `[batch * rows * columns, output]`
 #[must_use]
-pub fn unfold(input: Tensor<4>, patch: Patch) -> Tensor<2> {
-    let [_, height, width, _] = input.dims();
+pub fn convolve(
+    input: Tensor<4>,
+    kernel: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    patch: Patch,
+    function: Function,
+) -> Tensor<2> {
+    let ([_, height, width, channels], [taps, _]) = (input.dims(), kernel.dims());
     patch.check(height, width);
-    Tensor::from_dispatch(Dispatch::fused_unfold(input.into_dispatch(), patch))
+    let expected = patch.side * patch.side * channels;
+    assert_eq!(taps, expected, "a kernel's rows and a patch's values");
+    let settings = LayerSettings {
+        patch: Some(patch),
+        function,
+    };
+    layer(input, kernel, bias, settings)
+}
+
+fn layer<const D: usize>(
+    input: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    settings: LayerSettings,
+) -> Tensor<2> {
+    if let Some(bias) = &bias {
+        assert_eq!(
+            bias.dims()[0],
+            weight.dims()[1],
+            "a layer's bias and outputs"
+        );
+    }
+    let layer = Layer {
+        input: input.into_dispatch(),
+        weight: weight.into_dispatch(),
+        bias: bias.map(Tensor::into_dispatch).into(),
+    };
+    Tensor::from_dispatch(Dispatch::fused_layer(layer, settings))
+}
+
+/// Rows by their own mean and variance, then scaled and shifted.
+///
+/// # Shapes
+///
+/// - input and output: `[rows, width]`
+/// - scale, shift: `[width]`
+#[must_use]
+pub fn layer_norm(input: Tensor<2>, [scale, shift]: [Tensor<1>; 2], epsilon: f32) -> Tensor<2> {
+    let width = input.dims()[1];
+    assert_eq!(
+        [scale.dims(), shift.dims()],
+        [[width]; 2],
+        "a row's scale and shift"
+    );
+    Tensor::from_dispatch(Dispatch::fused_layer_norm(
+        input.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// Scaled dot-product attention with the heads side by side in each token.
+///
+/// # Shapes
+///
+/// - query: `[batch, query, heads * features]`, and the same out
+/// - key, value: `[batch, context, heads * features]`
+/// - mask: `[batch or 1, query, context]`, added to the scores; it gets no gradient
+#[must_use]
+pub fn attend(
+    [query, key, value]: [Tensor<3>; 3],
+    mask: Option<Tensor<3>>,
+    heads: usize,
+) -> Tensor<3> {
+    let ([batch, queries, width], [_, context, _]) = (query.dims(), key.dims());
+    assert!(
+        heads > 0 && width.is_multiple_of(heads),
+        "{heads} heads share {width} features"
+    );
+    let expected = [batch, context, width];
+    assert_eq!([key.dims(), value.dims()], [expected; 2], "keys and values");
+    if let Some(mask) = &mask {
+        let [rows, of_queries, of_context] = mask.dims();
+        assert!(
+            (rows == 1 || rows == batch) && [of_queries, of_context] == [queries, context],
+            "a mask of {:?} for {batch} rows of {queries} queries and {context} tokens",
+            mask.dims()
+        );
+    }
+    let attended = Attended {
+        query: query.into_dispatch(),
+        key: key.into_dispatch(),
+        value: value.into_dispatch(),
+        mask: mask.map(Tensor::into_dispatch).into(),
+    };
+    Tensor::from_dispatch(Dispatch::fused_attend(attended, heads))
+}
+
+/// One step of AdamW on a parameter, its mean gradient and its mean squared gradient, each `[values]`.
+#[must_use]
+pub fn adamw(
+    [value, first, second]: [Tensor<1>; 3],
+    gradient: Tensor<1>,
+    step: AdamWStep,
+) -> [Tensor<1>; 3] {
+    let sizes = [value.dims(), first.dims(), second.dims()];
+    assert_eq!(sizes, [gradient.dims(); 3], "a parameter and its moments");
+    let (value, first, second) = Dispatch::fused_adamw(
+        value.into_dispatch(),
+        first.into_dispatch(),
+        second.into_dispatch(),
+        gradient.into_dispatch(),
+        step,
+    );
+    [value, first, second].map(Tensor::from_dispatch)
 }
 
 /// The four sides of a picture batch.

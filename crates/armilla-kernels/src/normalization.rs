@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use crate::activation::{self, Curve, Function, with_curve};
+use crate::fresh::{Size, filled, fresh};
 
 /// Rows a thread takes at a time; sums run over chunks of this size first.
 const ROWS: usize = 512;
@@ -123,18 +124,14 @@ impl Columns {
 
     /// The normalised and activated values.
     pub(crate) fn forward(&self, input: &[f32], function: Function) -> Vec<f32> {
-        let width = self.mean.len();
-        let mut output = vec![0.0; input.len()];
-        let chunks = output.par_chunks_mut(ROWS * width);
-        chunks
-            .zip(input.par_chunks(ROWS * width))
-            .for_each(|(output, input)| {
-                with_curve!(function, C => pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || self.forward_chunk::<C>(output, input)
-                ));
-            });
-        output
+        let chunk = ROWS * self.mean.len();
+        filled(input.len(), chunk, |task, output| {
+            let input = &input[task * chunk..][..output.len()];
+            with_curve!(function, C => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || self.forward_chunk::<C>(output, input)
+            ));
+        })
     }
 
     #[inline(always)]
@@ -159,19 +156,19 @@ impl Columns {
     ) -> [Vec<f32>; 3] {
         let width = self.mean.len();
         let rows = (input.len() / width) as f32;
-        let mut output = vec![0.0; input.len()];
         // First the gradient before the function, and the columns' sums of it and of it times the normalised value.
-        let chunks = output.par_chunks_mut(ROWS * width);
-        let chunks = chunks.zip(input.par_chunks(ROWS * width));
-        let sums: Vec<_> = chunks
-            .zip(gradient.par_chunks(ROWS * width))
-            .map(|((output, input), gradient)| {
-                with_curve!(function, C => pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || self.before_function::<C>(output, input, gradient)
-                ))
-            })
-            .collect();
+        let size = Size {
+            length: input.len(),
+            chunk: ROWS * width,
+        };
+        let ([mut output], sums) = fresh([size], |task, [output]| {
+            let part = task * size.chunk..task * size.chunk + output.len();
+            let (input, gradient) = (&input[part.clone()], &gradient[part]);
+            with_curve!(function, C => pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || self.before_function::<C>(output, input, gradient)
+            ))
+        });
         let mut total = vec![0.0_f32; 2 * width];
         for sums in &sums {
             let pairs = total.iter_mut().zip(sums);

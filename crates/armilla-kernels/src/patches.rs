@@ -1,7 +1,5 @@
 //! Patches of channels-last pictures as rows of a matrix, and back.
 
-use rayon::prelude::*;
-
 /// Square patches and where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patch {
@@ -51,83 +49,80 @@ impl Patch {
             end.saturating_sub(first),
         )
     }
+}
 
-    /// Where the rows of the patches of one line of patches lie.
-    fn spans(&self, row: usize, [height, width, channels]: [usize; 3]) -> Vec<Span> {
-        let [_, columns] = self.grid(height, width);
-        let row_values = self.side * channels;
-        let (top, first_row, count) = self.overlap(row, height);
-        let mut spans = Vec::with_capacity(columns * count);
-        for column in 0..columns {
-            let (left, first, length) = self.overlap(column, width);
-            for line in 0..count {
-                spans.push(Span {
-                    picture: ((top + line) * width + left) * channels,
-                    patch: (column * self.side + first_row + line) * row_values + first * channels,
-                    length: length * channels,
-                });
+/// Where the patches of pictures of one size lie. Patches go by lines: those of one row of a picture's grid.
+pub(crate) struct Patches {
+    /// Of each line of a picture.
+    spans: Vec<Vec<Span>>,
+    /// Values of a picture.
+    picture: usize,
+    /// Values of a line of patches.
+    line: usize,
+}
+
+impl Patches {
+    pub(crate) fn new([height, width, channels]: [usize; 3], patch: Patch) -> Self {
+        let [rows, columns] = patch.grid(height, width);
+        Self {
+            spans: (0..rows)
+                .map(|row| spans(row, [height, width, channels], patch))
+                .collect(),
+            picture: height * width * channels,
+            line: columns * patch.side * patch.side * channels,
+        }
+    }
+
+    /// Lines of a picture.
+    pub(crate) fn lines(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Writes the patches of the lines from `first` on into cleared rows.
+    pub(crate) fn unfold(&self, pictures: &[f32], first: usize, rows: &mut [f32]) {
+        for (line, rows) in (first..).zip(rows.chunks_exact_mut(self.line)) {
+            let picture = &pictures[line / self.lines() * self.picture..][..self.picture];
+            for span in &self.spans[line % self.lines()] {
+                rows[span.patch..][..span.length]
+                    .copy_from_slice(&picture[span.picture..][..span.length]);
             }
         }
-        spans
+    }
+
+    /// Adds the patches of the lines from `first` on to the pictures, each at its place.
+    pub(crate) fn fold(&self, rows: &[f32], first: usize, pictures: &mut [f32]) {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (line, rows) in (first..).zip(rows.chunks_exact(self.line)) {
+                    let start = line / self.lines() * self.picture;
+                    let picture = &mut pictures[start..][..self.picture];
+                    for span in &self.spans[line % self.lines()] {
+                        let to = &mut picture[span.picture..][..span.length];
+                        let from = &rows[span.patch..][..span.length];
+                        to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
+                    }
+                }
+            },
+        );
     }
 }
 
-/// Every patch as a row.
-pub(crate) fn unfold(
-    input: &[f32],
-    [_, height, width, channels]: [usize; 4],
-    patch: Patch,
-) -> Vec<f32> {
-    let [rows, columns] = patch.grid(height, width);
-    let line = columns * patch.side * patch.side * channels;
-    let picture = height * width * channels;
-    let spans: Vec<_> = (0..rows)
-        .map(|row| patch.spans(row, [height, width, channels]))
-        .collect();
-    let mut output = vec![0.0; input.len() / picture * rows * line];
-    output
-        .par_chunks_mut(line)
-        .enumerate()
-        .for_each(|(index, output)| {
-            let input = &input[index / rows * picture..][..picture];
-            for span in &spans[index % rows] {
-                output[span.patch..][..span.length]
-                    .copy_from_slice(&input[span.picture..][..span.length]);
-            }
-        });
-    output
-}
-
-/// The sum of all patches at their places.
-pub(crate) fn fold(
-    patches: &[f32],
-    [batch, height, width, channels]: [usize; 4],
-    patch: Patch,
-) -> Vec<f32> {
-    let [rows, columns] = patch.grid(height, width);
-    let line = columns * patch.side * patch.side * channels;
-    let picture = height * width * channels;
-    let spans: Vec<_> = (0..rows)
-        .map(|row| patch.spans(row, [height, width, channels]))
-        .collect();
-    let mut output = vec![0.0; batch * picture];
-    output
-        .par_chunks_mut(picture)
-        .enumerate()
-        .for_each(|(index, output)| {
-            let patches = &patches[index * rows * line..][..rows * line];
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for (spans, patches) in spans.iter().zip(patches.chunks_exact(line)) {
-                        for span in spans {
-                            let to = &mut output[span.picture..][..span.length];
-                            let from = &patches[span.patch..][..span.length];
-                            to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
-                        }
-                    }
-                },
-            );
-        });
-    output
+/// Where the patches of one line lie.
+fn spans(row: usize, [height, width, channels]: [usize; 3], patch: Patch) -> Vec<Span> {
+    let [_, columns] = patch.grid(height, width);
+    let row_values = patch.side * channels;
+    let (top, first_row, count) = patch.overlap(row, height);
+    let mut spans = Vec::with_capacity(columns * count);
+    for column in 0..columns {
+        let (left, first, length) = patch.overlap(column, width);
+        for line in 0..count {
+            spans.push(Span {
+                picture: ((top + line) * width + left) * channels,
+                patch: (column * patch.side + first_row + line) * row_values + first * channels,
+                length: length * channels,
+            });
+        }
+    }
+    spans
 }

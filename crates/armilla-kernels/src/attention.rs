@@ -1,0 +1,265 @@
+//! Scaled dot-product attention of many heads over tokens as they come from linear layers: `[batch, token, head * feature]`.
+//!
+//! Scores are never there all at once: a task computes those of one head and some queries, and the backward pass computes
+//! them anew.
+
+use crate::fresh::{Size, filled, fresh};
+use crate::math::exp;
+use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
+
+/// Queries a task takes.
+const QUERIES: usize = 64;
+/// Scores taken side by side: a vector register.
+const LANES: usize = 16;
+
+/// Sizes of an attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    /// Query tokens.
+    pub(crate) queries: usize,
+    /// Tokens looked at.
+    pub(crate) context: usize,
+    /// Features of all heads.
+    pub(crate) width: usize,
+}
+
+/// Query, key and value.
+pub(crate) type Inputs<'a> = [&'a [f32]; 3];
+
+/// What is added to the scores: nothing, the same for every row of the batch, or each row's own; `[rows, queries, context]`.
+pub(crate) type Mask<'a> = Option<&'a [f32]>;
+
+impl Attention {
+    fn features(&self) -> usize {
+        self.width / self.heads
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.features() as f32).sqrt()
+    }
+
+    /// One head of a row of the batch.
+    fn head<'a>(&self, tokens: &'a [f32], count: usize, row: usize, head: usize) -> Matrix<'a> {
+        let start = row * count * self.width + head * self.features();
+        Matrix::strided(&tokens[start..], [count, self.features()], self.width)
+    }
+
+    /// The attended values.
+    pub(crate) fn forward(&self, [query, key, value]: Inputs<'_>, mask: Mask<'_>) -> Vec<f32> {
+        // A task has a row of the batch, or a part of the only one.
+        let block = if self.batch == 1 {
+            self.queries.min(QUERIES)
+        } else {
+            self.queries
+        };
+        let length = self.batch * self.queries * self.width;
+        filled(length, block * self.width, |task, output| {
+            let (row, start) = match self.batch {
+                1 => (0, task * block),
+                _ => (task, 0),
+            };
+            let parts = output.chunks_mut(QUERIES * self.width);
+            for (part, output) in parts.enumerate() {
+                let first = start + part * QUERIES;
+                self.forward_block([query, key, value], mask, row, first, output);
+            }
+        })
+    }
+
+    /// The queries from `first` on of a row of the batch, as many as there is output.
+    fn forward_block(
+        &self,
+        [query, key, value]: Inputs<'_>,
+        mask: Mask<'_>,
+        row: usize,
+        first: usize,
+        output: &mut [f32],
+    ) {
+        let count = output.len() / self.width;
+        let features = self.features();
+        let mut weights = vec![0.0; count * self.context];
+        let start = (row * self.queries + first) * self.width;
+        for head in 0..self.heads {
+            let query = &query[start + head * features..];
+            let query = Matrix::strided(query, [count, features], self.width);
+            self.weights(&mut weights, query, key, mask, [row, first, head]);
+            let value = self.head(value, self.context, row, head);
+            let into = &mut output[head * features..];
+            multiply(
+                MatrixMut::strided(into, [count, features], self.width),
+                0.0,
+                [Matrix::new(&weights, self.context), value],
+                1.0,
+                Threads::One,
+            );
+        }
+    }
+
+    /// The attention of some queries to all tokens, a row for each query.
+    fn weights(
+        &self,
+        weights: &mut [f32],
+        query: Matrix<'_>,
+        key: &[f32],
+        mask: Mask<'_>,
+        [row, first, head]: [usize; 3],
+    ) {
+        let key = self.head(key, self.context, row, head).transposed();
+        let into = MatrixMut::new(weights, self.context);
+        multiply(into, 0.0, [query, key], self.scale(), Threads::One);
+        let mask = mask.map(|mask| {
+            let rows = mask.len() / (self.queries * self.context);
+            let start = (row % rows * self.queries + first) * self.context;
+            &mask[start..][..weights.len()]
+        });
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                if let Some(mask) = mask {
+                    let pairs = weights.iter_mut().zip(mask);
+                    pairs.for_each(|(score, mask)| *score += mask);
+                }
+                weights.chunks_exact_mut(self.context).for_each(softmax);
+            },
+        );
+    }
+
+    /// The gradients of query, key and value.
+    pub(crate) fn backward(
+        &self,
+        inputs: Inputs<'_>,
+        mask: Mask<'_>,
+        gradient: &[f32],
+    ) -> [Vec<f32>; 3] {
+        let size = |tokens: usize| Size {
+            length: self.batch * tokens * self.width,
+            chunk: tokens * self.width,
+        };
+        let sizes = [size(self.queries), size(self.context), size(self.context)];
+        let (found, _) = fresh(sizes, |row, found| {
+            self.backward_row(inputs, mask, row, gradient, found);
+        });
+        found
+    }
+
+    fn backward_row(
+        &self,
+        [query, key, value]: Inputs<'_>,
+        mask: Mask<'_>,
+        row: usize,
+        gradient: &[f32],
+        [query_gradient, key_gradient, value_gradient]: [&mut [f32]; 3],
+    ) {
+        let features = self.features();
+        let block = self.queries.min(QUERIES);
+        let mut weights = vec![0.0; block * self.context];
+        let mut slopes = vec![0.0; block * self.context];
+        for head in 0..self.heads {
+            let (key_head, value_head) = (
+                self.head(key, self.context, row, head),
+                self.head(value, self.context, row, head),
+            );
+            for first in (0..self.queries).step_by(block) {
+                let count = block.min(self.queries - first);
+                let start = (row * self.queries + first) * self.width + head * features;
+                let part = |tokens| Matrix::strided(tokens, [count, features], self.width);
+                let (query, gradient) = (part(&query[start..]), part(&gradient[start..]));
+                let weights = &mut weights[..count * self.context];
+                let slopes = &mut slopes[..count * self.context];
+                self.weights(weights, query, key, mask, [row, first, head]);
+                let all = [self.context, features];
+                multiply(
+                    MatrixMut::strided(&mut value_gradient[head * features..], all, self.width),
+                    1.0,
+                    [Matrix::new(weights, self.context).transposed(), gradient],
+                    1.0,
+                    Threads::One,
+                );
+                multiply(
+                    MatrixMut::new(slopes, self.context),
+                    0.0,
+                    [gradient, value_head.transposed()],
+                    1.0,
+                    Threads::One,
+                );
+                through_softmax(slopes, weights, self.context);
+                let slopes = Matrix::new(slopes, self.context);
+                let into = &mut query_gradient[first * self.width + head * features..];
+                multiply(
+                    MatrixMut::strided(into, [count, features], self.width),
+                    0.0,
+                    [slopes, key_head],
+                    self.scale(),
+                    Threads::One,
+                );
+                multiply(
+                    MatrixMut::strided(&mut key_gradient[head * features..], all, self.width),
+                    1.0,
+                    [slopes.transposed(), query],
+                    self.scale(),
+                    Threads::One,
+                );
+            }
+        }
+    }
+}
+
+/// Scores to shares that sum to 1.
+#[inline(always)]
+fn softmax(scores: &mut [f32]) {
+    let (blocks, rest) = scores.as_chunks_mut::<LANES>();
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for block in &*blocks {
+        (0..LANES).for_each(|lane| largest[lane] = larger(largest[lane], block[lane]));
+    }
+    let largest = rest
+        .iter()
+        .chain(&largest)
+        .copied()
+        .fold(f32::NEG_INFINITY, larger);
+    let mut sums = [0.0; LANES];
+    for block in &mut *blocks {
+        let x = *block;
+        let mut value = [0.0; LANES];
+        (0..LANES).for_each(|lane| value[lane] = exp(x[lane] - largest));
+        (0..LANES).for_each(|lane| sums[lane] += value[lane]);
+        *block = value;
+    }
+    let mut total: f32 = sums.iter().sum();
+    for score in rest {
+        *score = exp(*score - largest);
+        total += *score;
+    }
+    let share = 1.0 / total;
+    scores.iter_mut().for_each(|value| *value *= share);
+}
+
+/// The larger of two; NaN where the second is, so that it spreads.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// Turns gradients of shares into those of scores.
+fn through_softmax(gradients: &mut [f32], shares: &[f32], width: usize) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let rows = gradients.chunks_exact_mut(width);
+            for (gradients, shares) in rows.zip(shares.chunks_exact(width)) {
+                let (left, left_rest) = gradients.as_chunks::<LANES>();
+                let (right, right_rest) = shares.as_chunks::<LANES>();
+                let mut sums = [0.0; LANES];
+                for (left, right) in left.iter().zip(right) {
+                    (0..LANES).for_each(|lane| sums[lane] += left[lane] * right[lane]);
+                }
+                let rest = left_rest.iter().zip(right_rest);
+                let mean: f32 = sums.iter().sum::<f32>() + rest.map(|(a, b)| a * b).sum::<f32>();
+                let pairs = gradients.iter_mut().zip(shares);
+                pairs.for_each(|(gradient, share)| *gradient = (*gradient - mean) * share);
+            }
+        },
+    );
+}

@@ -1,0 +1,165 @@
+//! Linear layers with bias and activation, and what their backward passes share with convolutions'.
+
+use rayon::prelude::*;
+
+use crate::activation::{self, Function};
+use crate::fresh::{Size, filled, fresh};
+use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
+
+/// Values of an output that a task computes at a time: what the second-level cache holds.
+const BLOCK: usize = 1 << 18;
+/// Rows of an output at most that a task computes at a time, and at least where there are as many.
+const ROWS: [usize; 2] = [64, 1024];
+/// Rows whose sum a task takes.
+const SUMMED_ROWS: usize = 512;
+
+/// What follows the product.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) function: Function,
+    /// Whether to keep the values before the function.
+    pub(crate) keep: bool,
+}
+
+/// The output, and beside it the value before the function where there is one and the backward pass needs it.
+pub(crate) struct Output {
+    pub(crate) output: Vec<f32>,
+    pub(crate) before: Option<Vec<f32>>,
+}
+
+/// Rows a task computes, of which there are few for a short input so that all threads have work.
+///
+/// A single task leaves the other threads to the product itself.
+fn blocks(rows: usize, columns: usize) -> (usize, Threads) {
+    let share = rows.div_ceil(rayon::current_num_threads());
+    let block = share.min(BLOCK / columns).clamp(ROWS[0], ROWS[1]);
+    match block < rows {
+        true => (block, Threads::One),
+        false => (rows.max(1), Threads::All),
+    }
+}
+
+/// `function(input * weight + bias)`.
+pub(crate) fn forward(
+    [input, weight]: [&[f32]; 2],
+    [inputs, outputs]: [usize; 2],
+    finish: Finish<'_>,
+) -> Output {
+    let rows = input.len() / inputs;
+    let (block, threads) = blocks(rows, outputs);
+    finished([rows, outputs], block, finish, |task, output| {
+        let input = &input[task * block * inputs..][..output.len() / outputs * inputs];
+        let pair = [Matrix::new(input, inputs), Matrix::new(weight, outputs)];
+        multiply(MatrixMut::new(output, outputs), 0.0, pair, 1.0, threads);
+    })
+}
+
+/// Computes rows by `product`, then adds the bias and applies the function while the cache holds them.
+pub(crate) fn finished(
+    [rows, outputs]: [usize; 2],
+    block: usize,
+    finish: Finish<'_>,
+    product: impl Fn(usize, &mut [f32]) + Sync,
+) -> Output {
+    let Finish {
+        bias,
+        function,
+        keep,
+    } = finish;
+    let size = Size {
+        length: rows * outputs,
+        chunk: block * outputs,
+    };
+    let before_function = |task, rows: &mut [f32]| {
+        product(task, rows);
+        if let Some(bias) = bias {
+            add_to_rows(rows, bias);
+        }
+    };
+    if !keep || function == Function::Identity {
+        let output = filled(size.length, size.chunk, |task, output| {
+            before_function(task, output);
+            activation::apply(output, function);
+        });
+        return Output {
+            output,
+            before: None,
+        };
+    }
+    let ([output, before], _) = fresh([size; 2], |task, [output, before]| {
+        before_function(task, before);
+        output.copy_from_slice(before);
+        activation::apply(output, function);
+    });
+    Output {
+        output,
+        before: Some(before),
+    }
+}
+
+fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(value, b)| *value += b);
+            }
+        },
+    );
+}
+
+/// The gradients of input and weight, where they are wanted, from input, weight and the gradient before the function.
+pub(crate) fn backward(
+    [input, weight, gradient]: [&[f32]; 3],
+    [inputs, outputs]: [usize; 2],
+    wanted: [bool; 2],
+) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+    let of_input = || {
+        let rows = gradient.len() / outputs;
+        let (block, threads) = blocks(rows, inputs);
+        filled(rows * inputs, block * inputs, |task, found| {
+            let count = found.len() / inputs;
+            let gradient = &gradient[task * block * outputs..][..count * outputs];
+            let weight = Matrix::new(weight, outputs).transposed();
+            let pair = [Matrix::new(gradient, outputs), weight];
+            multiply(MatrixMut::new(found, inputs), 0.0, pair, 1.0, threads);
+        })
+    };
+    let of_weight = || {
+        let mut found = vec![0.0; inputs * outputs];
+        let input = Matrix::new(input, inputs).transposed();
+        let pair = [input, Matrix::new(gradient, outputs)];
+        let into = MatrixMut::new(&mut found, outputs);
+        multiply(into, 0.0, pair, 1.0, Threads::All);
+        found
+    };
+    (wanted[0].then(of_input), wanted[1].then(of_weight))
+}
+
+/// The sum of all rows, chunk by chunk in order.
+pub(crate) fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let chunks: Vec<_> = rows
+        .par_chunks(SUMMED_ROWS * width)
+        .map(|chunk| {
+            let mut sum = vec![0.0; width];
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for row in chunk.chunks_exact(width) {
+                        sum.iter_mut().zip(row).for_each(|(sum, part)| *sum += part);
+                    }
+                },
+            );
+            sum
+        })
+        .collect();
+    let mut total = vec![0.0; width];
+    for chunk in chunks {
+        total
+            .iter_mut()
+            .zip(chunk)
+            .for_each(|(sum, part)| *sum += part);
+    }
+    total
+}
