@@ -8,8 +8,6 @@ const CHUNK: usize = 1 << 14;
 /// What a step does to each value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
-    /// The gradient is multiplied by this first.
-    pub gradient_scale: f32,
     /// Share of the mean gradient that is kept.
     pub beta1: f32,
     /// Share of the mean squared gradient that is kept.
@@ -52,7 +50,6 @@ impl AdamWStep {
         let step = *self;
         let moments = first.iter_mut().zip(second);
         for ((value, (first, second)), gradient) in value.iter_mut().zip(moments).zip(gradient) {
-            let gradient = gradient * step.gradient_scale;
             *first = *first * step.beta1 + gradient * (1.0 - step.beta1);
             *second = *second * step.beta2 + gradient * gradient * (1.0 - step.beta2);
             let spread = second.sqrt() / step.root_correction + step.epsilon;

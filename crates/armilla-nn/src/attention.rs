@@ -1,11 +1,12 @@
 //! Multi-head attention: the one place of it.
 //!
-//! Written as matmul and softmax, because burn's fused attention has no backward pass.
+//! On the CPU one fused operation; elsewhere matmul and softmax, because burn's fused attention has no backward pass.
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
+
+use crate::layers::{Linear, LinearConfig};
 
 /// Stands for minus infinity: a row that may look nowhere becomes uniform, not NaN.
 const MASKED: f32 = -1e9;
@@ -66,34 +67,51 @@ impl Attention {
         context: Tensor<3>,
         mask: Option<Tensor<3, Bool>>,
     ) -> Tensor<3> {
-        let [batch, queries, dim] = query.dims();
-        let query = self.split(self.query.forward(query));
-        let key = self.split(self.key.forward(context.clone()));
-        let value = self.split(self.value.forward(context));
-        let attended = attend(query, key, value, mask); // [batch, head, query, dim / heads]
-        let merged = attended.swap_dims(1, 2).reshape([batch, queries, dim]);
-        self.output.forward(merged)
-    }
-
-    /// `[batch, tokens, dim]` to `[batch, head, tokens, dim / heads]`.
-    fn split(&self, tokens: Tensor<3>) -> Tensor<4> {
-        let [batch, count, dim] = tokens.dims();
-        tokens
-            .reshape([batch, count, self.heads, dim / self.heads])
-            .swap_dims(1, 2)
+        let query = self.query.forward(query);
+        let key = self.key.forward(context.clone());
+        let value = self.value.forward(context);
+        self.output
+            .forward(attend([query, key, value], mask, self.heads))
     }
 }
 
-/// Scaled dot-product attention.
+/// Scaled dot-product attention, the heads side by side in each token.
 ///
 /// # Shapes
 ///
-/// - query: `[batch, head, query, features]`
-/// - key, value: `[batch, head, context, features]`
+/// - query: `[batch, query, heads * features]`, and the same out
+/// - key, value: `[batch, context, heads * features]`
 /// - mask: `[batch or 1, query, context]`, true where a query may *not* look
-/// - output: `[batch, head, query, features]`
 #[must_use]
 pub fn attend(
+    [query, key, value]: [Tensor<3>; 3],
+    mask: Option<Tensor<3, Bool>>,
+    heads: usize,
+) -> Tensor<3> {
+    if armilla_kernels::runs_on(&query.device()) {
+        let mask = mask.map(|mask| mask.float() * MASKED);
+        return armilla_kernels::attend([query, key, value], mask, heads);
+    }
+    let [batch, queries, dim] = query.dims();
+    let [query, key, value] = [query, key, value].map(|tokens| {
+        let [batch, count, dim] = tokens.dims();
+        tokens
+            .reshape([batch, count, heads, dim / heads])
+            .swap_dims(1, 2) // [batch, head, tokens, features]
+    });
+    by_operations(query, key, value, mask)
+        .swap_dims(1, 2)
+        .reshape([batch, queries, dim])
+}
+
+/// Attention by burn's operations: its fused one has no backward pass.
+///
+/// # Shapes
+///
+/// - query: `[batch, head, query, features]`, and the same out
+/// - key, value: `[batch, head, context, features]`
+/// - mask: `[batch or 1, query, context]`, true where a query may *not* look
+fn by_operations(
     query: Tensor<4>,
     key: Tensor<4>,
     value: Tensor<4>,
@@ -135,17 +153,21 @@ mod tests {
     use burn::tensor::ops::AttentionModuleOptions;
 
     #[test]
-    fn it_agrees_with_the_fused_one() {
+    fn both_ways_agree_with_burns() {
         let device = Device::flex();
-        let draw = |name, shape| random::normal::<4>(&mut stream(0, name, 0), shape, &device);
-        let query = draw("query", [2, 3, 5, 4]);
-        let (key, value) = (draw("key", [2, 3, 5, 4]), draw("value", [2, 3, 5, 4]));
+        let draw = |name, shape| random::normal(&mut stream(0, name, 0), shape, &device);
+        let tokens = [
+            draw("query", [2, 5, 12]),
+            draw("key", [2, 5, 12]),
+            draw("value", [2, 5, 12]),
+        ];
+        let split = |tokens: Tensor<3>| tokens.reshape([2, 5, 3, 4]).swap_dims(1, 2);
         for masked in [false, true] {
             let mask = masked.then(|| causal_mask(5, &device));
             let wide = mask
                 .clone()
                 .map(|mask| mask.unsqueeze_dim::<4>(1).expand([2, 3, 5, 5]));
-            let (query, key, value) = (query.clone(), key.clone(), value.clone());
+            let [query, key, value] = tokens.clone().map(split);
             let options = AttentionModuleOptions::default();
             let expected = attention(
                 query.clone(),
@@ -155,9 +177,14 @@ mod tests {
                 None,
                 options,
             );
-            attend(query, key, value, mask)
-                .into_data()
-                .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
+            let expected = expected.into_data();
+            let close = |found: Tensor<4>| {
+                found
+                    .into_data()
+                    .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+            };
+            close(by_operations(query, key, value, mask.clone()));
+            close(split(attend(tokens.clone(), mask, 3)));
         }
     }
 

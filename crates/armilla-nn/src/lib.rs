@@ -23,6 +23,7 @@ pub mod error;
 pub mod flow;
 pub mod images;
 pub mod layers;
+pub mod optimization;
 pub mod positions;
 pub mod random;
 pub mod reduction;

@@ -5,13 +5,11 @@
 
 use burn::config::Config;
 use burn::module::{Initializer, Module};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::module::layer_norm;
 use burn::tensor::{Bool, Device, Tensor};
 
 use crate::Activation;
 use crate::attention::{Attention, AttentionConfig};
-use crate::layers::{Mlp, MlpConfig};
+use crate::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp, MlpConfig, layer_norm};
 
 const EPSILON: f64 = 1e-5;
 
@@ -157,7 +155,7 @@ impl AdaLnBlockConfig {
     pub fn init(&self, device: &Device) -> AdaLnBlock {
         AdaLnBlock {
             modulation: LinearConfig::new(self.dim, 6 * self.dim)
-                .with_initializer(Initializer::Zeros)
+                .with_initializer(Some(Initializer::Zeros))
                 .init(device),
             attention: AttentionConfig::new(self.dim, self.heads).init(device),
             feed_forward: feed_forward(self.dim, self.ratio, self.activation).init(device),
@@ -205,8 +203,9 @@ fn feed_forward(dim: usize, ratio: usize, activation: Activation) -> MlpConfig {
 
 /// Normalises each token, then scales by `1 + scale` and shifts.
 fn modulate(tokens: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
-    let ones = Tensor::ones([tokens.dims()[2]], &tokens.device());
-    layer_norm(tokens, ones, None, EPSILON) * (scale + 1.0) + shift
+    let (width, device) = ([tokens.dims()[2]], tokens.device());
+    let neutral = [Tensor::ones(width, &device), Tensor::zeros(width, &device)];
+    layer_norm(tokens, neutral, EPSILON) * (scale + 1.0) + shift
 }
 
 #[cfg(test)]

@@ -34,9 +34,11 @@ impl Gradients {
 
     /// Multiplies all gradients.
     pub fn scale(&mut self, factor: f64) {
-        for gradient in self.by_path.values_mut() {
-            *gradient = gradient.clone().mul_scalar(factor);
-        }
+        // Taken, not shared, so that the backend works in place.
+        let taken = std::mem::take(&mut self.by_path).into_iter();
+        self.by_path = taken
+            .map(|(path, gradient)| (path, gradient.mul_scalar(factor)))
+            .collect();
     }
 
     /// The length of all gradients as one vector, summed in a fixed order.

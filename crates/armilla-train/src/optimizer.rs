@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use armilla_nn::checkpoint::Weights;
+use armilla_nn::optimization::{AdamWStep, adamw};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -161,32 +162,22 @@ struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// The parameter after the step. Moments and gradient are taken, not shared, so that the backend updates them in place.
-    fn updated(
-        &self,
-        value: Tensor<1>,
-        gradient: Tensor<1>,
-        moments: Moments,
-        decay: f64,
-    ) -> (Tensor<1>, Moments) {
+    /// What the step does to a parameter's values.
+    fn step(&self, decay: f64) -> AdamWStep {
         let TrainConfig {
             beta1,
             beta2,
             epsilon,
             ..
         } = *self.config;
-        let squared = gradient.clone() * gradient.clone();
-        let first = moments.first.mul_scalar(beta1) + gradient.mul_scalar(1.0 - beta1);
-        let second = moments.second.mul_scalar(beta2) + squared.mul_scalar(1.0 - beta2);
-        let spread = second
-            .clone()
-            .sqrt()
-            .div_scalar(self.correction2.sqrt())
-            .add_scalar(epsilon);
-        let change = first.clone() / spread;
-        let value = value.mul_scalar(1.0 - self.learning_rate * decay)
-            - change.mul_scalar(self.learning_rate / self.correction1);
-        (value, Moments { first, second })
+        AdamWStep {
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            epsilon: epsilon as f32,
+            rate: (self.learning_rate / self.correction1) as f32,
+            root_correction: self.correction2.sqrt() as f32,
+            kept: (1.0 - self.learning_rate * decay) as f32,
+        }
     }
 }
 
@@ -211,8 +202,9 @@ impl ModuleMapper for Update<'_> {
         param.map(|value| {
             let shape = value.dims();
             let flat = value.inner().reshape([gradient.dims()[0]]);
-            let (value, moments) = self.updated(flat, gradient, moments, decay);
-            self.moments.insert(path, moments);
+            let parameter = [flat, moments.first, moments.second];
+            let [value, first, second] = adamw(parameter, gradient, self.step(decay));
+            self.moments.insert(path, Moments { first, second });
             Tensor::from_inner(value.reshape(shape)).require_grad()
         })
     }

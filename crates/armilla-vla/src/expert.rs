@@ -3,10 +3,10 @@
 //! One token an action. It reads the context by cross-attention once, and its summary at every block as AdaLN's condition.
 
 use armilla_nn::attention::{Attention, AttentionConfig};
+use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use armilla_nn::positions::time_embedding;
 use armilla_nn::transformer::{AdaLnBlock, AdaLnBlockConfig};
-use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::flow_policy::FlowPolicyConfig;

@@ -7,10 +7,9 @@
 //! alone. Reading out four places instead of attending over all cells is what makes it cheap, and reading them out as
 //! positions is what makes it learn from few samples.
 
-use armilla_nn::layers::{Mlp, MlpConfig};
+use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp, MlpConfig};
 use armilla_nn::transformer::{Block, BlockConfig};
-use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Bool, Device, Tensor, activation};
 
 use crate::vision::cell_centers;
@@ -209,7 +208,7 @@ impl Look {
             query: LinearConfig::new(width, channels).init(device),
             window: LinearConfig::new(width, 3).init(device),
             vote: LinearConfig::new(channels, 2)
-                .with_initializer(Initializer::Zeros)
+                .with_initializer(Some(Initializer::Zeros))
                 .init(device),
             value: LinearConfig::new(channels, width).init(device),
             place: LinearConfig::new(2 + OFFSET, width).init(device),

@@ -7,9 +7,8 @@
 //! can be held against the instruction of another, which is how the policy learns what words look like.
 
 use armilla_nn::Activation;
-use armilla_nn::layers::{StridedConv, StridedConvConfig};
+use armilla_nn::layers::{Linear, LinearConfig, StridedConv, StridedConvConfig};
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +81,7 @@ impl VisionEncoder {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
         let mut grid = images * CONTRAST;
         for stage in &self.stages {
-            grid = Activation::Relu.forward(stage.forward(grid));
+            grid = stage.activated(grid, Activation::Relu);
         }
         for block in &self.blocks {
             grid = block.forward(grid);
@@ -109,7 +108,7 @@ impl ShiftBlock {
     ///
     /// - grid: `[batch, height, width, channel]`, and the same out
     fn forward(&self, grid: Tensor<4>) -> Tensor<4> {
-        grid.clone() + Activation::Relu.forward(self.mix.forward(shift(grid)))
+        grid.clone() + self.mix.activated(shift(grid), Activation::Relu)
     }
 }
 

@@ -58,7 +58,7 @@ impl Predictor {
             .forward(context.reshape([rows, history * latent]));
         let mut hidden = self.activation.forward(state + self.action.forward(block));
         for layer in &self.layers {
-            hidden = hidden.clone() + self.activation.forward(layer.forward(hidden));
+            hidden = hidden.clone() + layer.activated(hidden, self.activation);
         }
         last + self.change.forward(hidden)
     }

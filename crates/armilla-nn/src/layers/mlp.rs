@@ -2,10 +2,10 @@
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::batch_norm;
+use super::{Linear, LinearConfig, batch_norm};
 use crate::Activation;
 
 /// How to build an [`Mlp`].
@@ -82,13 +82,12 @@ impl Mlp {
         let rows: usize = dims[..D - 1].iter().product();
         let mut hidden = input.reshape([rows, features]); // [rows, input]
         for (index, linear) in self.linears.iter().enumerate() {
-            hidden = linear.forward(hidden);
-            if index + 1 < self.linears.len() {
-                hidden = match self.norms.get(index) {
-                    Some(norm) => batch_norm(norm, hidden, Some(self.activation)),
-                    None => self.activation.forward(hidden),
-                };
-            }
+            let last = index + 1 == self.linears.len();
+            hidden = match self.norms.get(index) {
+                _ if last => linear.forward(hidden),
+                Some(norm) => batch_norm(norm, linear.forward(hidden), Some(self.activation)),
+                None => linear.activated(hidden, self.activation),
+            };
         }
         dims[D - 1] = hidden.dims()[1];
         hidden.reshape(dims) // [..., output]

@@ -1,10 +1,12 @@
 //! Convolutions over channels-last pictures, by patches and a matmul.
 
-use armilla_kernels::Patch;
+use armilla_kernels::{Function, Patch};
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::{Linear, LinearConfig};
+use crate::Activation;
 
 /// How to build a [`StridedConv`].
 #[derive(Config, Debug)]
@@ -63,6 +65,16 @@ impl StridedConv {
     /// - output: `[batch, rows, columns, channels_out]`, with `(height + 2 * padding - side) / stride + 1` rows
     #[must_use]
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        self.apply(input, None)
+    }
+
+    /// Convolves, then applies the activation; shapes as of [`Self::forward`].
+    #[must_use]
+    pub fn activated(&self, input: Tensor<4>, activation: Activation) -> Tensor<4> {
+        self.apply(input, Some(activation))
+    }
+
+    fn apply(&self, input: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         let [batch, height, width, _] = input.dims();
         let patch = Patch {
             side: self.side,
@@ -78,12 +90,15 @@ impl StridedConv {
             patch.padding
         );
         let [rows, columns] = patch.grid(height, width);
-        let patches = if armilla_kernels::runs_on(&input.device()) {
-            armilla_kernels::unfold(input, patch)
+        let output = if armilla_kernels::runs_on(&input.device()) {
+            let (kernel, bias) = (&self.kernel.weight, &self.kernel.bias);
+            let bias = bias.as_ref().map(|bias| bias.val());
+            let function = activation.map_or(Function::Identity, Activation::fused);
+            armilla_kernels::convolve(input, kernel.val(), bias, patch, function)
         } else {
-            gather(input, patch)
+            let output = self.kernel.forward(gather(input, patch));
+            activation.map_or(output.clone(), |activation| activation.forward(output))
         };
-        let output = self.kernel.forward(patches);
         let channels = output.dims()[1];
         output.reshape([batch, rows, columns, channels])
     }
@@ -193,22 +208,22 @@ mod tests {
 
     #[test]
     fn patches_are_the_same_without_the_kernel() {
-        for patch in [
-            Patch {
-                side: 4,
-                stride: 2,
-                padding: 1,
-            },
-            Patch {
-                side: 4,
-                stride: 4,
-                padding: 0,
-            },
-        ] {
+        for (side, stride, padding) in [(4, 2, 1), (4, 4, 0)] {
             let device = Device::flex();
+            let patch = Patch {
+                side,
+                stride,
+                padding,
+            };
             let input = random::normal(&mut stream(0, "input", 0), [2, 8, 12, 3], &device);
-            let expected = armilla_kernels::unfold(input.clone(), patch).into_data();
-            gather(input, patch).into_data().assert_eq(&expected, true);
+            // Multiplied by one, the rows of a convolution are the patches.
+            let taps = side * side * 3;
+            let one = Tensor::eye(taps, &device);
+            let found =
+                armilla_kernels::convolve(input.clone(), one, None, patch, Function::Identity);
+            found
+                .into_data()
+                .assert_eq(&gather(input, patch).into_data(), true);
         }
     }
 }

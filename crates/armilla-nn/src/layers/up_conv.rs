@@ -2,8 +2,9 @@
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+
+use super::{Linear, LinearConfig};
 
 /// How to build an [`UpConv`].
 #[derive(Config, Debug)]
