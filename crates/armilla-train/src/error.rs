@@ -45,6 +45,12 @@ pub enum Error {
         /// The last checkpoint, or `none yet`.
         checkpoint: String,
     },
+    /// The threads that compute could not be started.
+    #[error("cannot start the threads that compute: {source}")]
+    Threads {
+        /// Why not.
+        source: rayon::ThreadPoolBuildError,
+    },
     /// The batch source failed.
     #[error("step {step}: cannot load the batch: {source}")]
     Batch {

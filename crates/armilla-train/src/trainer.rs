@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::checkpoint::State;
 use crate::config::TrainConfig;
@@ -97,6 +98,7 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     };
     let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;
     let clock = Clock::start(&state);
+    let lanes = Lanes::new(&state.model, config)?;
     let mut control = Control::Continue;
     let mut saved = None;
     let mut batches = load(source, config, state.step);
@@ -110,7 +112,7 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
                 true => load(source, config, next),
                 false => Ok(Vec::new()),
             });
-            let done = step(state, now, config, run);
+            let done = step(state, now, config, run, &lanes);
             let loaded = loading.join();
             (done, loaded.unwrap_or_else(|panic| resume_unwind(panic)))
         });
@@ -251,33 +253,56 @@ impl Micro {
     }
 }
 
-/// The batches of a step, side by side on the CPU. All but the first work on copies of the model, so that neither their graphs nor
+/// Threads for the batches of a step that are computed side by side: each batch has its own, so that none waits for another's.
+struct Lanes(Vec<ThreadPool>);
+
+impl Lanes {
+    /// As many as a step has batches and the CPU has cores; one, with all threads, elsewhere and where a step has one batch.
+    fn new<M: Trainable>(model: &M, config: &TrainConfig) -> Result<Self> {
+        let on_cpu = model.devices().iter().all(armilla_nn::device::is_cpu);
+        let cores = rayon::current_num_threads();
+        let batches = usize::try_from(config.accumulation).unwrap_or(usize::MAX);
+        let lanes = if on_cpu { batches.min(cores) } else { 1 };
+        let pool = |lane| {
+            ThreadPoolBuilder::new()
+                .num_threads(cores / lanes)
+                .thread_name(move |thread| format!("train-{lane}-{thread}"))
+                .build()
+                .map_err(|source| Error::Threads { source })
+        };
+        (0..lanes).map(pool).collect::<Result<_>>().map(Self)
+    }
+}
+
+/// The batches of a step, side by side. All but the first work on copies of the model, so that neither their graphs nor
 /// the running statistics of batch normalisation meet: those are moved by the first batch alone, whatever ends when.
-fn micros<M: Trainable>(model: &M, batches: Vec<M::Batch>, context: StepContext) -> Vec<Micro> {
-    let on_cpu = model.devices().iter().all(armilla_nn::device::is_cpu);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let together = if on_cpu { cores } else { 1 };
+fn micros<M: Trainable>(
+    model: &M,
+    batches: Vec<M::Batch>,
+    context: StepContext,
+    lanes: &Lanes,
+) -> Vec<Micro> {
     let mut batches = batches.into_iter().zip(0..).peekable();
     let mut done = Vec::new();
     while batches.peek().is_some() {
-        let group: Vec<_> = batches.by_ref().take(together).collect();
         let group = std::thread::scope(|scope| {
-            let mut first = None;
-            let mut others = Vec::new();
-            for (batch, micro) in group {
-                let context = StepContext { micro, ..context };
-                if micro == 0 {
-                    first = Some((batch, context));
-                    continue;
-                }
-                let copy = model.valid().train();
-                others.push(scope.spawn(move || Micro::new(&copy, batch, context)));
-            }
-            let first = first.map(|(batch, context)| Micro::new(model, batch, context));
-            let others = others
+            let together: Vec<_> = (&lanes.0)
                 .into_iter()
-                .map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            first.into_iter().chain(others).collect::<Vec<_>>()
+                .zip(batches.by_ref())
+                .map(|(lane, (batch, micro))| {
+                    let context = StepContext { micro, ..context };
+                    // A clone shares weights, graph and running statistics.
+                    let model = match micro {
+                        0 => model.clone(),
+                        _ => model.valid().train(),
+                    };
+                    scope.spawn(move || lane.install(move || Micro::new(&model, batch, context)))
+                })
+                .collect();
+            let together = together.into_iter();
+            together
+                .map(|micro| micro.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect::<Vec<_>>()
         });
         done.extend(group);
     }
@@ -290,6 +315,7 @@ fn step<M: Trainable>(
     batches: Vec<M::Batch>,
     config: &TrainConfig,
     run: &RunDirectory,
+    lanes: &Lanes,
 ) -> Result<(State<M>, StepReport)> {
     let step = state.step;
     let not_finite = |figure: &str| Error::NotFinite {
@@ -306,7 +332,7 @@ fn step<M: Trainable>(
         step,
         micro: 0,
     };
-    for micro in micros(&state.model, batches, context) {
+    for micro in micros(&state.model, batches, context, lanes) {
         means.add(micro.loss, &micro.figures);
         if let Some(figure) = means.first_not_finite() {
             return Err(not_finite(figure));
