@@ -3,6 +3,8 @@
 //! The patches of a whole batch are many times the pictures, so they are never all there at once: a task unfolds what the cache
 //! holds, multiplies, and unfolds the next. The backward pass unfolds anew.
 
+use std::cell::RefCell;
+
 use crate::fresh::{Size, fresh};
 use crate::linear::{Finish, Output, finished};
 use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
@@ -56,14 +58,13 @@ impl Convolution {
         let rows = self.batch * self.patches.lines() * self.columns;
         let block = self.block * self.columns;
         let product = |task: usize, output: &mut [f32]| {
-            let mut patches = vec![0.0; output.len() / self.outputs * self.taps];
-            self.patches.unfold(input, task * self.block, &mut patches);
-            let pair = [
-                Matrix::new(&patches, self.taps),
-                Matrix::new(kernel, self.outputs),
-            ];
-            let output = MatrixMut::new(output, self.outputs);
-            multiply(output, 0.0, pair, 1.0, Threads::One);
+            with_scratch(output.len() / self.outputs * self.taps, |patches| {
+                self.patches.unfold(input, task * self.block, patches);
+                let kernel = Matrix::new(kernel, self.outputs);
+                let pair = [Matrix::new(patches, self.taps), kernel];
+                let output = MatrixMut::new(output, self.outputs);
+                multiply(output, 0.0, pair, 1.0, Threads::One);
+            });
         };
         finished([rows, self.outputs], block, finish, product)
     }
@@ -115,23 +116,35 @@ impl Convolution {
         input_gradient: &mut [f32],
     ) {
         let rows = self.block * self.columns;
-        let values = rows.min(gradient.len() / self.outputs) * self.taps;
-        let mut patches = vec![0.0; values];
         for (index, gradient) in gradient.chunks(rows * self.outputs).enumerate() {
             let first = index * self.block;
-            let patches = &mut patches[..gradient.len() / self.outputs * self.taps];
-            patches.fill(0.0); // The last block's are still there, and padding is not written.
-            self.patches.unfold(input, first, patches);
-            let gradient = Matrix::new(gradient, self.outputs);
-            let sum = MatrixMut::new(kernel_gradient, self.outputs);
-            let pair = [Matrix::new(patches, self.taps).transposed(), gradient];
-            multiply(sum, 1.0, pair, 1.0, Threads::One);
-            if !input_gradient.is_empty() {
-                let pair = [gradient, Matrix::new(kernel, self.outputs).transposed()];
-                let into = MatrixMut::new(patches, self.taps);
-                multiply(into, 0.0, pair, 1.0, Threads::One);
-                self.patches.fold(patches, first, input_gradient);
-            }
+            with_scratch(gradient.len() / self.outputs * self.taps, |patches| {
+                self.patches.unfold(input, first, patches);
+                let gradient = Matrix::new(gradient, self.outputs);
+                let sum = MatrixMut::new(kernel_gradient, self.outputs);
+                let pair = [Matrix::new(patches, self.taps).transposed(), gradient];
+                multiply(sum, 1.0, pair, 1.0, Threads::One);
+                if !input_gradient.is_empty() {
+                    let pair = [gradient, Matrix::new(kernel, self.outputs).transposed()];
+                    let into = MatrixMut::new(patches, self.taps);
+                    multiply(into, 0.0, pair, 1.0, Threads::One);
+                    self.patches.fold(patches, first, input_gradient);
+                }
+            });
         }
     }
+}
+
+/// Lends values that hold whatever the thread left in them, so that a block's patches stay in the cache.
+fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken, so that work which the thread begins while it waits for this one finds none and makes its own.
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < length {
+        scratch.resize(length, 0.0);
+    }
+    work(&mut scratch[..length]);
+    SCRATCH.set(scratch);
 }

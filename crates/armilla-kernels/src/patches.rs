@@ -11,13 +11,15 @@ pub struct Patch {
     pub padding: usize,
 }
 
-/// The part of a patch's row that lies in the picture.
+/// A patch's row.
 struct Span {
-    /// First value in the picture's row.
+    /// First value of the part that lies in the picture, in the picture.
     picture: usize,
-    /// First value in the patch's row.
+    /// First value of the patch's row, in the line of patches.
     patch: usize,
-    /// Values.
+    /// Values before the part that lies in the picture: padding.
+    before: usize,
+    /// Values of that part; 0 where the row lies in the padding.
     length: usize,
 }
 
@@ -59,6 +61,8 @@ pub(crate) struct Patches {
     picture: usize,
     /// Values of a line of patches.
     line: usize,
+    /// Values of a patch's row.
+    row: usize,
 }
 
 impl Patches {
@@ -70,6 +74,7 @@ impl Patches {
                 .collect(),
             picture: height * width * channels,
             line: columns * patch.side * patch.side * channels,
+            row: patch.side * channels,
         }
     }
 
@@ -78,13 +83,16 @@ impl Patches {
         self.spans.len()
     }
 
-    /// Writes the patches of the lines from `first` on into cleared rows.
+    /// Writes the patches of the lines from `first` on, padding included.
     pub(crate) fn unfold(&self, pictures: &[f32], first: usize, rows: &mut [f32]) {
         for (line, rows) in (first..).zip(rows.chunks_exact_mut(self.line)) {
             let picture = &pictures[line / self.lines() * self.picture..][..self.picture];
             for span in &self.spans[line % self.lines()] {
-                rows[span.patch..][..span.length]
-                    .copy_from_slice(&picture[span.picture..][..span.length]);
+                let row = &mut rows[span.patch..][..self.row];
+                let inside = span.before..span.before + span.length;
+                row[inside.clone()].copy_from_slice(&picture[span.picture..][..span.length]);
+                row[..inside.start].fill(0.0);
+                row[inside.end..].fill(0.0);
             }
         }
     }
@@ -99,7 +107,7 @@ impl Patches {
                     let picture = &mut pictures[start..][..self.picture];
                     for span in &self.spans[line % self.lines()] {
                         let to = &mut picture[span.picture..][..span.length];
-                        let from = &rows[span.patch..][..span.length];
+                        let from = &rows[span.patch + span.before..][..span.length];
                         to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
                     }
                 }
@@ -111,16 +119,27 @@ impl Patches {
 /// Where the patches of one line lie.
 fn spans(row: usize, [height, width, channels]: [usize; 3], patch: Patch) -> Vec<Span> {
     let [_, columns] = patch.grid(height, width);
-    let row_values = patch.side * channels;
     let (top, first_row, count) = patch.overlap(row, height);
-    let mut spans = Vec::with_capacity(columns * count);
+    let inside = first_row..first_row + count;
+    let mut spans = Vec::with_capacity(columns * patch.side);
     for column in 0..columns {
         let (left, first, length) = patch.overlap(column, width);
-        for line in 0..count {
-            spans.push(Span {
-                picture: ((top + line) * width + left) * channels,
-                patch: (column * patch.side + first_row + line) * row_values + first * channels,
-                length: length * channels,
+        for line in 0..patch.side {
+            let start = (column * patch.side + line) * patch.side * channels;
+            spans.push(if inside.contains(&line) && length > 0 {
+                Span {
+                    picture: ((top + line - first_row) * width + left) * channels,
+                    patch: start,
+                    before: first * channels,
+                    length: length * channels,
+                }
+            } else {
+                Span {
+                    picture: 0,
+                    patch: start,
+                    before: 0,
+                    length: 0,
+                }
             });
         }
     }

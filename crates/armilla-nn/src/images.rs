@@ -19,12 +19,9 @@ pub fn images_to_tensor(pixels: &[u8], shape: [usize; 3], device: &Device) -> Te
         batch * height * width * CHANNELS,
         "pictures of shape {shape:?} and 3 channels do not have this many bytes"
     );
-    let levels: Vec<f32> = (0u8..=255)
-        .map(|level| f32::from(level) / 255.0 - 0.5)
-        .collect();
     let values: Vec<f32> = pixels
         .iter()
-        .map(|&pixel| levels[usize::from(pixel)])
+        .map(|&pixel| f32::from(pixel) / 255.0 - 0.5)
         .collect();
     Tensor::from_data(
         TensorData::new(values, [batch, height, width, CHANNELS]),

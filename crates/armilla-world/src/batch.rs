@@ -150,14 +150,13 @@ fn interleave(windows: &WindowBatch) -> Vec<u8> {
     }
     let window = windows.images.len() / windows.batch;
     let later = windows.later_images.len() / windows.batch;
-    let pictures = windows
-        .images
-        .chunks(window)
-        .zip(windows.later_images.chunks(later));
+    let mut pictures = Vec::with_capacity(windows.images.len() + windows.later_images.len());
+    let parts = windows.images.chunks(window);
+    for (window, later) in parts.zip(windows.later_images.chunks(later)) {
+        pictures.extend_from_slice(window);
+        pictures.extend_from_slice(later);
+    }
     pictures
-        .flat_map(|(window, later)| window.iter().chain(later))
-        .copied()
-        .collect()
 }
 
 /// Every frame with itself and all after it, the later picture included.
