@@ -201,6 +201,25 @@ fn lines_after_the_checkpoint_are_dropped_when_a_crashed_run_resumes() {
 }
 
 #[test]
+fn running_statistics_are_moved_by_the_first_batch_of_a_step_alone() {
+    let running = |accumulation| {
+        let run = RunDirectory::create(&folder(&format!("of-{accumulation}")), "").unwrap();
+        let one_step = TrainConfig {
+            steps: 1,
+            accumulation,
+            ..config()
+        };
+        let trained = Case::new(&run, one_step).train().unwrap();
+        let mut all = weights(&trained.model);
+        all.retain(|path, _| path.contains("running"));
+        all
+    };
+    let alone = running(1);
+    assert_eq!(alone.len(), 4, "{:?}", alone.keys());
+    assert_eq!(running(3), alone);
+}
+
+#[test]
 fn clipping_limits_the_first_moment() {
     let run = RunDirectory::create(&folder("clipped"), "").unwrap();
     let clipped = TrainConfig {
