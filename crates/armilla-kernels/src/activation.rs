@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::fresh::filled;
 use crate::math::{erf, exp, sigmoid};
+use crate::vector::vectorized;
 
 /// Values a thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -127,19 +128,16 @@ pub(crate) fn apply(values: &mut [f32], function: Function) {
     if function == Function::Identity {
         return;
     }
-    with_curve!(function, C => pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let (blocks, last) = values.as_chunks_mut::<LANES>();
-            for block in blocks {
-                let x = *block;
-                let mut value = [0.0; LANES];
-                (0..LANES).for_each(|lane| value[lane] = C::value(x[lane]));
-                *block = value;
-            }
-            last.iter_mut().for_each(|value| *value = C::value(*value));
+    with_curve!(function, C => vectorized!({
+        let (blocks, last) = values.as_chunks_mut::<LANES>();
+        for block in blocks {
+            let x = *block;
+            let mut value = [0.0; LANES];
+            (0..LANES).for_each(|lane| value[lane] = C::value(x[lane]));
+            *block = value;
         }
-    ));
+        last.iter_mut().for_each(|value| *value = C::value(*value));
+    }));
 }
 
 /// Turns the gradient of the output into that of the input.
@@ -148,10 +146,7 @@ pub(crate) fn backward(gradient: &mut [f32], input: &[f32], function: Function) 
         .par_chunks_mut(CHUNK)
         .zip(input.par_chunks(CHUNK))
         .for_each(|(gradient, input)| {
-            with_curve!(function, C => pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || times_slope::<C>(gradient, input)
-            ));
+            with_curve!(function, C => vectorized!(times_slope::<C>(gradient, input)));
         });
 }
 

@@ -1,5 +1,6 @@
 //! One step of AdamW in one pass over a parameter.
 
+use crate::vector::vectorized;
 use rayon::prelude::*;
 
 /// Values a thread takes at a time.
@@ -32,10 +33,7 @@ impl AdamWStep {
             .zip(second.par_chunks_mut(CHUNK))
             .zip(gradient.par_chunks(CHUNK))
             .for_each(|(((value, first), second), gradient)| {
-                pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || self.apply_chunk(value, first, second, gradient),
-                );
+                vectorized!(self.apply_chunk(value, first, second, gradient));
             });
     }
 

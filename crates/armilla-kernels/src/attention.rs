@@ -6,6 +6,7 @@
 use crate::fresh::{Size, filled, fresh};
 use crate::math::exp;
 use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
+use crate::vector::vectorized;
 
 /// Queries a task takes.
 const QUERIES: usize = 64;
@@ -114,16 +115,13 @@ impl Attention {
             let start = (row % rows * self.queries + first) * self.context;
             &mask[start..][..weights.len()]
         });
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                if let Some(mask) = mask {
-                    let pairs = weights.iter_mut().zip(mask);
-                    pairs.for_each(|(score, mask)| *score += mask);
-                }
-                weights.chunks_exact_mut(self.context).for_each(softmax);
-            },
-        );
+        vectorized!({
+            if let Some(mask) = mask {
+                let pairs = weights.iter_mut().zip(mask);
+                pairs.for_each(|(score, mask)| *score += mask);
+            }
+            weights.chunks_exact_mut(self.context).for_each(softmax);
+        });
     }
 
     /// The gradients of query, key and value.
@@ -244,22 +242,19 @@ fn larger(a: f32, b: f32) -> f32 {
 
 /// Turns gradients of shares into those of scores.
 fn through_softmax(gradients: &mut [f32], shares: &[f32], width: usize) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let rows = gradients.chunks_exact_mut(width);
-            for (gradients, shares) in rows.zip(shares.chunks_exact(width)) {
-                let (left, left_rest) = gradients.as_chunks::<LANES>();
-                let (right, right_rest) = shares.as_chunks::<LANES>();
-                let mut sums = [0.0; LANES];
-                for (left, right) in left.iter().zip(right) {
-                    (0..LANES).for_each(|lane| sums[lane] += left[lane] * right[lane]);
-                }
-                let rest = left_rest.iter().zip(right_rest);
-                let mean: f32 = sums.iter().sum::<f32>() + rest.map(|(a, b)| a * b).sum::<f32>();
-                let pairs = gradients.iter_mut().zip(shares);
-                pairs.for_each(|(gradient, share)| *gradient = (*gradient - mean) * share);
+    vectorized!({
+        let rows = gradients.chunks_exact_mut(width);
+        for (gradients, shares) in rows.zip(shares.chunks_exact(width)) {
+            let (left, left_rest) = gradients.as_chunks::<LANES>();
+            let (right, right_rest) = shares.as_chunks::<LANES>();
+            let mut sums = [0.0; LANES];
+            for (left, right) in left.iter().zip(right) {
+                (0..LANES).for_each(|lane| sums[lane] += left[lane] * right[lane]);
             }
-        },
-    );
+            let rest = left_rest.iter().zip(right_rest);
+            let mean: f32 = sums.iter().sum::<f32>() + rest.map(|(a, b)| a * b).sum::<f32>();
+            let pairs = gradients.iter_mut().zip(shares);
+            pairs.for_each(|(gradient, share)| *gradient = (*gradient - mean) * share);
+        }
+    });
 }

@@ -1,6 +1,7 @@
 //! Normalisation of rows: each by its own mean and variance.
 
 use crate::fresh::{Size, filled, fresh};
+use crate::vector::vectorized;
 
 /// Rows a task takes.
 const ROWS: usize = 256;
@@ -47,19 +48,15 @@ impl LayerNorm<'_> {
         let width = self.scale.len();
         filled(input.len(), ROWS * width, |task, output| {
             let input = &input[task * ROWS * width..][..output.len()];
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    let rows = input.chunks_exact(width);
-                    for (output, row) in output.chunks_exact_mut(width).zip(rows) {
-                        let (mean, inverse) = moments(row, self.epsilon);
-                        for at in 0..width {
-                            output[at] =
-                                (row[at] - mean) * inverse * self.scale[at] + self.shift[at];
-                        }
+            vectorized!({
+                let rows = input.chunks_exact(width);
+                for (output, row) in output.chunks_exact_mut(width).zip(rows) {
+                    let (mean, inverse) = moments(row, self.epsilon);
+                    for at in 0..width {
+                        output[at] = (row[at] - mean) * inverse * self.scale[at] + self.shift[at];
                     }
-                },
-            );
+                }
+            });
         })
     }
 
@@ -73,10 +70,7 @@ impl LayerNorm<'_> {
         let ([output], sums) = fresh([size], |task, [output]| {
             let part = task * ROWS * width..task * ROWS * width + output.len();
             let (input, gradient) = (&input[part.clone()], &gradient[part]);
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.backward_rows(input, gradient, output),
-            )
+            vectorized!(self.backward_rows(input, gradient, output))
         });
         let mut total = [vec![0.0; width], vec![0.0; width]];
         for chunk in sums {

@@ -27,6 +27,7 @@ mod math;
 mod matrix;
 mod normalization;
 mod patches;
+mod vector;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};

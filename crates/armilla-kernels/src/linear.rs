@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::activation::{self, Function};
 use crate::fresh::{Size, filled, fresh};
 use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
+use crate::vector::vectorized;
 
 /// Values of an output that a task computes at a time: what the second-level cache holds.
 const BLOCK: usize = 1 << 18;
@@ -99,14 +100,11 @@ pub(crate) fn finished(
 }
 
 fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for row in rows.chunks_exact_mut(bias.len()) {
-                row.iter_mut().zip(bias).for_each(|(value, b)| *value += b);
-            }
-        },
-    );
+    vectorized!({
+        for row in rows.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(value, b)| *value += b);
+        }
+    });
 }
 
 /// The gradients of input and weight, where they are wanted, from input, weight and the gradient before the function.
@@ -143,14 +141,11 @@ pub(crate) fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
         .par_chunks(SUMMED_ROWS * width)
         .map(|chunk| {
             let mut sum = vec![0.0; width];
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for row in chunk.chunks_exact(width) {
-                        sum.iter_mut().zip(row).for_each(|(sum, part)| *sum += part);
-                    }
-                },
-            );
+            vectorized!({
+                for row in chunk.chunks_exact(width) {
+                    sum.iter_mut().zip(row).for_each(|(sum, part)| *sum += part);
+                }
+            });
             sum
         })
         .collect();

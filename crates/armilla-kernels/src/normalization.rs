@@ -5,8 +5,9 @@
 
 use rayon::prelude::*;
 
-use crate::activation::{self, Curve, Function, with_curve};
+use crate::activation::{Curve, Function, with_curve};
 use crate::fresh::{Size, filled, fresh};
+use crate::vector::vectorized;
 
 /// Rows a thread takes at a time; sums run over chunks of this size first.
 const ROWS: usize = 512;
@@ -19,12 +20,7 @@ pub(crate) fn moments(input: &[f32], channels: usize) -> Vec<f32> {
     // Each chunk's own mean and squared deviation from it, then the chunks put together (Chan et al., 1979).
     let chunks: Vec<_> = input
         .par_chunks(ROWS * channels)
-        .map(|chunk| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || chunk_moments(chunk, channels),
-            )
-        })
+        .map(|chunk| vectorized!(chunk_moments(chunk, channels)))
         .collect();
     let mut mean = vec![0.0_f64; channels];
     let mut squares = vec![0.0_f64; channels];
@@ -127,10 +123,7 @@ impl Columns {
         let chunk = ROWS * self.mean.len();
         filled(input.len(), chunk, |task, output| {
             let input = &input[task * chunk..][..output.len()];
-            with_curve!(function, C => pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.forward_chunk::<C>(output, input)
-            ));
+            with_curve!(function, C => vectorized!(self.forward_chunk::<C>(output, input)));
         })
     }
 
@@ -164,10 +157,7 @@ impl Columns {
         let ([mut output], sums) = fresh([size], |task, [output]| {
             let part = task * size.chunk..task * size.chunk + output.len();
             let (input, gradient) = (&input[part.clone()], &gradient[part]);
-            with_curve!(function, C => pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.before_function::<C>(output, input, gradient)
-            ))
+            with_curve!(function, C => vectorized!(self.before_function::<C>(output, input, gradient)))
         });
         let mut total = vec![0.0_f32; 2 * width];
         for sums in &sums {
@@ -186,10 +176,7 @@ impl Columns {
         chunks
             .zip(input.par_chunks(ROWS * width))
             .for_each(|(output, input)| {
-                pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || self.through_moments(output, input, [&slope, &level]),
-                );
+                vectorized!(self.through_moments(output, input, [&slope, &level]));
             });
         [output, scale.to_vec(), shift.to_vec()]
     }
@@ -204,18 +191,17 @@ impl Columns {
     ) -> Vec<f32> {
         let width = self.mean.len();
         let mut sums = vec![0.0; 2 * width];
-        // Pass by pass over a chunk that the cache holds: each then compiles to vector instructions.
-        let mut before = vec![0.0; input.len()];
-        self.forward_chunk::<activation::Identity>(&mut before, input);
-        output.copy_from_slice(gradient);
-        activation::times_slope::<C>(output, &before);
         by_columns!(width, at, N => {
             let (mean, inverse) = (lanes::<N>(&self.mean, at), lanes::<N>(&self.inverse_std, at));
+            let (factor, offset) = (lanes::<N>(&self.factor, at), lanes::<N>(&self.offset, at));
             let (mut first, mut second) = ([0.0; N], [0.0; N]);
-            for (output, input) in output.chunks_exact(width).zip(input.chunks_exact(width)) {
-                let (x, d) = (lanes::<N>(input, at), lanes::<N>(output, at));
+            let rows = input.chunks_exact(width).zip(gradient.chunks_exact(width));
+            for (output, (input, gradient)) in output.chunks_exact_mut(width).zip(rows) {
+                let (x, mut d) = (lanes::<N>(input, at), lanes::<N>(gradient, at));
+                (0..N).for_each(|lane| d[lane] *= C::slope(x[lane] * factor[lane] + offset[lane]));
                 (0..N).for_each(|lane| first[lane] += d[lane]);
                 (0..N).for_each(|lane| second[lane] += d[lane] * ((x[lane] - mean[lane]) * inverse[lane]));
+                output[at..at + N].copy_from_slice(&d);
             }
             sums[at..at + N].copy_from_slice(&first);
             sums[width + at..width + at + N].copy_from_slice(&second);

@@ -1,5 +1,7 @@
 //! Patches of channels-last pictures as rows of a matrix, and back.
 
+use crate::vector::vectorized;
+
 /// Square patches and where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patch {
@@ -99,20 +101,17 @@ impl Patches {
 
     /// Adds the patches of the lines from `first` on to the pictures, each at its place.
     pub(crate) fn fold(&self, rows: &[f32], first: usize, pictures: &mut [f32]) {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (line, rows) in (first..).zip(rows.chunks_exact(self.line)) {
-                    let start = line / self.lines() * self.picture;
-                    let picture = &mut pictures[start..][..self.picture];
-                    for span in &self.spans[line % self.lines()] {
-                        let to = &mut picture[span.picture..][..span.length];
-                        let from = &rows[span.patch + span.before..][..span.length];
-                        to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
-                    }
+        vectorized!({
+            for (line, rows) in (first..).zip(rows.chunks_exact(self.line)) {
+                let start = line / self.lines() * self.picture;
+                let picture = &mut pictures[start..][..self.picture];
+                for span in &self.spans[line % self.lines()] {
+                    let to = &mut picture[span.picture..][..span.length];
+                    let from = &rows[span.patch + span.before..][..span.length];
+                    to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
                 }
-            },
-        );
+            }
+        });
     }
 }
 
