@@ -11,6 +11,7 @@ use burn_autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, unary};
 
 use crate::activation::Function;
 use crate::adamw::AdamWStep;
+use crate::patches::Patch;
 use crate::{Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings};
 
 #[derive(Debug)]
@@ -96,6 +97,20 @@ fn apply_layer<B: Kernels, C: CheckpointStrategy, const N: usize>(
             prep.finish(state, output)
         }
         OpsKind::UnTracked(prep) => prep.finish(B::layer(layer, settings, false).0),
+    }
+}
+
+#[derive(Debug)]
+struct MaxPool;
+
+impl<B: Kernels> Backward<B, 1> for MaxPool {
+    type State = (FloatTensor<B>, Patch);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (input, patch) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
+            B::max_pool_backward(input, gradient, patch)
+        });
     }
 }
 
@@ -192,6 +207,15 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         match third {
             Some(third) => apply_layer::<B, C, 3>(layer, settings, [first, second, third]),
             None => apply_layer::<B, C, 2>(layer, settings, [first, second]),
+        }
+    }
+
+    fn fused_max_pool(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self> {
+        let (input, guard) = input.into_parts();
+        let output = B::max_pool(input.clone(), patch);
+        match MaxPool.prepare::<C>([guard]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((input, patch), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
 

@@ -12,6 +12,8 @@ use crate::convolution::Convolution;
 use crate::layer_norm::LayerNorm;
 use crate::linear::{self, Finish};
 use crate::normalization::{Columns, moments};
+use crate::patches::Patch;
+use crate::pooling::Pooling;
 use crate::{
     Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings,
     picture_shape,
@@ -135,6 +137,25 @@ impl Kernels for Flex {
             of_weight.map(|found| tensor(found, [taps, outputs])),
             of_bias.map(|found| tensor(found, [outputs])),
         ]
+    }
+
+    fn max_pool(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self> {
+        let input = contiguous(input);
+        let shape = picture_shape::<Self>(&input);
+        let [rows, columns] = patch.grid(shape[1], shape[2]);
+        let found = Pooling::new(shape, patch).forward(values(&input));
+        tensor(found, [shape[0], rows, columns, shape[3]])
+    }
+
+    fn max_pool_backward(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        patch: Patch,
+    ) -> FloatTensor<Self> {
+        let (input, gradient) = (contiguous(input), contiguous(gradient));
+        let shape = picture_shape::<Self>(&input);
+        let found = Pooling::new(shape, patch).backward(values(&input), values(&gradient));
+        tensor(found, shape)
     }
 
     fn normalize_rows(
@@ -282,6 +303,10 @@ impl Fused for Flex {
 
     fn fused_layer(layer: Layer<Self>, settings: LayerSettings) -> FloatTensor<Self> {
         Self::layer(layer, settings, false).0
+    }
+
+    fn fused_max_pool(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self> {
+        Self::max_pool(input, patch)
     }
 
     fn fused_layer_norm(

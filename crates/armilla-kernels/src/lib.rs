@@ -27,6 +27,7 @@ mod math;
 mod matrix;
 mod normalization;
 mod patches;
+mod pooling;
 mod vector;
 
 use burn::backend::tensor::FloatTensor;
@@ -66,6 +67,16 @@ pub trait Kernels: Backend {
         settings: LayerSettings,
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3];
+
+    /// [`Fused::fused_max_pool`].
+    fn max_pool(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self>;
+
+    /// The gradient of the input from input and gradient of the output.
+    fn max_pool_backward(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        patch: Patch,
+    ) -> FloatTensor<Self>;
 
     /// [`Fused::fused_layer_norm`] of input, scale and shift.
     fn normalize_rows(inputs: [FloatTensor<Self>; 3], epsilon: f32) -> FloatTensor<Self>;
@@ -203,6 +214,10 @@ pub trait Fused: Backend {
         #[extension_type] layer: Layer<Self>,
         settings: LayerSettings,
     ) -> FloatTensor<Self>;
+
+    /// The largest value of each square, `[batch, height, width, channel]` to `[batch, rows, columns, channel]`; padding counts as
+    /// nothing.
+    fn fused_max_pool(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self>;
 
     /// Rows by their own mean and variance, then scaled and shifted; `[rows, width]`.
     fn fused_layer_norm(
@@ -355,6 +370,23 @@ fn layer<const D: usize>(
         bias: bias.map(Tensor::into_dispatch).into(),
     };
     Tensor::from_dispatch(Dispatch::fused_layer(layer, settings))
+}
+
+/// The largest value of each square of channels-last pictures; padding counts as nothing.
+///
+/// # Shapes
+///
+/// - input: `[batch, height, width, channel]`
+/// - output: `[batch, rows, columns, channel]`
+#[must_use]
+pub fn max_pool(input: Tensor<4>, patch: Patch) -> Tensor<4> {
+    let [_, height, width, _] = input.dims();
+    patch.check(height, width);
+    assert!(
+        patch.padding < patch.side,
+        "a square of padding alone has no largest value"
+    );
+    Tensor::from_dispatch(Dispatch::fused_max_pool(input.into_dispatch(), patch))
 }
 
 /// Rows by their own mean and variance, then scaled and shifted.

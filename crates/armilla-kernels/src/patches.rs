@@ -43,7 +43,7 @@ impl Patch {
     }
 
     /// Which pixels of an axis the patch at a place has: the first pixel and the first of the patch, and how many.
-    fn overlap(&self, place: usize, length: usize) -> (usize, usize, usize) {
+    pub(crate) fn overlap(&self, place: usize, length: usize) -> (usize, usize, usize) {
         let start = place * self.stride;
         let first = self.padding.saturating_sub(start);
         let end = (length + self.padding).saturating_sub(start).min(self.side);

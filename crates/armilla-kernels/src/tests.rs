@@ -1,7 +1,8 @@
 //! Each operation against burn's own, forward and backward, and against finite differences.
 
 use armilla_core::random::{normals, stream};
-use burn::tensor::module::batch_norm_train;
+use burn::tensor::module::{batch_norm_train, max_pool2d};
+use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData, activation as burns_activation};
 
 use super::*;
@@ -343,6 +344,30 @@ fn convolutions_agree_with_patches_and_a_product() {
             burns_activation::silu(gather(input, patch).matmul(kernel) + bias.unsqueeze())
         };
         check(&format!("{patch:?}"), sizes, ours, reference);
+    }
+}
+
+#[test]
+fn max_pooling_agrees_with_burn() {
+    for (side, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 1, 1)] {
+        let patch = Patch {
+            side,
+            stride,
+            padding,
+        };
+        let ours = |[input]: [Tensor<1>; 1]| max_pool(input.reshape([2, 9, 8, 5]), patch);
+        let reference = |[input]: [Tensor<1>; 1]| {
+            let pictures = input.reshape([2, 9, 8, 5]).permute([0, 3, 1, 2]);
+            let options = MaxPoolOptions {
+                kernel_size: [side; 2],
+                stride: [stride; 2],
+                padding: [(padding, padding); 2],
+                dilation: [1; 2],
+                ceil_mode: false,
+            };
+            max_pool2d(pictures, options).permute([0, 2, 3, 1])
+        };
+        check(&format!("{patch:?}"), [2 * 9 * 8 * 5], ours, reference);
     }
 }
 

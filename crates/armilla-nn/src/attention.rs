@@ -16,26 +16,35 @@ const MASKED: f32 = -1e9;
 pub struct AttentionConfig {
     /// Features of a token.
     pub dim: usize,
-    /// Heads, which share the features equally.
+    /// Heads, which share the inner features equally.
     pub heads: usize,
+    /// Features of all heads together; those of a token unless given.
+    pub inner: Option<usize>,
+    /// Whether query, key and value have a bias.
+    #[config(default = true)]
+    pub bias: bool,
 }
 
 impl AttentionConfig {
     /// Weights uniform in `±1 / sqrt(dim)`.
     #[must_use]
     pub fn init(&self, device: &Device) -> Attention {
+        let inner = self.inner.unwrap_or(self.dim);
         assert!(
-            self.heads > 0 && self.dim.is_multiple_of(self.heads),
-            "attention shares {} features among {} heads, which must divide them",
-            self.dim,
+            self.heads > 0 && inner.is_multiple_of(self.heads),
+            "attention shares {inner} features among {} heads, which must divide them",
             self.heads
         );
-        let linear = || LinearConfig::new(self.dim, self.dim).init(device);
+        let linear = || {
+            LinearConfig::new(self.dim, inner)
+                .with_bias(self.bias)
+                .init(device)
+        };
         Attention {
             query: linear(),
             key: linear(),
             value: linear(),
-            output: linear(),
+            output: LinearConfig::new(inner, self.dim).init(device),
             heads: self.heads,
         }
     }

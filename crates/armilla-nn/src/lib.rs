@@ -27,7 +27,9 @@ pub mod optimization;
 pub mod positions;
 pub mod random;
 pub mod reduction;
+pub mod resnet;
 pub mod transformer;
+pub mod vit;
 
 pub use activation::Activation;
 pub use error::{Error, Result};

@@ -23,9 +23,14 @@ pub struct BlockConfig {
     /// Hidden features of the feed-forward network over `dim`.
     #[config(default = 4)]
     pub ratio: usize,
+    /// Hidden features of the feed-forward network, in place of `ratio`.
+    pub hidden: Option<usize>,
     /// Whether the block also attends to a context.
     #[config(default = false)]
     pub cross: bool,
+    /// Added to the variances of the normalisations.
+    #[config(default = "EPSILON")]
+    pub epsilon: f64,
     /// The feed-forward network's non-linearity.
     #[config(default = "Activation::Relu")]
     pub activation: Activation,
@@ -37,7 +42,7 @@ impl BlockConfig {
     pub fn init(&self, device: &Device) -> Block {
         let norm = || {
             LayerNormConfig::new(self.dim)
-                .with_epsilon(EPSILON)
+                .with_epsilon(self.epsilon)
                 .init(device)
         };
         let attention = || AttentionConfig::new(self.dim, self.heads).init(device);
@@ -49,7 +54,12 @@ impl BlockConfig {
                 attention: attention(),
             }),
             feed_forward_norm: norm(),
-            feed_forward: feed_forward(self.dim, self.ratio, self.activation).init(device),
+            feed_forward: feed_forward(
+                self.dim,
+                self.hidden.unwrap_or(self.ratio * self.dim),
+                self.activation,
+            )
+            .init(device),
         }
     }
 }
@@ -144,6 +154,10 @@ pub struct AdaLnBlockConfig {
     /// Hidden features of the feed-forward network over `dim`.
     #[config(default = 4)]
     pub ratio: usize,
+    /// Hidden features of the feed-forward network, in place of `ratio`.
+    pub hidden: Option<usize>,
+    /// How to build its attention, in place of `heads` that share the features of a token.
+    pub attention: Option<AttentionConfig>,
     /// The feed-forward network's non-linearity.
     #[config(default = "Activation::Relu")]
     pub activation: Activation,
@@ -157,8 +171,17 @@ impl AdaLnBlockConfig {
             modulation: LinearConfig::new(self.dim, 6 * self.dim)
                 .with_initializer(Some(Initializer::Zeros))
                 .init(device),
-            attention: AttentionConfig::new(self.dim, self.heads).init(device),
-            feed_forward: feed_forward(self.dim, self.ratio, self.activation).init(device),
+            attention: self
+                .attention
+                .clone()
+                .unwrap_or_else(|| AttentionConfig::new(self.dim, self.heads))
+                .init(device),
+            feed_forward: feed_forward(
+                self.dim,
+                self.hidden.unwrap_or(self.ratio * self.dim),
+                self.activation,
+            )
+            .init(device),
         }
     }
 }
@@ -197,8 +220,8 @@ impl AdaLnBlock {
     }
 }
 
-fn feed_forward(dim: usize, ratio: usize, activation: Activation) -> MlpConfig {
-    MlpConfig::new(dim, ratio * dim, dim).with_activation(activation)
+fn feed_forward(dim: usize, hidden: usize, activation: Activation) -> MlpConfig {
+    MlpConfig::new(dim, hidden, dim).with_activation(activation)
 }
 
 /// Normalises each token, then scales by `1 + scale` and shifts.

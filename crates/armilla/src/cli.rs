@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Serve(ServeCommand),
     /// Write a dataset, or the curves of a run, as a Rerun recording.
     Viz(VizArguments),
+    /// Measure how long training and acting take here.
+    Bench(BenchArguments),
 }
 
 /// Arguments of `demo`.
@@ -227,4 +229,17 @@ pub(crate) struct VizArguments {
     /// Episodes of a dataset to write, from the first.
     #[arg(long, default_value_t = 5)]
     pub episodes: usize,
+}
+
+/// Arguments of `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArguments {
+    /// What to measure; everything unless given.
+    pub names: Vec<String>,
+    /// Seconds to measure each for, about.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -30,6 +30,14 @@ impl Machine {
     }
 }
 
+/// The most memory that this process has held, MiB, where the system tells it.
+pub(crate) fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
 /// Version of this program and of the file formats it writes, by name.
 pub(crate) fn versions() -> std::collections::BTreeMap<String, String> {
     [

@@ -3,7 +3,7 @@
 use armilla_kernels::{Function, Patch};
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use super::{Linear, LinearConfig};
 use crate::Activation;
@@ -50,7 +50,7 @@ impl StridedConvConfig {
 /// The kernel is one matrix `[side * side * channels_in, channels_out]`, its rows in the order row, column, channel.
 #[derive(Module, Debug)]
 pub struct StridedConv {
-    kernel: Linear,
+    pub(crate) kernel: Linear,
     side: usize,
     stride: usize,
     padding: usize,
@@ -61,8 +61,8 @@ impl StridedConv {
     ///
     /// # Shapes
     ///
-    /// - input: `[batch, height, width, channels_in]`; stride and kernel fit it without a rest
-    /// - output: `[batch, rows, columns, channels_out]`, with `(height + 2 * padding - side) / stride + 1` rows
+    /// - input: `[batch, height, width, channels_in]`
+    /// - output: `[batch, rows, columns, channels_out]`, with `(height + 2 * padding - side) / stride + 1` rows, rounded down
     #[must_use]
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         self.apply(input, None)
@@ -74,29 +74,50 @@ impl StridedConv {
         self.apply(input, Some(activation))
     }
 
+    /// Convolves, multiplies each channel by a factor, adds another, then applies the activation; shapes as of [`Self::forward`].
+    ///
+    /// # Shapes
+    ///
+    /// - factors: `[channels_out]` each
+    #[must_use]
+    pub fn scaled(
+        &self,
+        input: Tensor<4>,
+        [scale, shift]: [Tensor<1>; 2],
+        activation: Option<Activation>,
+    ) -> Tensor<4> {
+        let kernel = self.kernel.weight.val() * scale.clone().unsqueeze();
+        let shift = match &self.kernel.bias {
+            Some(bias) => bias.val() * scale + shift,
+            None => shift,
+        };
+        self.convolve(input, kernel, Some(shift), activation)
+    }
+
     fn apply(&self, input: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
+        let bias = self.kernel.bias.as_ref().map(|bias| bias.val());
+        self.convolve(input, self.kernel.weight.val(), bias, activation)
+    }
+
+    fn convolve(
+        &self,
+        input: Tensor<4>,
+        kernel: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        activation: Option<Activation>,
+    ) -> Tensor<4> {
         let [batch, height, width, _] = input.dims();
         let patch = Patch {
             side: self.side,
             stride: self.stride,
             padding: self.padding,
         };
-        let rest = |length: usize| (length + 2 * patch.padding - patch.side) % patch.stride;
-        assert!(
-            rest(height) == 0 && rest(width) == 0,
-            "a convolution of stride {} and side {} with padding {} does not fit a picture of {height} x {width}",
-            patch.stride,
-            patch.side,
-            patch.padding
-        );
         let [rows, columns] = patch.grid(height, width);
         let output = if armilla_kernels::runs_on(&input.device()) {
-            let (kernel, bias) = (&self.kernel.weight, &self.kernel.bias);
-            let bias = bias.as_ref().map(|bias| bias.val());
             let function = activation.map_or(Function::Identity, Activation::fused);
-            armilla_kernels::convolve(input, kernel.val(), bias, patch, function)
+            armilla_kernels::convolve(input, kernel, bias, patch, function)
         } else {
-            let output = self.kernel.forward(gather(input, patch));
+            let output = module::linear(gather(input, patch), kernel, bias);
             activation.map_or(output.clone(), |activation| activation.forward(output))
         };
         let channels = output.dims()[1];
@@ -199,11 +220,15 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "does not fit a picture of 5 x 4")]
-    fn odd_pictures_are_refused() {
+    fn factors_scale_and_shift_the_channels() {
         let device = Device::flex();
-        let layer = StridedConvConfig::new(1, 1).init(&device);
-        drop(layer.forward(Tensor::zeros([1, 5, 4, 1], &device)));
+        let (layer, input) = layer_and_input(3, &device);
+        let draw = |name| random::normal::<1>(&mut stream(0, name, 0), [5], &device);
+        let [scale, shift] = [draw("scale"), draw("shift")];
+        let wide = |values: &Tensor<1>| values.clone().reshape([1, 1, 1, 5]);
+        let expected = layer.forward(input.clone()) * wide(&scale) + wide(&shift);
+        let found = layer.scaled(input, [scale, shift], None).into_data();
+        found.assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The commands, one module each: they resolve configuration, call the crates, and report.
 
+mod bench;
 mod dataset;
 mod demo;
 mod eval;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Serve(command) => serve::run(&command),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Viz(arguments) => viz::run(&arguments),
     }
 }

@@ -332,8 +332,8 @@ fn action_statistics(dataset: &Dataset) -> Result<&armilla_core::FeatureStatisti
 
 /// A world model in training.
 #[derive(Module, Debug)]
-struct JepaTraining {
-    jepa: Jepa,
+pub(crate) struct JepaTraining {
+    pub(crate) jepa: Jepa,
 }
 
 impl Trainable for JepaTraining {
@@ -376,8 +376,8 @@ impl BatchSource for JepaWindows {
 
 /// A policy in training.
 #[derive(Module, Debug)]
-struct PolicyTraining {
-    policy: FlowPolicy,
+pub(crate) struct PolicyTraining {
+    pub(crate) policy: FlowPolicy,
 }
 
 impl Trainable for PolicyTraining {

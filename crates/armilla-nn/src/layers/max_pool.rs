@@ -1,0 +1,32 @@
+//! Max pooling of channels-last pictures.
+
+use armilla_kernels::Patch;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Tensor, module};
+
+/// The largest value of each square of `side` pixels, `stride` apart, in pictures padded by `padding` pixels that count as nothing.
+///
+/// # Shapes
+///
+/// - input: `[batch, height, width, channel]`
+/// - output: `[batch, rows, columns, channel]`, with `(height + 2 * padding - side) / stride + 1` rows
+#[must_use]
+pub fn max_pool(input: Tensor<4>, [side, stride, padding]: [usize; 3]) -> Tensor<4> {
+    if armilla_kernels::runs_on(&input.device()) {
+        let patch = Patch {
+            side,
+            stride,
+            padding,
+        };
+        return armilla_kernels::max_pool(input, patch);
+    }
+    let pictures = input.permute([0, 3, 1, 2]);
+    let options = MaxPoolOptions {
+        kernel_size: [side; 2],
+        stride: [stride; 2],
+        padding: [(padding, padding); 2],
+        dilation: [1; 2],
+        ceil_mode: false,
+    };
+    module::max_pool2d(pictures, options).permute([0, 2, 3, 1])
+}

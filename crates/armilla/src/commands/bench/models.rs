@@ -1,0 +1,337 @@
+//! The work that is measured: models with fresh weights on noise.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use anyhow::Result;
+use armilla_core::WindowBatch;
+use armilla_core::random::stream;
+use armilla_nn::Activation;
+use armilla_nn::images::CHANNELS;
+use armilla_nn::layers::{Linear, LinearConfig, StridedConv, StridedConvConfig};
+use armilla_nn::random::{normal, seeded};
+use armilla_nn::reduction::mean_squared_error;
+use armilla_nn::vit::{VisionTransformer, VisionTransformerConfig};
+use armilla_train::{Loss, StepContext, Trainable};
+use armilla_vla::{FlowBatch, FlowPolicy, FlowPolicyConfig, ObservationBatch, PolicyShape};
+use armilla_world::{
+    ActionScale, Aggregation, Interface, Jepa, JepaBatch, JepaConfig, Method, PlanConfig, Planner,
+    Problem, WorldModel,
+};
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+use super::{Work, repeat, steps};
+use crate::commands::train::{JepaTraining, PolicyTraining};
+
+/// Side of every picture, px.
+const SIDE: usize = 64;
+/// Pictures of a batch of the two plain networks.
+const BATCH: usize = 64;
+/// Outputs of the two plain networks.
+const CLASSES: usize = 10;
+
+/// All of it, in the order it is shown.
+pub(super) const ALL: &[Work] = &[
+    Work {
+        name: "vit-forward",
+        what: "transformer of 6 layers, 192 wide, 64 patches: 64 pictures of 64 px",
+        measure: |time| forward(time, vit),
+    },
+    Work {
+        name: "vit-step",
+        what: "a training step of it",
+        measure: |time| plain_steps(time, vit),
+    },
+    Work {
+        name: "cnn-forward",
+        what: "convolutions 3-32-64-128-256, side 4, stride 2: 64 pictures of 64 px",
+        measure: |time| forward(time, cnn),
+    },
+    Work {
+        name: "cnn-step",
+        what: "a training step of it",
+        measure: |time| plain_steps(time, cnn),
+    },
+    Work {
+        name: "world-model-encode",
+        what: "the demo's world model: 128 pictures to latents",
+        measure: encode,
+    },
+    Work {
+        name: "world-model-step",
+        what: "a training step of it: 128 windows of 3 pictures",
+        measure: world_model_steps,
+    },
+    Work {
+        name: "world-model-plan",
+        what: "a plan in it by CEM: 300 candidates, 30 iterations, horizon 5",
+        measure: plan,
+    },
+    Work {
+        name: "policy-chunk",
+        what: "the demo's policy: one observation to a chunk of 8 actions",
+        measure: |time| chunks(time, 1),
+    },
+    Work {
+        name: "policy-chunks",
+        what: "the same for 64 observations at once",
+        measure: |time| chunks(time, 64),
+    },
+    Work {
+        name: "policy-step",
+        what: "a training step of it: 48 observations",
+        measure: policy_steps,
+    },
+];
+
+/// Noise in the range of pictures.
+fn pictures(count: usize, device: &Device) -> Tensor<4> {
+    let noise = normal(
+        &mut stream(0, "pictures", 0),
+        [count, SIDE, SIDE, CHANNELS],
+        device,
+    );
+    (noise * 0.2).clamp(-0.5, 0.5)
+}
+
+/// A network from pictures to a few numbers.
+trait Network: Module + ModuleDisplay {
+    fn predict(&self, images: Tensor<4>) -> Tensor<2>;
+}
+
+#[derive(Module, Debug)]
+struct Vit {
+    tokens: VisionTransformer,
+    head: Linear,
+}
+
+fn vit(device: &Device) -> Vit {
+    let config = VisionTransformerConfig::new(SIDE, 8, 192, 6, 3).with_class_token(false);
+    Vit {
+        tokens: config.init(device),
+        head: LinearConfig::new(192, CLASSES).init(device),
+    }
+}
+
+impl Network for Vit {
+    fn predict(&self, images: Tensor<4>) -> Tensor<2> {
+        let mean = self.tokens.forward(images).mean_dim(1); // [batch, 1, width]
+        let [batch, _, width] = mean.dims();
+        self.head.forward(mean.reshape([batch, width]))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Cnn {
+    layers: Vec<StridedConv>,
+    head: Linear,
+}
+
+fn cnn(device: &Device) -> Cnn {
+    let layer = |pair: &[usize]| StridedConvConfig::new(pair[0], pair[1]).init(device);
+    let side = SIDE >> 4;
+    Cnn {
+        layers: [CHANNELS, 32, 64, 128, 256].windows(2).map(layer).collect(),
+        head: LinearConfig::new(side * side * 256, CLASSES).init(device),
+    }
+}
+
+impl Network for Cnn {
+    fn predict(&self, images: Tensor<4>) -> Tensor<2> {
+        let layers = self.layers.iter();
+        let features = layers.fold(images, |x, layer| layer.activated(x, Activation::Relu));
+        self.head.forward(features.flatten::<2>(1, 3))
+    }
+}
+
+fn forward<N: Network>(time: Duration, build: fn(&Device) -> N) -> Result<Vec<f64>> {
+    let device = Device::flex();
+    let network = seeded(&device, 0, || build(&device));
+    let images = pictures(BATCH, &device);
+    Ok(repeat(time, || {
+        black_box(network.predict(images.clone()));
+    }))
+}
+
+/// A network in training towards given outputs.
+#[derive(Module, Debug)]
+struct Supervised<N: Network> {
+    network: N,
+}
+
+impl<N: Network> Trainable for Supervised<N> {
+    type Batch = (Tensor<4>, Tensor<2>);
+
+    fn loss(&self, (images, targets): Self::Batch, _: StepContext) -> Loss {
+        Loss {
+            total: mean_squared_error(self.network.predict(images), targets),
+            figures: Vec::new(),
+        }
+    }
+}
+
+fn plain_steps<N: Network>(time: Duration, build: fn(&Device) -> N) -> Result<Vec<f64>> {
+    let device = Device::flex().autodiff();
+    let network = seeded(&device, 0, || build(&device));
+    let half = BATCH / 2;
+    let batch = (
+        pictures(half, &device),
+        normal(&mut stream(0, "targets", 0), [half, CLASSES], &device),
+    );
+    steps(time, Supervised { network }, batch, 2)
+}
+
+/// The world model of the demo.
+fn jepa(device: &Device) -> Result<Jepa> {
+    Ok(jepa_config().init(0, device)?)
+}
+
+fn jepa_config() -> JepaConfig {
+    let mut config = JepaConfig::nano();
+    config.loss.rollout = 1;
+    config
+}
+
+fn scale() -> ActionScale {
+    ActionScale {
+        mean: vec![0.0; 2],
+        std: vec![1.0; 2],
+        low: vec![-1.0; 2],
+        high: vec![1.0; 2],
+    }
+}
+
+fn encode(time: Duration) -> Result<Vec<f64>> {
+    let device = Device::flex();
+    let jepa = jepa(&device)?;
+    let images = pictures(128, &device);
+    Ok(repeat(time, || {
+        black_box(jepa.encode(images.clone()));
+    }))
+}
+
+fn world_model_steps(time: Duration) -> Result<Vec<f64>> {
+    let device = Device::flex().autodiff();
+    let config = jepa_config();
+    let (batch, picture) = (64, SIDE * SIDE * CHANNELS);
+    let pixels = |count: usize| (0..count * picture).map(|pixel| (pixel % 251) as u8);
+    let windows = WindowBatch {
+        batch,
+        time: 2,
+        action_horizon: config.action_repeat,
+        height: SIDE,
+        width: SIDE,
+        images: pixels(2 * batch).collect(),
+        actions: (0..batch * config.block())
+            .map(|i| (i % 7) as f32 / 7.0)
+            .collect(),
+        action_is_pad: vec![false; batch * config.action_repeat],
+        later_images: pixels(batch).collect(),
+        later_steps: vec![30; batch],
+        ..WindowBatch::default()
+    };
+    let batch = JepaBatch::from_windows(&windows, &scale(), &config, &device)?;
+    let model = JepaTraining {
+        jepa: jepa(&device)?,
+    };
+    steps(time, model, batch, 2)
+}
+
+fn plan(time: Duration) -> Result<Vec<f64>> {
+    let jepa = jepa(&Device::flex())?;
+    let latent = jepa.config().latent;
+    let interface = Interface {
+        camera: "top".to_owned(),
+        actions: scale(),
+    };
+    let model = WorldModel::new(&jepa, interface)?;
+    let config = PlanConfig {
+        method: Method::Cem,
+        aggregation: Aggregation::LastStep,
+        horizon: 5,
+        num_samples: 300,
+        num_elites: 30,
+        iterations: 30,
+        ..PlanConfig::default()
+    };
+    let planner = Planner::new(config, &scale().low, &scale().high)?;
+    let problem = Problem {
+        episode: 0,
+        step: 0,
+        context: vec![0.1; latent],
+        goal: vec![-0.1; latent],
+        warm_start: Vec::new(),
+    };
+    let mut failed = None;
+    let times = repeat(time, || {
+        if let Err(error) = model.plan(&planner, std::slice::from_ref(&problem)) {
+            failed = Some(error);
+        }
+    });
+    failed.map_or(Ok(times), |error| Err(error.into()))
+}
+
+/// Tokens of an instruction.
+const TOKENS: usize = 16;
+/// Values of the proprioception and of an action.
+const VALUES: usize = 2;
+
+fn policy_config() -> FlowPolicyConfig {
+    FlowPolicyConfig {
+        grounding_weight: 0.2,
+        ..FlowPolicyConfig::nano()
+    }
+}
+
+fn policy(device: &Device) -> Result<FlowPolicy> {
+    let shape = PolicyShape {
+        camera: "top".to_owned(),
+        height: SIDE,
+        width: SIDE,
+        state: VALUES,
+        action: VALUES,
+        vocabulary: 100,
+    };
+    let policy = policy_config().init(&shape, device)?;
+    Ok(seeded(device, 0, || policy))
+}
+
+fn observations(count: usize, device: &Device) -> ObservationBatch {
+    let ids: Vec<i64> = (0..count * TOKENS)
+        .map(|index| index as i64 % 100)
+        .collect();
+    let tokens = Tensor::<1, Int>::from_ints(ids.as_slice(), device);
+    ObservationBatch {
+        images: pictures(count, device),
+        tokens: tokens.reshape([count, TOKENS]),
+        token_is_pad: Tensor::<2, Bool>::zeros([count, TOKENS], device),
+        state: normal(&mut stream(0, "state", 0), [count, VALUES], device),
+    }
+}
+
+fn chunks(time: Duration, count: usize) -> Result<Vec<f64>> {
+    let device = Device::flex();
+    let policy = policy(&device)?;
+    let observations = observations(count, &device);
+    let shape = [count, policy_config().action_horizon, VALUES];
+    let noise = normal(&mut stream(0, "noise", 0), shape, &device);
+    Ok(repeat(time, || {
+        black_box(policy.sample_actions(observations.clone(), noise.clone()));
+    }))
+}
+
+fn policy_steps(time: Duration) -> Result<Vec<f64>> {
+    let device = Device::flex().autodiff();
+    let (count, horizon) = (24, policy_config().action_horizon);
+    let shape = [count, horizon, VALUES];
+    let batch = FlowBatch {
+        observation: observations(count, &device),
+        actions: normal(&mut stream(0, "actions", 0), shape, &device).clamp(-1.0, 1.0),
+        action_is_valid: Tensor::ones([count, horizon], &device),
+    };
+    let model = PolicyTraining {
+        policy: policy(&device)?,
+    };
+    steps(time, model, batch, 2)
+}
