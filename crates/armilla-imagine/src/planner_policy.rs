@@ -107,8 +107,13 @@ impl PlannerPolicy {
                 images.push(goal(&request.observation)?);
             }
         }
+        let views = self.planner.config().views;
         let failed = |error| Error::behind("encoding the observation", error);
-        let mut latents = self.model.encode(&images).map_err(failed)?.into_iter();
+        let mut latents = self
+            .model
+            .encode_views(&images, views)
+            .map_err(failed)?
+            .into_iter();
         let history = self.model.jepa().config().history;
         let mut problems = Vec::with_capacity(requests.len());
         for request in requests {

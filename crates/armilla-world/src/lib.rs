@@ -33,6 +33,7 @@ pub mod planner;
 pub mod predictor;
 pub mod sigreg;
 pub mod symmetry;
+pub mod views;
 pub mod world_model;
 
 pub use action_scale::ActionScale;

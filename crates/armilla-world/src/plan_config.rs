@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, ensure};
+use crate::views::MOST;
 
 /// How candidates are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,9 @@ pub struct PlanConfig {
     pub tie_break: f32,
     /// With `minimum`: cost of a model step that passes before the smallest cost is reached.
     pub time_weight: f32,
+    /// In how many ways, from 1 to 8, the model looks at a scene, turned and mirrored: the cost is the mean over them. For a model that
+    /// was trained with `symmetries`.
+    pub views: usize,
     /// Seed of the candidates.
     pub seed: u64,
     /// Candidates evaluated at once, which bounds memory; at least those of one problem.
@@ -106,6 +110,7 @@ impl Default for PlanConfig {
             momentum: 0.1,
             tie_break: 0.01,
             time_weight: 0.0,
+            views: 1,
             seed: 0,
             rows: 2048,
         }
@@ -127,6 +132,8 @@ impl PlanConfig {
         ] {
             ensure(value > 0, key, "at least 1", value)?;
         }
+        let views = (1..=MOST).contains(&self.views);
+        ensure(views, "views", format!("1 to {MOST}"), self.views)?;
         let elites = 1..=self.num_samples;
         let expected = format!("1 to num_samples, {}", self.num_samples);
         ensure(

@@ -2,6 +2,7 @@
 
 use armilla_core::WindowBatch;
 use armilla_nn::images::CHANNELS;
+use burn::tensor::Tensor;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -10,13 +11,22 @@ use crate::error::{Result, ensure};
 
 /// One of the eight ways to lay a square onto itself: an exchange of the axes, then mirrorings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Symmetry {
+pub(crate) struct Symmetry {
     exchange: bool,
     mirror_x: bool,
     mirror_y: bool,
 }
 
 impl Symmetry {
+    /// All eight, first the picture as it is.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..8).map(|index| Self {
+            mirror_x: index & 1 > 0,
+            mirror_y: index & 2 > 0,
+            exchange: index & 4 > 0,
+        })
+    }
+
     fn draw(generator: &mut ChaCha8Rng) -> Self {
         let [exchange, mirror_x, mirror_y] = std::array::from_fn(|_| generator.random());
         Self {
@@ -27,7 +37,7 @@ impl Symmetry {
     }
 
     /// A picture `[side, side, channel]`.
-    fn picture(self, picture: &mut [u8], side: usize) {
+    pub(crate) fn picture(self, picture: &mut [u8], side: usize) {
         let old = picture.to_vec();
         for (index, pixel) in picture.chunks_exact_mut(CHANNELS).enumerate() {
             let (mut y, mut x) = (index / side, index % side);
@@ -47,7 +57,7 @@ impl Symmetry {
     }
 
     /// A move by x to the right and y down.
-    fn action(self, action: &mut [f32]) {
+    pub(crate) fn action(self, action: &mut [f32]) {
         if self.exchange {
             action.swap(0, 1);
         }
@@ -57,6 +67,27 @@ impl Symmetry {
         if self.mirror_y {
             action[1] = -action[1];
         }
+    }
+}
+
+impl Symmetry {
+    /// Moves of [`Self::action`], many at once.
+    ///
+    /// # Shapes
+    ///
+    /// - actions: `[rows, steps, 2]`, and the same out
+    pub(crate) fn actions(self, actions: Tensor<3>) -> Tensor<3> {
+        let [mut x, mut y] = [0, 1].map(|axis| actions.clone().narrow(2, axis, 1));
+        if self.exchange {
+            (x, y) = (y, x);
+        }
+        if self.mirror_x {
+            x = -x;
+        }
+        if self.mirror_y {
+            y = -y;
+        }
+        Tensor::cat(vec![x, y], 2)
     }
 }
 

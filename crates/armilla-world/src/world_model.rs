@@ -11,6 +11,8 @@ use crate::evaluation::{Cost, Dynamics, LatentCost};
 use crate::jepa::Jepa;
 use crate::plan_config::Objective;
 use crate::planner::{Plan, Planner, Problem};
+use crate::symmetry::Symmetry;
+use crate::views::{Views, turned};
 
 /// Pictures that go through the encoder or the decoder at once, which bounds memory.
 const PICTURES: usize = 64;
@@ -89,6 +91,24 @@ impl WorldModel {
         Ok(latents.chunks(config.latent).map(<[f32]>::to_vec).collect())
     }
 
+    /// The latents of each picture in several views, one after the other, as a search with so many
+    /// [`views`](crate::PlanConfig::views) wants them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when a picture has another size than the model's.
+    pub fn encode_views(&self, images: &[&Image], views: usize) -> Result<Vec<Vec<f32>>> {
+        let mut latents = vec![Vec::new(); images.len()];
+        for symmetry in Symmetry::all().take(views) {
+            let turned = turned(images, symmetry)?;
+            let found = self.encode(&turned.iter().collect::<Vec<_>>())?;
+            for (all, found) in latents.iter_mut().zip(found) {
+                all.extend(found);
+            }
+        }
+        Ok(latents)
+    }
+
     /// The picture of each latent, one latent after the other.
     ///
     /// # Errors
@@ -162,26 +182,32 @@ impl WorldModel {
         Ok(latents.into_data().iter::<f32>().collect())
     }
 
-    /// A plan for each problem, by the planner's objective.
+    /// A plan for each problem, by the planner's objective. Latents are those of [`Self::encode_views`], and in the plan of the first
+    /// view.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when a problem does not fit the model.
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
-        let expected = self.jepa.config().history * self.jepa.config().latent;
+        let (views, latent) = (planner.config().views, self.latent());
+        let expected = self.jepa.config().history * views * latent;
         for problem in problems {
             let found = problem.context.len();
-            ensure(
-                found == expected,
-                "context",
-                format!("{expected} values"),
-                found,
-            )?;
+            let values = format!("{expected} values, those of {views} views");
+            ensure(found == expected, "context", values, found)?;
         }
-        match planner.config().objective {
-            Objective::Latent => planner.plan(self, &LatentCost, problems),
-            Objective::Distance => planner.plan(self, &DistanceCost(&self.jepa), problems),
+        let distance = DistanceCost(&self.jepa);
+        let cost: &dyn Cost = match planner.config().objective {
+            Objective::Latent => &LatentCost,
+            Objective::Distance => &distance,
+        };
+        let views = Views::new(self, cost, views);
+        let mut plans = planner.plan(&views, &views, problems)?;
+        for plan in &mut plans {
+            let steps = plan.latents.chunks(views.latent());
+            plan.latents = steps.flat_map(|step| &step[..latent]).copied().collect();
         }
+        Ok(plans)
     }
 }
 
