@@ -13,9 +13,18 @@ const QUERIES: usize = 64;
 /// Scores taken side by side: a vector register.
 const LANES: usize = 16;
 
-/// Sizes of an attention.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attention {
+/// An attention's inputs and sizes.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    /// `[batch, queries, width]`.
+    pub(crate) query: &'a [f32],
+    /// `[batch, context, width]`.
+    pub(crate) key: &'a [f32],
+    /// `[batch, context, width]`.
+    pub(crate) value: &'a [f32],
+    /// What is added to the scores: nothing, the same for every row of the batch, or each row's own; `[rows, queries, context]`.
+    pub(crate) mask: Option<&'a [f32]>,
+    /// Rows of the batch.
     pub(crate) batch: usize,
     pub(crate) heads: usize,
     /// Query tokens.
@@ -26,13 +35,7 @@ pub(crate) struct Attention {
     pub(crate) width: usize,
 }
 
-/// Query, key and value.
-pub(crate) type Inputs<'a> = [&'a [f32]; 3];
-
-/// What is added to the scores: nothing, the same for every row of the batch, or each row's own; `[rows, queries, context]`.
-pub(crate) type Mask<'a> = Option<&'a [f32]>;
-
-impl Attention {
+impl Attention<'_> {
     fn features(&self) -> usize {
         self.width / self.heads
     }
@@ -41,14 +44,15 @@ impl Attention {
         1.0 / (self.features() as f32).sqrt()
     }
 
-    /// One head of a row of the batch.
-    fn head<'a>(&self, tokens: &'a [f32], count: usize, row: usize, head: usize) -> Matrix<'a> {
-        let start = row * count * self.width + head * self.features();
-        Matrix::strided(&tokens[start..], [count, self.features()], self.width)
+    /// One head of the keys or values of a row of the batch.
+    fn head<'a>(&self, tokens: &'a [f32], row: usize, head: usize) -> Matrix<'a> {
+        let start = row * self.context * self.width + head * self.features();
+        let shape = [self.context, self.features()];
+        Matrix::strided(&tokens[start..], shape, self.width)
     }
 
     /// The attended values.
-    pub(crate) fn forward(&self, [query, key, value]: Inputs<'_>, mask: Mask<'_>) -> Vec<f32> {
+    pub(crate) fn forward(&self) -> Vec<f32> {
         // A task has a row of the batch, or a part of the only one.
         let block = if self.batch == 1 {
             self.queries.min(QUERIES)
@@ -64,29 +68,22 @@ impl Attention {
             let parts = output.chunks_mut(QUERIES * self.width);
             for (part, output) in parts.enumerate() {
                 let first = start + part * QUERIES;
-                self.forward_block([query, key, value], mask, row, first, output);
+                self.forward_block(row, first, output);
             }
         })
     }
 
     /// The queries from `first` on of a row of the batch, as many as there is output.
-    fn forward_block(
-        &self,
-        [query, key, value]: Inputs<'_>,
-        mask: Mask<'_>,
-        row: usize,
-        first: usize,
-        output: &mut [f32],
-    ) {
+    fn forward_block(&self, row: usize, first: usize, output: &mut [f32]) {
         let count = output.len() / self.width;
         let features = self.features();
         let mut weights = vec![0.0; count * self.context];
         let start = (row * self.queries + first) * self.width;
         for head in 0..self.heads {
-            let query = &query[start + head * features..];
+            let query = &self.query[start + head * features..];
             let query = Matrix::strided(query, [count, features], self.width);
-            self.weights(&mut weights, query, key, mask, [row, first, head]);
-            let value = self.head(value, self.context, row, head);
+            self.weights(&mut weights, query, [row, first, head]);
+            let value = self.head(self.value, row, head);
             let into = &mut output[head * features..];
             multiply(
                 MatrixMut::strided(into, [count, features], self.width),
@@ -99,18 +96,11 @@ impl Attention {
     }
 
     /// The attention of some queries to all tokens, a row for each query.
-    fn weights(
-        &self,
-        weights: &mut [f32],
-        query: Matrix<'_>,
-        key: &[f32],
-        mask: Mask<'_>,
-        [row, first, head]: [usize; 3],
-    ) {
-        let key = self.head(key, self.context, row, head).transposed();
+    fn weights(&self, weights: &mut [f32], query: Matrix<'_>, [row, first, head]: [usize; 3]) {
+        let key = self.head(self.key, row, head).transposed();
         let into = MatrixMut::new(weights, self.context);
         multiply(into, 0.0, [query, key], self.scale(), Threads::One);
-        let mask = mask.map(|mask| {
+        let mask = self.mask.map(|mask| {
             let rows = mask.len() / (self.queries * self.context);
             let start = (row % rows * self.queries + first) * self.context;
             &mask[start..][..weights.len()]
@@ -125,27 +115,20 @@ impl Attention {
     }
 
     /// The gradients of query, key and value.
-    pub(crate) fn backward(
-        &self,
-        inputs: Inputs<'_>,
-        mask: Mask<'_>,
-        gradient: &[f32],
-    ) -> [Vec<f32>; 3] {
+    pub(crate) fn backward(&self, gradient: &[f32]) -> [Vec<f32>; 3] {
         let size = |tokens: usize| Size {
             length: self.batch * tokens * self.width,
             chunk: tokens * self.width,
         };
         let sizes = [size(self.queries), size(self.context), size(self.context)];
         let (found, _) = fresh(sizes, |row, found| {
-            self.backward_row(inputs, mask, row, gradient, found);
+            self.backward_row(row, gradient, found);
         });
         found
     }
 
     fn backward_row(
         &self,
-        [query, key, value]: Inputs<'_>,
-        mask: Mask<'_>,
         row: usize,
         gradient: &[f32],
         [query_gradient, key_gradient, value_gradient]: [&mut [f32]; 3],
@@ -156,17 +139,17 @@ impl Attention {
         let mut slopes = vec![0.0; block * self.context];
         for head in 0..self.heads {
             let (key_head, value_head) = (
-                self.head(key, self.context, row, head),
-                self.head(value, self.context, row, head),
+                self.head(self.key, row, head),
+                self.head(self.value, row, head),
             );
             for first in (0..self.queries).step_by(block) {
                 let count = block.min(self.queries - first);
                 let start = (row * self.queries + first) * self.width + head * features;
                 let part = |tokens| Matrix::strided(tokens, [count, features], self.width);
-                let (query, gradient) = (part(&query[start..]), part(&gradient[start..]));
+                let (query, gradient) = (part(&self.query[start..]), part(&gradient[start..]));
                 let weights = &mut weights[..count * self.context];
                 let slopes = &mut slopes[..count * self.context];
-                self.weights(weights, query, key, mask, [row, first, head]);
+                self.weights(weights, query, [row, first, head]);
                 let all = [self.context, features];
                 multiply(
                     MatrixMut::strided(&mut value_gradient[head * features..], all, self.width),

@@ -193,10 +193,9 @@ impl Kernels for Flex {
     }
 
     fn attend(attended: Attended<Self>, heads: usize) -> FloatTensor<Self> {
-        let (sizes, inputs, mask) = attention(attended, heads);
-        let inputs = inputs.each_ref().map(values);
-        let found = sizes.forward(inputs, mask.as_ref().map(values));
-        tensor(found, [sizes.batch, sizes.queries, sizes.width])
+        let tensors = Tokens::new(attended);
+        let shape = tensors.query.shape();
+        tensor(tensors.attention(heads).forward(), shape)
     }
 
     fn attend_backward(
@@ -204,16 +203,13 @@ impl Kernels for Flex {
         gradient: FloatTensor<Self>,
         heads: usize,
     ) -> [FloatTensor<Self>; 3] {
-        let (sizes, inputs, mask) = attention(attended, heads);
+        let tensors = Tokens::new(attended);
         let gradient = contiguous(gradient);
-        let slices = inputs.each_ref().map(values);
-        let [query, key, value] =
-            sizes.backward(slices, mask.as_ref().map(values), values(&gradient));
-        let context = [sizes.batch, sizes.context, sizes.width];
+        let [query, key, value] = tensors.attention(heads).backward(values(&gradient));
         [
-            tensor(query, [sizes.batch, sizes.queries, sizes.width]),
-            tensor(key, context),
-            tensor(value, context),
+            tensor(query, tensors.query.shape()),
+            tensor(key, tensors.key.shape()),
+            tensor(value, tensors.value.shape()),
         ]
     }
 
@@ -273,27 +269,38 @@ fn opened(layer: Normalization<Flex>, settings: NormalizationSettings) -> (FlexT
     (contiguous(layer.input), columns)
 }
 
-/// Sizes, contiguous inputs and mask.
-fn attention(
-    attended: Attended<Flex>,
-    heads: usize,
-) -> (Attention, [FlexTensor; 3], Option<FlexTensor>) {
-    let Attended {
-        query,
-        key,
-        value,
-        mask,
-    } = attended;
-    let shape = query.shape();
-    let sizes = Attention {
-        batch: shape[0],
-        heads,
-        queries: shape[1],
-        context: key.shape()[1],
-        width: shape[2],
-    };
-    let inputs = [query, key, value].map(contiguous);
-    (sizes, inputs, mask.into_option().map(contiguous))
+/// The contiguous tensors of an attention.
+struct Tokens {
+    query: FlexTensor,
+    key: FlexTensor,
+    value: FlexTensor,
+    mask: Option<FlexTensor>,
+}
+
+impl Tokens {
+    fn new(attended: Attended<Flex>) -> Self {
+        Self {
+            query: contiguous(attended.query),
+            key: contiguous(attended.key),
+            value: contiguous(attended.value),
+            mask: attended.mask.into_option().map(contiguous),
+        }
+    }
+
+    fn attention(&self, heads: usize) -> Attention<'_> {
+        let shape = self.query.shape();
+        Attention {
+            query: values(&self.query),
+            key: values(&self.key),
+            value: values(&self.value),
+            mask: self.mask.as_ref().map(values),
+            batch: shape[0],
+            heads,
+            queries: shape[1],
+            context: self.key.shape()[1],
+            width: shape[2],
+        }
+    }
 }
 
 impl Fused for Flex {

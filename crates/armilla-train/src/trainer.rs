@@ -286,8 +286,9 @@ fn micros<M: Trainable>(
     let mut done = Vec::new();
     while batches.peek().is_some() {
         let group = std::thread::scope(|scope| {
-            let together: Vec<_> = (&lanes.0)
-                .into_iter()
+            let together: Vec<_> = lanes
+                .0
+                .iter()
                 .zip(batches.by_ref())
                 .map(|(lane, (batch, micro))| {
                     let context = StepContext { micro, ..context };

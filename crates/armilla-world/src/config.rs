@@ -106,7 +106,7 @@ impl JepaConfig {
             activation: Activation::Silu,
             projector_hidden: 256,
             latent: 128,
-            embedding: 64,
+            embedding: 32,
             history: 1,
             action: 2,
             action_repeat: 5,

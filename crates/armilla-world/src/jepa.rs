@@ -36,7 +36,7 @@ use crate::error::Result;
 use crate::predictor::Predictor;
 
 /// Model steps that a unit of the embedding stands for: keeps its values of the order of the latent's others.
-const STEPS_A_UNIT: f64 = 4.0;
+const STEPS_A_UNIT: f64 = 2.0;
 /// Linear layers from features to the embedding.
 const EMBEDDER_DEPTH: usize = 4;
 
