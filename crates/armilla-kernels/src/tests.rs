@@ -469,3 +469,55 @@ fn views_are_read_in_their_own_order() {
     let expected = burns_activation::silu(input.clone().transpose());
     assert!(apart(activate(input.transpose(), Function::Silu), expected) < 1e-6);
 }
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let device = Device::flex().autodiff();
+    let patch = Patch {
+        side: 4,
+        stride: 2,
+        padding: 1,
+    };
+    let all = || {
+        let [pictures, kernel, weight, scale, shift] =
+            inputs([20 * 16 * 16 * 8, 128 * 24, 24 * 24, 24, 24], &device)
+                .map(Tensor::require_grad);
+        let pictures = pictures.reshape([20, 16, 16, 8]);
+        let rows = convolve(
+            pictures,
+            kernel.clone().reshape([128, 24]),
+            None,
+            patch,
+            Function::Silu,
+        );
+        let settings = NormalizationSettings {
+            epsilon: 1e-5,
+            function: Function::Silu,
+        };
+        let factors = [scale.clone(), shift.clone()];
+        let rows = normalize(rows.clone(), moments(rows), factors.clone(), settings);
+        let rows = linear(
+            rows,
+            weight.clone().reshape([24, 24]),
+            Some(shift.clone()),
+            Function::Gelu,
+        );
+        let tokens: Tensor<3> = layer_norm(rows, factors, 1e-5).reshape([20, 64, 24]);
+        let attended = attend([tokens.clone(), tokens.clone(), tokens], None, 3);
+        let gradients = (attended.clone() * attended.clone())
+            .sum_dim(2)
+            .sum_dim(1)
+            .sum_dim(0)
+            .backward();
+        let mut found = vec![attended.into_data()];
+        for input in [kernel, weight, scale, shift] {
+            found.push(input.grad(&gradients).unwrap().into_data());
+        }
+        found
+    };
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(all)
+    };
+    assert!(run(1) == run(3));
+}
