@@ -78,7 +78,7 @@ impl Convolution {
         // As many groups on any machine, so that sums are the same.
         let groups = (SUMS / kernel.len()).clamp(2, GROUPS);
         let group = self.batch.div_ceil(groups).max(1);
-        let tasks = self.batch.div_ceil(group);
+        let tasks = self.batch.div_ceil(group).max(1);
         let sizes = [
             Size {
                 length: tasks * kernel.len(),

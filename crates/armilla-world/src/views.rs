@@ -96,10 +96,12 @@ pub(crate) fn turned(images: &[&Image], symmetry: Symmetry) -> Result<Vec<Image>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action_scale::ActionScale;
+    use crate::config::JepaConfig;
     use crate::plan_config::PlanConfig;
     use crate::planner::{Planner, Problem};
-    use crate::world_model::DistanceCost;
     use crate::world_model::tests::world_model;
+    use crate::world_model::{DistanceCost, Interface};
 
     fn pictures() -> [Image; 2] {
         [3, 50].map(|step| {
@@ -175,5 +177,61 @@ mod tests {
         for (found, expected) in plan.latents.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-4);
         }
+    }
+
+    /// A model with actions of so many values, and whether it was trained on turned scenes.
+    fn other(action: usize, symmetries: bool) -> WorldModel {
+        let config = JepaConfig {
+            action,
+            symmetries,
+            ..world_model(1).jepa().config().clone()
+        };
+        let jepa = config.init(0, &Device::flex()).unwrap();
+        let actions = ActionScale {
+            mean: vec![0.0; action],
+            std: vec![1.0; action],
+            low: vec![-1.0; action],
+            high: vec![1.0; action],
+        };
+        let camera = "top".to_owned();
+        WorldModel::new(&jepa, Interface { camera, actions }).unwrap()
+    }
+
+    #[test]
+    fn only_a_model_that_knows_turned_scenes_looks_at_them() {
+        let [start, goal] = pictures();
+        let plan = |model: &WorldModel, views: usize| {
+            let config = PlanConfig {
+                views,
+                horizon: 2,
+                num_samples: 8,
+                num_elites: 2,
+                keep_elites: 1,
+                iterations: 1,
+                ..PlanConfig::default()
+            };
+            let bounds = vec![1.0; model.jepa().config().action];
+            let low: Vec<_> = bounds.iter().map(|bound| -bound).collect();
+            let planner = Planner::new(config, &low, &bounds).unwrap();
+            let latents = model.encode_views(&[&start, &goal], views).unwrap();
+            let problem = Problem {
+                episode: 0,
+                step: 0,
+                context: model.context(&latents[..1]),
+                goal: latents[1].clone(),
+                warm_start: Vec::new(),
+            };
+            model.plan(&planner, &[problem])
+        };
+        // One view asks nothing of the actions.
+        assert_eq!(plan(&other(3, false), 1).unwrap()[0].actions[0].len(), 3);
+        let message = |model: &WorldModel| plan(model, 2).unwrap_err().to_string();
+        let found = message(&other(3, true));
+        assert!(
+            found.contains("views") && found.contains("3 values"),
+            "{found}"
+        );
+        let found = message(&other(2, false));
+        assert!(found.contains("symmetries"), "{found}");
     }
 }

@@ -98,6 +98,9 @@ impl WorldModel {
     ///
     /// [`Error::Invalid`] when a picture has another size than the model's.
     pub fn encode_views(&self, images: &[&Image], views: usize) -> Result<Vec<Vec<f32>>> {
+        if views == 1 {
+            return self.encode(images);
+        }
         let mut latents = vec![Vec::new(); images.len()];
         for symmetry in Symmetry::all().take(views) {
             let turned = turned(images, symmetry)?;
@@ -187,7 +190,7 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when a problem does not fit the model.
+    /// [`Error::Invalid`] when a problem does not fit the model, or the model does not know the views asked for.
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
         let (views, latent) = (planner.config().views, self.latent());
         let expected = self.jepa.config().history * views * latent;
@@ -201,6 +204,24 @@ impl WorldModel {
             Objective::Latent => &LatentCost,
             Objective::Distance => &distance,
         };
+        if views == 1 {
+            return planner.plan(self, cost, problems);
+        }
+        let (action, known) = (self.jepa.config().action, self.jepa.config().symmetries);
+        let moves = "1, or a model whose actions are moves along the picture's two axes";
+        ensure(
+            action == 2,
+            "views",
+            moves,
+            format!("{action} values an action"),
+        )?;
+        let trained = "1, or a model trained with `symmetries`";
+        ensure(
+            known,
+            "views",
+            trained,
+            format!("{views} of a model without"),
+        )?;
         let views = Views::new(self, cost, views);
         let mut plans = planner.plan(&views, &views, problems)?;
         for plan in &mut plans {
@@ -256,6 +277,7 @@ pub(crate) mod tests {
             embedding: 4,
             history,
             action_repeat: 3,
+            symmetries: true,
             ..JepaConfig::nano()
         };
         let device = Device::flex();

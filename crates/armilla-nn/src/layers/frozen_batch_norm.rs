@@ -56,3 +56,31 @@ impl FrozenBatchNorm {
         [scale, shift]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{TensorData, Tolerance};
+
+    #[test]
+    fn factors_by_hand() {
+        let device = Device::flex();
+        let mut norm = FrozenBatchNormConfig::new(2)
+            .with_epsilon(0.0)
+            .init(&device);
+        let set = |values: [f32; 2]| Param::from_data(TensorData::from(values), &device);
+        (norm.weight, norm.bias) = (set([6.0, 1.0]), set([1.0, 0.0]));
+        (norm.running_mean, norm.running_var) = (set([5.0, 2.0]), set([4.0, 0.25]));
+        // 6 / 2 and 1 - 5 * 3; 1 / 0.5 and -2 * 2.
+        for (found, expected) in norm
+            .factors()
+            .into_iter()
+            .zip([[3.0f32, 2.0], [-14.0, -4.0]])
+        {
+            let close = Tolerance::absolute(1e-5);
+            found
+                .into_data()
+                .assert_approx_eq::<f32>(&expected.into(), close);
+        }
+    }
+}

@@ -20,6 +20,11 @@ pub fn max_pool(input: Tensor<4>, [side, stride, padding]: [usize; 3]) -> Tensor
         };
         return armilla_kernels::max_pool(input, patch);
     }
+    by_operations(input, [side, stride, padding])
+}
+
+/// The same by burn's operations.
+fn by_operations(input: Tensor<4>, [side, stride, padding]: [usize; 3]) -> Tensor<4> {
     let pictures = input.permute([0, 3, 1, 2]);
     let options = MaxPoolOptions {
         kernel_size: [side; 2],
@@ -29,4 +34,24 @@ pub fn max_pool(input: Tensor<4>, [side, stride, padding]: [usize; 3]) -> Tensor
         ceil_mode: false,
     };
     module::max_pool2d(pictures, options).permute([0, 2, 3, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::normal;
+    use armilla_core::random::stream;
+    use burn::tensor::Device;
+
+    #[test]
+    fn both_ways_agree() {
+        let device = Device::flex();
+        let input = normal(&mut stream(0, "input", 0), [2, 9, 12, 3], &device);
+        for shape in [[3, 2, 1], [2, 2, 0]] {
+            let expected = by_operations(input.clone(), shape).into_data();
+            max_pool(input.clone(), shape)
+                .into_data()
+                .assert_eq(&expected, true);
+        }
+    }
 }
