@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::fresh::filled;
-use crate::math::{erf, exp, sigmoid};
+use crate::fresh::{Size, written};
+use crate::math::{erf, sigmoid};
 use crate::vector::vectorized;
 
 /// Values a thread takes at a time.
@@ -76,14 +76,14 @@ impl Curve for Silu {
 impl Curve for Gelu {
     #[inline(always)]
     fn value(x: f32) -> f32 {
-        0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+        0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2).0)
     }
 
     #[inline(always)]
     fn slope(x: f32) -> f32 {
         const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
-        let below = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
-        below + x * INVERSE_SQRT_TAU * exp(-0.5 * x * x)
+        let (erf, bell) = erf(x * std::f32::consts::FRAC_1_SQRT_2);
+        0.5 * (1.0 + erf) + x * INVERSE_SQRT_TAU * bell
     }
 }
 
@@ -117,10 +117,17 @@ const LANES: usize = 16;
 
 /// The values of a function.
 pub(crate) fn forward(input: &[f32], function: Function) -> Vec<f32> {
-    filled(input.len(), CHUNK, |task, output| {
-        output.copy_from_slice(&input[task * CHUNK..][..output.len()]);
+    let size = Size {
+        length: input.len(),
+        chunk: CHUNK,
+    };
+    let ([output], _) = written([size], |task, [output]| {
+        let input = &input[task * CHUNK..][..output.len()];
+        let output = output.copied(input);
         apply(output, function);
-    })
+        ([output], ())
+    });
+    output
 }
 
 /// Replaces values by those of a function.
@@ -129,15 +136,19 @@ pub(crate) fn apply(values: &mut [f32], function: Function) {
         return;
     }
     with_curve!(function, C => vectorized!({
-        let (blocks, last) = values.as_chunks_mut::<LANES>();
-        for block in blocks {
-            let x = *block;
-            let mut value = [0.0; LANES];
-            (0..LANES).for_each(|lane| value[lane] = C::value(x[lane]));
-            *block = value;
-        }
-        last.iter_mut().for_each(|value| *value = C::value(*value));
-    }));
+            let (blocks, last) = values.as_chunks_mut::<LANES>();
+            for block in blocks {
+                let x = *block;
+                let mut value = [0.0; LANES];
+                for lane in 0..LANES {
+     value[lane] = C::value(x[lane]);
+    }
+                *block = value;
+            }
+            for value in last.iter_mut() {
+     *value = C::value(*value);
+    }
+        }));
 }
 
 /// Turns the gradient of the output into that of the input.
@@ -157,8 +168,12 @@ pub(crate) fn times_slope<C: Curve>(gradient: &mut [f32], input: &[f32]) {
     let (inputs, last_inputs) = input.as_chunks::<LANES>();
     for (gradient, x) in gradients.iter_mut().zip(inputs) {
         let mut slope = [0.0; LANES];
-        (0..LANES).for_each(|lane| slope[lane] = C::slope(x[lane]));
-        (0..LANES).for_each(|lane| gradient[lane] *= slope[lane]);
+        for lane in 0..LANES {
+            slope[lane] = C::slope(x[lane]);
+        }
+        for lane in 0..LANES {
+            gradient[lane] *= slope[lane];
+        }
     }
     for (gradient, &x) in last_gradients.iter_mut().zip(last_inputs) {
         *gradient *= C::slope(x);

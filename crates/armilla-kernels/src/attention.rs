@@ -6,7 +6,7 @@
 use crate::fresh::{Size, filled, fresh};
 use crate::math::exp;
 use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
-use crate::vector::vectorized;
+use crate::vector::{larger, largest_lane, sum_of_lanes, vectorized};
 
 /// Queries a task takes.
 const QUERIES: usize = 64;
@@ -107,10 +107,13 @@ impl Attention<'_> {
         });
         vectorized!({
             if let Some(mask) = mask {
-                let pairs = weights.iter_mut().zip(mask);
-                pairs.for_each(|(score, mask)| *score += mask);
+                for (score, mask) in weights.iter_mut().zip(mask) {
+                    *score += mask;
+                }
             }
-            weights.chunks_exact_mut(self.context).for_each(softmax);
+            for row in weights.chunks_exact_mut(self.context) {
+                softmax(row);
+            }
         });
     }
 
@@ -193,34 +196,35 @@ fn softmax(scores: &mut [f32]) {
     let (blocks, rest) = scores.as_chunks_mut::<LANES>();
     let mut largest = [f32::NEG_INFINITY; LANES];
     for block in &*blocks {
-        (0..LANES).for_each(|lane| largest[lane] = larger(largest[lane], block[lane]));
+        for lane in 0..LANES {
+            largest[lane] = larger(largest[lane], block[lane]);
+        }
     }
-    let largest = rest
-        .iter()
-        .chain(&largest)
-        .copied()
-        .fold(f32::NEG_INFINITY, larger);
+    let mut largest = largest_lane(largest);
+    for &score in &*rest {
+        largest = larger(largest, score);
+    }
     let mut sums = [0.0; LANES];
     for block in &mut *blocks {
         let x = *block;
         let mut value = [0.0; LANES];
-        (0..LANES).for_each(|lane| value[lane] = exp(x[lane] - largest));
-        (0..LANES).for_each(|lane| sums[lane] += value[lane]);
+        for lane in 0..LANES {
+            value[lane] = exp(x[lane] - largest);
+        }
+        for lane in 0..LANES {
+            sums[lane] += value[lane];
+        }
         *block = value;
     }
-    let mut total: f32 = sums.iter().sum();
+    let mut total = sum_of_lanes(sums);
     for score in rest {
         *score = exp(*score - largest);
         total += *score;
     }
     let share = 1.0 / total;
-    scores.iter_mut().for_each(|value| *value *= share);
-}
-
-/// The larger of two; NaN where the second is, so that it spreads.
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if a > b { a } else { b }
+    for value in scores.iter_mut() {
+        *value *= share;
+    }
 }
 
 /// Turns gradients of shares into those of scores.
@@ -232,12 +236,15 @@ fn through_softmax(gradients: &mut [f32], shares: &[f32], width: usize) {
             let (right, right_rest) = shares.as_chunks::<LANES>();
             let mut sums = [0.0; LANES];
             for (left, right) in left.iter().zip(right) {
-                (0..LANES).for_each(|lane| sums[lane] += left[lane] * right[lane]);
+                for lane in 0..LANES {
+                    sums[lane] += left[lane] * right[lane];
+                }
             }
             let rest = left_rest.iter().zip(right_rest);
-            let mean: f32 = sums.iter().sum::<f32>() + rest.map(|(a, b)| a * b).sum::<f32>();
-            let pairs = gradients.iter_mut().zip(shares);
-            pairs.for_each(|(gradient, share)| *gradient = (*gradient - mean) * share);
+            let mean = sum_of_lanes(sums) + rest.map(|(a, b)| a * b).sum::<f32>();
+            for (gradient, share) in gradients.iter_mut().zip(shares) {
+                *gradient = (*gradient - mean) * share;
+            }
         }
     });
 }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use crate::fresh::{Size, fresh};
 use crate::linear::{Finish, Output, finished};
-use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
+use crate::matrix::{Matrix, MatrixMut, Threads, multiply, product};
 use crate::patches::{Patch, Patches};
 
 /// Values of unfolded patches at a time: half of what the second-level cache holds.
@@ -57,16 +57,14 @@ impl Convolution {
     pub(crate) fn forward(&self, [input, kernel]: [&[f32]; 2], finish: Finish<'_>) -> Output {
         let rows = self.batch * self.patches.lines() * self.columns;
         let block = self.block * self.columns;
-        let product = |task: usize, output: &mut [f32]| {
+        finished([rows, self.outputs], block, finish, |task, output| {
             with_scratch(output.len() / self.outputs * self.taps, |patches| {
                 self.patches.unfold(input, task * self.block, patches);
                 let kernel = Matrix::new(kernel, self.outputs);
                 let pair = [Matrix::new(patches, self.taps), kernel];
-                let output = MatrixMut::new(output, self.outputs);
-                multiply(output, 0.0, pair, 1.0, Threads::One);
-            });
-        };
-        finished([rows, self.outputs], block, finish, product)
+                product(output, pair, Threads::One)
+            })
+        })
     }
 
     /// The gradients of input, where it is wanted, and kernel, from input, kernel and the gradient before the function.
@@ -136,7 +134,7 @@ impl Convolution {
 }
 
 /// Lends values that hold whatever the thread left in them, so that a block's patches stay in the cache.
-fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
+fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
@@ -145,6 +143,7 @@ fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
     if scratch.len() < length {
         scratch.resize(length, 0.0);
     }
-    work(&mut scratch[..length]);
+    let found = work(&mut scratch[..length]);
     SCRATCH.set(scratch);
+    found
 }

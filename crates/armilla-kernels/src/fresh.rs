@@ -1,4 +1,4 @@
-//! Vectors that the threads which fill them also clear, chunk by chunk, while the cache holds the chunk.
+//! Vectors that the threads which fill them also clear, chunk by chunk, while the cache holds the chunk, or do not clear at all.
 //!
 //! `vec![0.0; length]` clears all of a vector on one thread before the work begins, and large results then travel to memory
 //! and back once more than they need to.
@@ -18,10 +18,37 @@ pub(crate) struct Size {
     pub(crate) chunk: usize,
 }
 
-/// Vectors of the given sizes, which divide into equally many chunks. `write` gets the chunks of a task, cleared, and its number.
-pub(crate) fn fresh<const N: usize, T: Send>(
+/// A chunk that nobody has written to yet.
+pub(crate) struct Blank<'a>(&'a mut [MaybeUninit<f32>]);
+
+impl<'a> Blank<'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The chunk, all 0.
+    pub(crate) fn cleared(self) -> &'a mut [f32] {
+        self.0.fill(MaybeUninit::new(0.0));
+        // SAFETY: each value was written just now.
+        unsafe { self.0.assume_init_mut() }
+    }
+
+    /// The chunk with the values of a slice of its length.
+    pub(crate) fn copied(self, from: &[f32]) -> &'a mut [f32] {
+        self.0.write_copy_of_slice(from)
+    }
+
+    /// The chunk for a writer that says it writes every value.
+    pub(crate) fn into_inner(self) -> &'a mut [MaybeUninit<f32>] {
+        self.0
+    }
+}
+
+/// Vectors of the given sizes, which divide into equally many chunks. `write` gets the blank chunks of a task and its number,
+/// and gives them back written.
+pub(crate) fn written<const N: usize, T: Send>(
     sizes: [Size; N],
-    write: impl Fn(usize, [&mut [f32]; N]) -> T + Sync,
+    write: impl for<'a> Fn(usize, [Blank<'a>; N]) -> ([&'a mut [f32]; N], T) + Sync,
 ) -> ([Vec<f32>; N], Vec<T>) {
     let mut vectors = sizes.map(|size| Vec::with_capacity(size.length));
     let mut rests: [&mut [MaybeUninit<f32>]; N] = vectors.each_mut().map(Vec::spare_capacity_mut);
@@ -37,22 +64,43 @@ pub(crate) fn fresh<const N: usize, T: Send>(
             let mine = chunk.min(length.saturating_sub(task * chunk));
             let (first, rest) = std::mem::take(&mut rests[vector]).split_at_mut(mine);
             rests[vector] = rest;
-            first
+            Blank(first)
         }));
     }
     let found = chunks
         .into_par_iter()
         .enumerate()
-        .map(|(task, chunks): (_, [&mut [MaybeUninit<f32>]; N])| write(task, chunks.map(cleared)))
+        .map(|(task, chunks): (_, [Blank<'_>; N])| {
+            let given = chunks
+                .each_ref()
+                .map(|chunk| (chunk.0.as_ptr().cast(), chunk.len()));
+            let (written, found) = write(task, chunks);
+            let same = written.map(|chunk| (chunk.as_ptr(), chunk.len())) == given;
+            assert!(same, "a task gives back the chunks that it was given");
+            found
+        })
         .collect();
     for (vector, size) in vectors.iter_mut().zip(sizes) {
-        // SAFETY: the chunks cover the first `length` values, and every task ran: `collect` waits for all and passes panics on.
+        // SAFETY: the chunks cover the first `length` values, and every task ran and gave its chunks back as written values:
+        // `collect` waits for all and passes panics on.
         unsafe { vector.set_len(size.length) };
     }
     (vectors, found)
 }
 
-/// One vector, in chunks of a given length.
+/// [`written`], the chunks cleared before.
+pub(crate) fn fresh<const N: usize, T: Send>(
+    sizes: [Size; N],
+    write: impl Fn(usize, [&mut [f32]; N]) -> T + Sync,
+) -> ([Vec<f32>; N], Vec<T>) {
+    written(sizes, |task, chunks| {
+        let mut chunks = chunks.map(Blank::cleared);
+        let found = write(task, chunks.each_mut().map(|chunk| &mut **chunk));
+        (chunks, found)
+    })
+}
+
+/// One vector, in chunks of a given length, cleared before.
 pub(crate) fn filled(
     length: usize,
     chunk: usize,
@@ -60,12 +108,6 @@ pub(crate) fn filled(
 ) -> Vec<f32> {
     let ([vector], _) = fresh([Size { length, chunk }], |task, [chunk]| write(task, chunk));
     vector
-}
-
-fn cleared(chunk: &mut [MaybeUninit<f32>]) -> &mut [f32] {
-    chunk.fill(MaybeUninit::new(0.0));
-    // SAFETY: each value was written just now.
-    unsafe { chunk.assume_init_mut() }
 }
 
 #[cfg(test)]
@@ -85,5 +127,15 @@ mod tests {
         assert_eq!(second, [0.0, 0.0, 10.0, 10.0, 20.0]);
         assert_eq!(sums, [6, 6, 3]);
         assert!(filled(0, 3, |_, _| panic!("no chunk")).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "gives back the chunks")]
+    fn chunks_must_be_written_whole() {
+        let size = Size {
+            length: 4,
+            chunk: 4,
+        };
+        let _ = written([size], |_, [chunk]| ([&mut chunk.cleared()[1..]], ()));
     }
 }

@@ -1,7 +1,7 @@
 //! Normalisation of rows: each by its own mean and variance.
 
 use crate::fresh::{Size, filled, fresh};
-use crate::vector::vectorized;
+use crate::vector::{sum_of_lanes, vectorized};
 
 /// Rows a task takes.
 const ROWS: usize = 256;
@@ -23,15 +23,12 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for (a, b) in a_blocks.iter().zip(b_blocks) {
-        (0..LANES).for_each(|lane| sums[lane] += term(a[lane], b[lane]));
+        for lane in 0..LANES {
+            sums[lane] += term(a[lane], b[lane]);
+        }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a, b)).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        (0..width).for_each(|lane| sums[lane] += sums[lane + width]);
-        width /= 2;
-    }
-    sums[0] + rest
+    sum_of_lanes(sums) + rest
 }
 
 /// Mean and one over the standard deviation of a row.
@@ -75,8 +72,9 @@ impl LayerNorm<'_> {
         let mut total = [vec![0.0; width], vec![0.0; width]];
         for chunk in sums {
             for (total, chunk) in total.iter_mut().zip(chunk) {
-                let pairs = total.iter_mut().zip(chunk);
-                pairs.for_each(|(sum, part)| *sum += part);
+                for (sum, part) in total.iter_mut().zip(chunk) {
+                    *sum += part;
+                }
             }
         }
         let [scale, shift] = total;

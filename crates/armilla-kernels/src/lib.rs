@@ -14,6 +14,11 @@
 //! - `activation`, `normalization`, `patches`: plain slices in, plain slices out.
 //! - `math`: exponentials that compile to vector instructions.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over the lanes of a register; closures handed to iterators are not always inlined, and then lose their instructions"
+)]
+
 mod activation;
 mod adamw;
 mod attention;

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::activation::{self, Function};
-use crate::fresh::{Size, filled, fresh};
-use crate::matrix::{Matrix, MatrixMut, Threads, multiply};
+use crate::fresh::{Blank, Size, written};
+use crate::matrix::{Matrix, MatrixMut, Threads, multiply, product};
 use crate::vector::vectorized;
 
 /// Values of an output that a task computes at a time: what the second-level cache holds.
@@ -52,7 +52,7 @@ pub(crate) fn forward(
     finished([rows, outputs], block, finish, |task, output| {
         let input = &input[task * block * inputs..][..output.len() / outputs * inputs];
         let pair = [Matrix::new(input, inputs), Matrix::new(weight, outputs)];
-        multiply(MatrixMut::new(output, outputs), 0.0, pair, 1.0, threads);
+        product(output, pair, threads)
     })
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn finished(
     [rows, outputs]: [usize; 2],
     block: usize,
     finish: Finish<'_>,
-    product: impl Fn(usize, &mut [f32]) + Sync,
+    product: impl for<'a> Fn(usize, Blank<'a>) -> &'a mut [f32] + Sync,
 ) -> Output {
     let Finish {
         bias,
@@ -72,26 +72,24 @@ pub(crate) fn finished(
         length: rows * outputs,
         chunk: block * outputs,
     };
-    let before_function = |task, rows: &mut [f32]| {
-        product(task, rows);
-        if let Some(bias) = bias {
-            add_to_rows(rows, bias);
-        }
-    };
     if !keep || function == Function::Identity {
-        let output = filled(size.length, size.chunk, |task, output| {
-            before_function(task, output);
+        let ([output], _) = written([size], |task, [output]| {
+            let output = product(task, output);
+            add_to_rows(output, bias);
             activation::apply(output, function);
+            ([output], ())
         });
         return Output {
             output,
             before: None,
         };
     }
-    let ([output, before], _) = fresh([size; 2], |task, [output, before]| {
-        before_function(task, before);
-        output.copy_from_slice(before);
+    let ([output, before], _) = written([size; 2], |task, [output, before]| {
+        let before = product(task, before);
+        add_to_rows(before, bias);
+        let output = output.copied(before);
         activation::apply(output, function);
+        ([output, before], ())
     });
     Output {
         output,
@@ -99,10 +97,13 @@ pub(crate) fn finished(
     }
 }
 
-fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+fn add_to_rows(rows: &mut [f32], bias: Option<&[f32]>) {
+    let Some(bias) = bias else { return };
     vectorized!({
         for row in rows.chunks_exact_mut(bias.len()) {
-            row.iter_mut().zip(bias).for_each(|(value, b)| *value += b);
+            for (value, b) in row.iter_mut().zip(bias) {
+                *value += b;
+            }
         }
     });
 }
@@ -116,13 +117,18 @@ pub(crate) fn backward(
     let of_input = || {
         let rows = gradient.len() / outputs;
         let (block, threads) = blocks(rows, inputs);
-        filled(rows * inputs, block * inputs, |task, found| {
+        let size = Size {
+            length: rows * inputs,
+            chunk: block * inputs,
+        };
+        let ([found], _) = written([size], |task, [found]| {
             let count = found.len() / inputs;
             let gradient = &gradient[task * block * outputs..][..count * outputs];
             let weight = Matrix::new(weight, outputs).transposed();
             let pair = [Matrix::new(gradient, outputs), weight];
-            multiply(MatrixMut::new(found, inputs), 0.0, pair, 1.0, threads);
-        })
+            ([product(found, pair, threads)], ())
+        });
+        found
     };
     let of_weight = || {
         let mut found = vec![0.0; inputs * outputs];
@@ -143,7 +149,9 @@ pub(crate) fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
             let mut sum = vec![0.0; width];
             vectorized!({
                 for row in chunk.chunks_exact(width) {
-                    sum.iter_mut().zip(row).for_each(|(sum, part)| *sum += part);
+                    for (sum, part) in sum.iter_mut().zip(row) {
+                        *sum += part;
+                    }
                 }
             });
             sum

@@ -4,6 +4,10 @@
     reason = "the matrix kernel takes pointers; every matrix is checked against its slice when it is made"
 )]
 
+use std::mem::MaybeUninit;
+
+use crate::fresh::Blank;
+
 /// A matrix in a slice, by the steps from a row and from a column to the next.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -14,7 +18,8 @@ pub(crate) struct Matrix<'a> {
 
 /// A matrix to be written.
 pub(crate) struct MatrixMut<'a> {
-    values: &'a mut [f32],
+    /// Written, unless the product keeps nothing of them.
+    values: &'a mut [MaybeUninit<f32>],
     shape: [usize; 2],
     steps: [usize; 2],
 }
@@ -77,12 +82,37 @@ impl<'a> MatrixMut<'a> {
     pub(crate) fn strided(values: &'a mut [f32], shape: [usize; 2], step: usize) -> Self {
         let steps = [step, 1];
         check(values.len(), shape, steps);
+        // SAFETY: nobody but `multiply` sees these values, and it puts none there that is not written.
+        let values = unsafe { &mut *(std::ptr::from_mut(values) as *mut [MaybeUninit<f32>]) };
         Self {
             values,
             shape,
             steps,
         }
     }
+}
+
+/// `left * right` in a chunk that nobody has written to before.
+pub(crate) fn product<'a>(
+    chunk: Blank<'a>,
+    pair: [Matrix<'_>; 2],
+    threads: Threads,
+) -> &'a mut [f32] {
+    let [inner, columns] = pair[1].shape;
+    if inner == 0 {
+        return chunk.cleared();
+    }
+    let values = chunk.into_inner();
+    let rows = pair[0].shape[0];
+    assert_eq!(rows * columns, values.len(), "a chunk of whole rows");
+    let output = MatrixMut {
+        values: &mut *values,
+        shape: [rows, columns],
+        steps: [columns, 1],
+    };
+    multiply(output, 0.0, pair, 1.0, threads);
+    // SAFETY: the product has written each of its values, and they are all there are.
+    unsafe { values.assume_init_mut() }
 }
 
 /// `output = kept * output + factor * left * right`, where `kept` is 0 or 1.
@@ -114,7 +144,7 @@ pub(crate) fn multiply(
             rows,
             columns,
             inner,
-            output.values.as_mut_ptr(),
+            output.values.as_mut_ptr().cast(),
             step(output.steps[1]),
             step(output.steps[0]),
             kept != 0.0,

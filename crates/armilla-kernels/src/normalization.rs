@@ -72,20 +72,26 @@ fn chunk_moments(chunk: &[f32], width: usize) -> Vec<f32> {
     let mut moments = vec![0.0; 2 * width];
     let count = (chunk.len() / width) as f32;
     by_columns!(width, at, N => {
-        let mut mean = [0.0; N];
-        for row in chunk.chunks_exact(width) {
-            let x = lanes::<N>(row, at);
-            (0..N).for_each(|lane| mean[lane] += x[lane]);
-        }
-        mean.iter_mut().for_each(|sum| *sum /= count);
-        let mut squares = [0.0; N];
-        for row in chunk.chunks_exact(width) {
-            let x = lanes::<N>(row, at);
-            (0..N).for_each(|lane| squares[lane] += (x[lane] - mean[lane]) * (x[lane] - mean[lane]));
-        }
-        moments[at..at + N].copy_from_slice(&mean);
-        moments[width + at..width + at + N].copy_from_slice(&squares);
-    });
+            let mut mean = [0.0; N];
+            for row in chunk.chunks_exact(width) {
+                let x = lanes::<N>(row, at);
+                for lane in 0..N {
+     mean[lane] += x[lane];
+    }
+            }
+            for sum in mean.iter_mut() {
+     *sum /= count;
+    }
+            let mut squares = [0.0; N];
+            for row in chunk.chunks_exact(width) {
+                let x = lanes::<N>(row, at);
+                for lane in 0..N {
+     squares[lane] += (x[lane] - mean[lane]) * (x[lane] - mean[lane]);
+    }
+            }
+            moments[at..at + N].copy_from_slice(&mean);
+            moments[width + at..width + at + N].copy_from_slice(&squares);
+        });
     moments
 }
 
@@ -131,13 +137,15 @@ impl Columns {
     fn forward_chunk<C: Curve>(&self, output: &mut [f32], input: &[f32]) {
         let width = self.mean.len();
         by_columns!(width, at, N => {
-            let (factor, offset) = (lanes::<N>(&self.factor, at), lanes::<N>(&self.offset, at));
-            for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
-                let mut x = lanes::<N>(input, at);
-                (0..N).for_each(|lane| x[lane] = C::value(x[lane] * factor[lane] + offset[lane]));
-                output[at..at + N].copy_from_slice(&x);
-            }
-        });
+                    let (factor, offset) = (lanes::<N>(&self.factor, at), lanes::<N>(&self.offset, at));
+                    for (output, input) in output.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
+                        let mut x = lanes::<N>(input, at);
+                        for lane in 0..N {
+         x[lane] = C::value(x[lane] * factor[lane] + offset[lane]);
+        }
+                        output[at..at + N].copy_from_slice(&x);
+                    }
+                });
     }
 
     /// The gradients of input, scale and shift; the moments are the input's.
@@ -161,8 +169,9 @@ impl Columns {
         });
         let mut total = vec![0.0_f32; 2 * width];
         for sums in &sums {
-            let pairs = total.iter_mut().zip(sums);
-            pairs.for_each(|(sum, part)| *sum += part);
+            for (sum, part) in total.iter_mut().zip(sums) {
+                *sum += part;
+            }
         }
         let (shift, scale) = total.split_at(width);
         // d input = factor * (d - mean(d) - normalised * mean(d * normalised)) = factor * d + slope * input + level.
@@ -192,20 +201,26 @@ impl Columns {
         let width = self.mean.len();
         let mut sums = vec![0.0; 2 * width];
         by_columns!(width, at, N => {
-            let (mean, inverse) = (lanes::<N>(&self.mean, at), lanes::<N>(&self.inverse_std, at));
-            let (factor, offset) = (lanes::<N>(&self.factor, at), lanes::<N>(&self.offset, at));
-            let (mut first, mut second) = ([0.0; N], [0.0; N]);
-            let rows = input.chunks_exact(width).zip(gradient.chunks_exact(width));
-            for (output, (input, gradient)) in output.chunks_exact_mut(width).zip(rows) {
-                let (x, mut d) = (lanes::<N>(input, at), lanes::<N>(gradient, at));
-                (0..N).for_each(|lane| d[lane] *= C::slope(x[lane] * factor[lane] + offset[lane]));
-                (0..N).for_each(|lane| first[lane] += d[lane]);
-                (0..N).for_each(|lane| second[lane] += d[lane] * ((x[lane] - mean[lane]) * inverse[lane]));
-                output[at..at + N].copy_from_slice(&d);
-            }
-            sums[at..at + N].copy_from_slice(&first);
-            sums[width + at..width + at + N].copy_from_slice(&second);
-        });
+                    let (mean, inverse) = (lanes::<N>(&self.mean, at), lanes::<N>(&self.inverse_std, at));
+                    let (factor, offset) = (lanes::<N>(&self.factor, at), lanes::<N>(&self.offset, at));
+                    let (mut first, mut second) = ([0.0; N], [0.0; N]);
+                    let rows = input.chunks_exact(width).zip(gradient.chunks_exact(width));
+                    for (output, (input, gradient)) in output.chunks_exact_mut(width).zip(rows) {
+                        let (x, mut d) = (lanes::<N>(input, at), lanes::<N>(gradient, at));
+                        for lane in 0..N {
+         d[lane] *= C::slope(x[lane] * factor[lane] + offset[lane]);
+        }
+                        for lane in 0..N {
+         first[lane] += d[lane];
+        }
+                        for lane in 0..N {
+         second[lane] += d[lane] * ((x[lane] - mean[lane]) * inverse[lane]);
+        }
+                        output[at..at + N].copy_from_slice(&d);
+                    }
+                    sums[at..at + N].copy_from_slice(&first);
+                    sums[width + at..width + at + N].copy_from_slice(&second);
+                });
         sums
     }
 

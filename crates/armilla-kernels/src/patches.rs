@@ -108,7 +108,9 @@ impl Patches {
                 for span in &self.spans[line % self.lines()] {
                     let to = &mut picture[span.picture..][..span.length];
                     let from = &rows[span.patch + span.before..][..span.length];
-                    to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
+                    for (sum, part) in to.iter_mut().zip(from) {
+                        *sum += part;
+                    }
                 }
             }
         });

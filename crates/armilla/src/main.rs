@@ -1,5 +1,6 @@
 //! The `armilla` program: it reads the command line and the configuration, and wires the crates together.
 
+mod allocator;
 mod cli;
 mod commands;
 mod config;
@@ -12,10 +13,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let arguments = cli::Arguments::parse();
     start_log(arguments.verbose);
     match commands::run(arguments.command) {
