@@ -12,6 +12,8 @@ use crate::patches::{Patch, Patches};
 
 /// Values of unfolded patches at a time: half of what the second-level cache holds.
 const BLOCK: usize = 1 << 17;
+/// Patches at least that are multiplied at a time where there are as many: the kernel is packed anew for each product.
+const ROWS: usize = 256;
 /// Groups of pictures whose gradients of the kernel are summed on their own before they are put together.
 const GROUPS: usize = 16;
 /// Values that these sums take at most, all together.
@@ -49,17 +51,19 @@ impl Convolution {
             columns,
             taps,
             outputs,
-            block: (BLOCK / (columns * taps.max(outputs))).max(1),
+            block: (BLOCK / (columns * taps.max(outputs))).max(ROWS.div_ceil(columns)),
         }
     }
 
     /// `function(patches * kernel + bias)`, a patch a row.
     pub(crate) fn forward(&self, [input, kernel]: [&[f32]; 2], finish: Finish<'_>) -> Output {
-        let rows = self.batch * self.patches.lines() * self.columns;
-        let block = self.block * self.columns;
-        finished([rows, self.outputs], block, finish, |task, output| {
+        let lines = self.batch * self.patches.lines();
+        let share = lines.div_ceil(rayon::current_num_threads());
+        let block = self.block.min(share).max(1);
+        let rows = [lines, block].map(|lines| lines * self.columns);
+        finished([rows[0], self.outputs], rows[1], finish, |task, output| {
             with_scratch(output.len() / self.outputs * self.taps, |patches| {
-                self.patches.unfold(input, task * self.block, patches);
+                self.patches.unfold(input, task * block, patches);
                 let kernel = Matrix::new(kernel, self.outputs);
                 let pair = [Matrix::new(patches, self.taps), kernel];
                 product(output, pair, Threads::One)

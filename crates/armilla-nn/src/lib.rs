@@ -8,6 +8,7 @@
 //! - [`flow`]: flow matching, from interpolation to integration.
 //! - [`random`]: tensors drawn from keyed streams, and weights drawn from a seed.
 //! - [`images`]: RGB8 pictures to tensors and back.
+//! - [`lanes`]: parts of a batch side by side on the CPU's cores.
 //! - [`reduction`]: means whose sums do not depend on the number of threads.
 //! - [`checkpoint`]: weights as safetensors, keyed by parameter path.
 //! - [`device`]: devices by name.
@@ -22,6 +23,7 @@ pub mod device;
 pub mod error;
 pub mod flow;
 pub mod images;
+pub mod lanes;
 pub mod layers;
 pub mod optimization;
 pub mod positions;

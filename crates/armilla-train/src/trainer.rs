@@ -4,8 +4,8 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use armilla_nn::lanes::Lanes;
 use burn::tensor::Tensor;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::checkpoint::State;
 use crate::config::TrainConfig;
@@ -98,7 +98,7 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     };
     let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;
     let clock = Clock::start(&state);
-    let lanes = Lanes::new(&state.model, config)?;
+    let lanes = lanes(&state.model, config)?;
     let mut control = Control::Continue;
     let mut saved = None;
     let mut batches = load(source, config, state.step);
@@ -253,25 +253,12 @@ impl Micro {
     }
 }
 
-/// Threads for the batches of a step that are computed side by side: each batch has its own, so that none waits for another's.
-struct Lanes(Vec<ThreadPool>);
-
-impl Lanes {
-    /// As many as a step has batches and the CPU has cores; one, with all threads, elsewhere and where a step has one batch.
-    fn new<M: Trainable>(model: &M, config: &TrainConfig) -> Result<Self> {
-        let on_cpu = model.devices().iter().all(armilla_nn::device::is_cpu);
-        let cores = rayon::current_num_threads();
-        let batches = usize::try_from(config.accumulation).unwrap_or(usize::MAX);
-        let lanes = if on_cpu { batches.min(cores) } else { 1 };
-        let pool = |lane| {
-            ThreadPoolBuilder::new()
-                .num_threads(cores / lanes)
-                .thread_name(move |thread| format!("train-{lane}-{thread}"))
-                .build()
-                .map_err(|source| Error::Threads { source })
-        };
-        (0..lanes).map(pool).collect::<Result<_>>().map(Self)
-    }
+/// Threads for the batches of a step that are computed side by side: each batch has its own, so that none waits for another's. One
+/// lane, with all threads, elsewhere than on the CPU.
+fn lanes<M: Trainable>(model: &M, config: &TrainConfig) -> Result<Lanes> {
+    let on_cpu = model.devices().iter().all(armilla_nn::device::is_cpu);
+    let batches = usize::try_from(config.accumulation).unwrap_or(usize::MAX);
+    Lanes::new(if on_cpu { batches } else { 1 }).map_err(|source| Error::Threads { source })
 }
 
 /// The batches of a step, side by side. All but the first work on copies of the model, so that neither their graphs nor
@@ -282,32 +269,16 @@ fn micros<M: Trainable>(
     context: StepContext,
     lanes: &Lanes,
 ) -> Vec<Micro> {
-    let mut batches = batches.into_iter().zip(0..).peekable();
-    let mut done = Vec::new();
-    while batches.peek().is_some() {
-        let group = std::thread::scope(|scope| {
-            let together: Vec<_> = lanes
-                .0
-                .iter()
-                .zip(batches.by_ref())
-                .map(|(lane, (batch, micro))| {
-                    let context = StepContext { micro, ..context };
-                    // A clone shares weights, graph and running statistics.
-                    let model = match micro {
-                        0 => model.clone(),
-                        _ => model.valid().train(),
-                    };
-                    scope.spawn(move || lane.install(move || Micro::new(&model, batch, context)))
-                })
-                .collect();
-            let together = together.into_iter();
-            together
-                .map(|micro| micro.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect::<Vec<_>>()
-        });
-        done.extend(group);
-    }
-    done
+    let batches = batches.into_iter().zip(0..);
+    lanes.run(batches.map(|(batch, micro)| {
+        let context = StepContext { micro, ..context };
+        // A clone shares weights, graph and running statistics.
+        let model = match micro {
+            0 => model.clone(),
+            _ => model.valid().train(),
+        };
+        move || Micro::new(&model, batch, context)
+    }))
 }
 
 /// One optimiser step. The state is taken, so that the weights are not shared and can be updated in place.

@@ -9,6 +9,7 @@
 //! several draws of noise and time. The loss is the error of the clean action at all times alike: the velocity's own
 //! weight, 1 / t², would favour nearly clean actions, which give the answer away.
 
+use armilla_nn::lanes::side_by_side;
 use armilla_nn::{flow, random};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
@@ -26,6 +27,8 @@ use crate::vision::{VisionConfig, VisionEncoder};
 const MIN_TIME: f64 = 0.01;
 /// Slots whose first question the grounding loss trains: an instruction names two objects at most.
 const GROUNDED_SLOTS: usize = 2;
+/// Observations at least that a core turns into actions on its own.
+const SHARE: usize = 4;
 
 /// Everything about a [`FlowPolicy`] that does not follow from the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -257,13 +260,22 @@ impl FlowPolicy {
         }
     }
 
-    /// Turns noise into normalised actions.
+    /// Turns noise into normalised actions, for a share of the batch on each core.
     ///
     /// # Shapes
     ///
     /// - noise: `[batch, action_horizon, action]`, and the same out
     #[must_use]
     pub fn sample_actions(&self, observation: ObservationBatch, noise: Tensor<3>) -> Tensor<3> {
+        let batch = noise.dims()[0];
+        let parts = side_by_side(&noise.device(), batch, SHARE, |part| {
+            let noise = noise.clone().slice_dim(0, part.clone());
+            self.sample_together(observation.part(part), noise)
+        });
+        Tensor::cat(parts, 0)
+    }
+
+    fn sample_together(&self, observation: ObservationBatch, noise: Tensor<3>) -> Tensor<3> {
         let context = self.context(observation);
         flow::integrate(noise, self.sampling_steps, |point, time| {
             let [rows, _, _] = point.dims();

@@ -2,6 +2,8 @@
 //!
 //! This is what LeRobot calls the pre- and postprocessor: tokenizer and normalisation, saved beside the weights.
 
+use std::ops::Range;
+
 use armilla_core::features::{ACTION, STATE};
 use armilla_core::{
     Action, FeatureStatistics, Normalization, Observation, Statistics, WindowBatch,
@@ -23,6 +25,18 @@ pub struct ObservationBatch {
     pub token_is_pad: Tensor<2, Bool>,
     /// Normalised proprioception, `[batch, state]`.
     pub state: Tensor<2>,
+}
+
+impl ObservationBatch {
+    /// Some of the observations.
+    pub(crate) fn part(&self, part: Range<usize>) -> Self {
+        Self {
+            images: self.images.clone().slice_dim(0, part.clone()),
+            tokens: self.tokens.clone().slice_dim(0, part.clone()),
+            token_is_pad: self.token_is_pad.clone().slice_dim(0, part.clone()),
+            state: self.state.clone().slice_dim(0, part),
+        }
+    }
 }
 
 /// What the policy is trained on.

@@ -1,9 +1,13 @@
 //! What a planner asks of a model, and how the candidates of several problems go through it together.
 
+use armilla_nn::lanes::side_by_side;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::plan_config::Aggregation;
 use crate::planner::{Plan, Planner, Problem};
+
+/// Candidates at least that a core evaluates on its own.
+const SHARE: usize = 32;
 
 /// What a planner needs of a model.
 pub trait Dynamics: Sync {
@@ -110,8 +114,27 @@ impl<'a> Evaluation<'a> {
         costs.into_data().iter::<f32>().collect()
     }
 
-    /// The costs of whole plans, `[problems * samples]`.
+    /// The costs of whole plans, `[problems * samples]`, those of a share of the samples on each core.
     pub(crate) fn costs(&self, plans: &[Vec<f32>], samples: usize) -> Vec<f32> {
+        let wide = self.planner.config.horizon * self.planner.low.len();
+        let least = SHARE.div_ceil(plans.len());
+        let parts = side_by_side(&self.dynamics.device(), samples, least, |part| {
+            let values = part.start * wide..part.end * wide;
+            let share: Vec<_> = plans
+                .iter()
+                .map(|plans| plans[values.clone()].to_vec())
+                .collect();
+            (part.len(), self.costs_together(&share, part.len()))
+        });
+        let of_problem = |problem: usize| {
+            parts
+                .iter()
+                .flat_map(move |(samples, costs)| &costs[problem * samples..][..*samples])
+        };
+        (0..plans.len()).flat_map(of_problem).copied().collect()
+    }
+
+    fn costs_together(&self, plans: &[Vec<f32>], samples: usize) -> Vec<f32> {
         let config = &self.planner.config;
         let mut latents = self.rollout(plans, samples);
         if config.aggregation == Aggregation::LastStep {

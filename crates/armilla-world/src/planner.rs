@@ -3,7 +3,7 @@
 //! All candidates of several problems go through the model as the rows of one matrix. Each problem draws from a stream of its
 //! own, keyed by seed, episode and step, so that a plan does not depend on what else was planned beside it.
 
-use rayon::prelude::*;
+use armilla_nn::lanes::side_by_side;
 
 use crate::candidates::Candidates;
 use crate::error::{Result, ensure};
@@ -123,11 +123,14 @@ impl Planner {
             )?;
         }
         let together = (self.config.rows / self.config.num_samples).max(1);
-        let chunks: Vec<_> = problems
-            .par_chunks(together)
-            .map(|chunk| self.search(dynamics, cost, chunk))
-            .collect();
-        Ok(chunks.concat())
+        let groups: Vec<_> = problems.chunks(together).collect();
+        let plans = side_by_side(&dynamics.device(), groups.len(), 1, |part| {
+            let plans = groups[part]
+                .iter()
+                .flat_map(|group| self.search(dynamics, cost, group));
+            plans.collect::<Vec<_>>()
+        });
+        Ok(plans.concat())
     }
 
     /// Plans for problems that go through the model together.

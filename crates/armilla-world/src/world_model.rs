@@ -2,6 +2,7 @@
 
 use armilla_core::Image;
 use armilla_nn::images::{images_to_tensor, tensor_to_images};
+use armilla_nn::lanes::side_by_side;
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -16,6 +17,8 @@ use crate::views::{Views, turned};
 
 /// Pictures that go through the encoder or the decoder at once, which bounds memory.
 const PICTURES: usize = 64;
+/// Pictures at least that a core encodes on its own.
+const SHARE: usize = 8;
 
 /// What a model was trained on, besides pixels.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +90,11 @@ impl WorldModel {
             ));
             latents.into_data().iter::<f32>().collect::<Vec<_>>()
         };
-        let latents: Vec<f32> = images.chunks(PICTURES).flat_map(encode).collect();
+        let parts = side_by_side(&device, images.len(), SHARE, |part| {
+            let groups = images[part].chunks(PICTURES);
+            groups.flat_map(encode).collect::<Vec<_>>()
+        });
+        let latents = parts.concat();
         Ok(latents.chunks(config.latent).map(<[f32]>::to_vec).collect())
     }
 

@@ -8,6 +8,7 @@ use armilla_core::random::stream;
 use armilla_nn::Activation;
 use armilla_nn::attention::{AttentionConfig, causal_mask};
 use armilla_nn::images::CHANNELS;
+use armilla_nn::lanes::side_by_side;
 use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp, MlpConfig};
 use armilla_nn::positions::sine_2d;
 use armilla_nn::random::{normal, seeded};
@@ -133,6 +134,21 @@ impl LeWm {
         self.prediction.forward(self.norm.forward(tokens))
     }
 
+    /// The last latents that blocks lead to, `[rows, latent]`. `[1, 1, latent]` and `[rows, horizon, block]`.
+    fn rollout(&self, start: Tensor<3>, blocks: Tensor<3>) -> Tensor<2> {
+        let [rows, horizon, _] = blocks.dims();
+        let mut latents = start.expand([rows, 1, LATENT]);
+        for step in 0..horizon {
+            let history = (step + 1).min(HISTORY);
+            let from = step + 1 - history;
+            let context = latents.clone().narrow(1, from, history);
+            let next = self.predict(context, blocks.clone().narrow(1, from, history));
+            let next = next.narrow(1, history - 1, 1);
+            latents = Tensor::cat(vec![latents, next], 1);
+        }
+        latents.narrow(1, horizon, 1).reshape([rows, LATENT])
+    }
+
     fn loss(&self, images: Tensor<5>, blocks: Tensor<3>) -> Tensor<1> {
         let [windows, frames, height, width, channel] = images.dims();
         let images = images.reshape([windows * frames, height, width, channel]);
@@ -190,17 +206,10 @@ fn lewm_plan(time: Duration) -> Result<Vec<f64>> {
         .collect();
     Ok(repeat(time, || {
         for blocks in &draws {
-            let mut latents = start.clone().expand([CANDIDATES, 1, LATENT]);
-            for step in 0..HORIZON {
-                let history = (step + 1).min(HISTORY);
-                let from = step + 1 - history;
-                let context = latents.clone().narrow(1, from, history);
-                let next = model.predict(context, blocks.clone().narrow(1, from, history));
-                let next = next.narrow(1, history - 1, 1);
-                latents = Tensor::cat(vec![latents, next], 1);
-            }
-            let last = latents.narrow(1, HORIZON, 1).reshape([CANDIDATES, LATENT]);
-            black_box((last - goal.clone()).square().sum_dim(1).into_data());
+            black_box(side_by_side(&device, CANDIDATES, 32, |part| {
+                let last = model.rollout(start.clone(), blocks.clone().slice_dim(0, part));
+                (last - goal.clone()).square().sum_dim(1).into_data()
+            }));
         }
     }))
 }
