@@ -57,7 +57,7 @@ struct ApplyLayer;
 /// What [`ApplyLayer`] keeps.
 #[derive(Clone, Debug)]
 struct LayerState<B: Backend> {
-    inputs: [FloatTensor<B>; 2],
+    layer: Layer<B>,
     before: Option<FloatTensor<B>>,
     settings: LayerSettings,
 }
@@ -68,12 +68,12 @@ impl<B: Kernels, const N: usize> Backward<B, N> for ApplyLayer {
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
         let LayerState {
-            inputs,
+            layer,
             before,
             settings,
         } = ops.state;
         let wanted = std::array::from_fn(|parent| matches!(ops.parents.get(parent), Some(Some(_))));
-        let found = B::layer_backward(inputs, before, gradient, settings, wanted);
+        let found = B::layer_backward(layer, before, gradient, settings, wanted);
         let ids = ops.parents.map(|parent| parent.map(|node| node.id));
         register::<B, N>(gradients, ids, found);
     }
@@ -87,10 +87,9 @@ fn apply_layer<B: Kernels, C: CheckpointStrategy, const N: usize>(
     let prepared = Backward::<B, N>::prepare::<C>(ApplyLayer, guards);
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
-            let inputs = [layer.input.clone(), layer.weight.clone()];
-            let (output, before) = B::layer(layer, settings, true);
+            let (output, before) = B::layer(layer.clone(), settings, true);
             let state = LayerState {
-                inputs,
+                layer,
                 before,
                 settings,
             };
@@ -199,9 +198,11 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
             .into_option()
             .map(FloatTensor::<Self>::into_parts);
         let (bias, third) = bias.unzip();
+        let scale = layer.scale.into_option();
         let layer = Layer {
             input,
             weight,
+            scale: scale.map(FloatTensor::<Self>::into_primitive).into(),
             bias: bias.into(),
         };
         match third {

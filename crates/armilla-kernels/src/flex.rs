@@ -93,9 +93,11 @@ impl Kernels for Flex {
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
         let LayerSettings { patch, function } = settings;
         let [input, weight] = [layer.input, layer.weight].map(contiguous);
-        let bias = layer.bias.into_option().map(contiguous);
+        let [scale, bias] =
+            [layer.scale, layer.bias].map(|columns| columns.into_option().map(contiguous));
         let outputs = weight.shape()[1];
         let finish = Finish {
+            scale: scale.as_ref().map(values),
             bias: bias.as_ref().map(values),
             function,
             keep,
@@ -114,15 +116,20 @@ impl Kernels for Flex {
     }
 
     fn layer_backward(
-        inputs: [FloatTensor<Self>; 2],
+        layer: Layer<Self>,
         before: Option<FloatTensor<Self>>,
         gradient: FloatTensor<Self>,
         settings: LayerSettings,
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3] {
-        let [input, weight] = inputs.map(contiguous);
+        let [input, weight] = [layer.input, layer.weight].map(contiguous);
         let [taps, outputs] = [weight.shape()[0], weight.shape()[1]];
-        let gradient = through(gradient, before, settings.function);
+        let mut gradient = through(gradient, before, settings.function);
+        let of_bias = wanted[2].then(|| linear::sum_of_rows(values(&gradient), outputs));
+        if let Some(scale) = layer.scale.into_option().map(contiguous) {
+            gradient = owned(gradient);
+            linear::scale_rows(gradient.storage_mut(), values(&scale));
+        }
         let slices = [values(&input), values(&weight), values(&gradient)];
         let (of_input, of_weight) = match settings.patch {
             None => linear::backward(slices, [taps, outputs], [wanted[0], wanted[1]]),
@@ -131,7 +138,6 @@ impl Kernels for Flex {
                 Convolution::new(shape, outputs, patch).backward(slices, wanted[0])
             }
         };
-        let of_bias = wanted[2].then(|| linear::sum_of_rows(values(&gradient), outputs));
         [
             of_input.map(|found| tensor(found, input.shape())),
             of_weight.map(|found| tensor(found, [taps, outputs])),

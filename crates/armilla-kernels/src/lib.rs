@@ -63,10 +63,9 @@ pub trait Kernels: Backend {
         keep: bool,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
 
-    /// The wanted gradients of input, weight and bias from input and weight, the values before the function and the gradient of the
-    /// output.
+    /// The wanted gradients of input, weight and bias from the layer, the values before the function and the gradient of the output.
     fn layer_backward(
-        inputs: [FloatTensor<Self>; 2],
+        layer: Layer<Self>,
         before: Option<FloatTensor<Self>>,
         gradient: FloatTensor<Self>,
         settings: LayerSettings,
@@ -157,6 +156,9 @@ pub struct Layer<B: Backend> {
     pub input: FloatTensor<B>,
     /// `[input, output]`, or `[side * side * channel, output]`.
     pub weight: FloatTensor<B>,
+    /// What the outputs are multiplied by before the bias is added, `[output]`; it gets no gradient.
+    #[extension_type]
+    pub scale: Optional<B>,
     /// `[output]`.
     #[extension_type]
     pub bias: Optional<B>,
@@ -213,7 +215,7 @@ pub trait Fused: Backend {
     /// An activation, value by value.
     fn fused_activate(input: FloatTensor<Self>, function: Function) -> FloatTensor<Self>;
 
-    /// `function(rows * weight + bias)`, `[rows, output]`. The rows are the input's, or for a convolution the patches of channels-last
+    /// `function(rows * weight * scale + bias)`, `[rows, output]`. The rows are the input's, or for a convolution the patches of channels-last
     /// pictures `[batch, height, width, channel]`, each in the order row, column, channel.
     fn fused_layer(
         #[extension_type] layer: Layer<Self>,
@@ -326,7 +328,7 @@ pub fn linear(
         patch: None,
         function,
     };
-    layer(input, weight, bias, settings)
+    layer(input, weight, [None, bias], settings)
 }
 
 /// A convolution of channels-last pictures and an activation.
@@ -335,13 +337,13 @@ pub fn linear(
 ///
 /// - input: `[batch, height, width, channel]`
 /// - kernel: `[side * side * channel, output]`, its rows in the order row, column, channel
-/// - bias: `[output]`
+/// - scale, bias: `[output]`: what the outputs are multiplied by, which gets no gradient, and what is then added
 /// - output: `[batch * rows * columns, output]`
 #[must_use]
 pub fn convolve(
     input: Tensor<4>,
     kernel: Tensor<2>,
-    bias: Option<Tensor<1>>,
+    columns: [Option<Tensor<1>>; 2],
     patch: Patch,
     function: Function,
 ) -> Tensor<2> {
@@ -353,26 +355,28 @@ pub fn convolve(
         patch: Some(patch),
         function,
     };
-    layer(input, kernel, bias, settings)
+    layer(input, kernel, columns, settings)
 }
 
 fn layer<const D: usize>(
     input: Tensor<D>,
     weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
+    columns: [Option<Tensor<1>>; 2],
     settings: LayerSettings,
 ) -> Tensor<2> {
-    if let Some(bias) = &bias {
+    for values in columns.iter().flatten() {
         assert_eq!(
-            bias.dims()[0],
+            values.dims()[0],
             weight.dims()[1],
-            "a layer's bias and outputs"
+            "a layer's scale or bias and its outputs"
         );
     }
+    let [scale, bias] = columns.map(|values| values.map(Tensor::into_dispatch).into());
     let layer = Layer {
         input: input.into_dispatch(),
         weight: weight.into_dispatch(),
-        bias: bias.map(Tensor::into_dispatch).into(),
+        scale,
+        bias,
     };
     Tensor::from_dispatch(Dispatch::fused_layer(layer, settings))
 }

@@ -17,6 +17,8 @@ const SUMMED_ROWS: usize = 512;
 /// What follows the product.
 #[derive(Clone, Copy)]
 pub(crate) struct Finish<'a> {
+    /// What each column is multiplied by, before the bias.
+    pub(crate) scale: Option<&'a [f32]>,
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) function: Function,
     /// Whether to keep the values before the function.
@@ -63,11 +65,7 @@ pub(crate) fn finished(
     finish: Finish<'_>,
     product: impl for<'a> Fn(usize, Blank<'a>) -> &'a mut [f32] + Sync,
 ) -> Output {
-    let Finish {
-        bias,
-        function,
-        keep,
-    } = finish;
+    let Finish { function, keep, .. } = finish;
     let size = Size {
         length: rows * outputs,
         chunk: block * outputs,
@@ -75,7 +73,7 @@ pub(crate) fn finished(
     if !keep || function == Function::Identity {
         let ([output], _) = written([size], |task, [output]| {
             let output = product(task, output);
-            add_to_rows(output, bias);
+            finish.columns(output);
             activation::apply(output, function);
             ([output], ())
         });
@@ -86,7 +84,7 @@ pub(crate) fn finished(
     }
     let ([output, before], _) = written([size; 2], |task, [output, before]| {
         let before = product(task, before);
-        add_to_rows(before, bias);
+        finish.columns(before);
         let output = output.copied(before);
         activation::apply(output, function);
         ([output, before], ())
@@ -97,15 +95,44 @@ pub(crate) fn finished(
     }
 }
 
-fn add_to_rows(rows: &mut [f32], bias: Option<&[f32]>) {
-    let Some(bias) = bias else { return };
+impl Finish<'_> {
+    /// Scales and moves the columns of some rows.
+    fn columns(&self, rows: &mut [f32]) {
+        match (self.scale, self.bias) {
+            (None, None) => {}
+            (Some(scale), None) => scale_columns(rows, scale),
+            (None, Some(bias)) => vectorized!({
+                for row in rows.chunks_exact_mut(bias.len()) {
+                    for (value, b) in row.iter_mut().zip(bias) {
+                        *value += b;
+                    }
+                }
+            }),
+            (Some(scale), Some(bias)) => vectorized!({
+                for row in rows.chunks_exact_mut(bias.len()) {
+                    for ((value, a), b) in row.iter_mut().zip(scale).zip(bias) {
+                        *value = *value * a + b;
+                    }
+                }
+            }),
+        }
+    }
+}
+
+fn scale_columns(rows: &mut [f32], scale: &[f32]) {
     vectorized!({
-        for row in rows.chunks_exact_mut(bias.len()) {
-            for (value, b) in row.iter_mut().zip(bias) {
-                *value += b;
+        for row in rows.chunks_exact_mut(scale.len()) {
+            for (value, a) in row.iter_mut().zip(scale) {
+                *value *= a;
             }
         }
     });
+}
+
+/// Multiplies the columns of many rows.
+pub(crate) fn scale_rows(rows: &mut [f32], scale: &[f32]) {
+    rows.par_chunks_mut(SUMMED_ROWS * scale.len())
+        .for_each(|rows| scale_columns(rows, scale));
 }
 
 /// The gradients of input and weight, where they are wanted, from input, weight and the gradient before the function.

@@ -229,7 +229,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let rows = convolve(
             pictures,
             kernel.clone().reshape([128, 24]),
-            None,
+            [None, None],
             patch,
             Function::Silu,
         );

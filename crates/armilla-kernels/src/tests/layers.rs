@@ -1,5 +1,6 @@
 //! Layers, pooling, attention.
 
+use burn::tensor::Int;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 
@@ -168,13 +169,28 @@ fn convolutions_agree_with_patches_and_a_product() {
         };
         let ours = |all| {
             let (input, kernel, bias) = shaped(all);
-            convolve(input, kernel, Some(bias), patch, Function::Silu)
+            convolve(input, kernel, [None, Some(bias)], patch, Function::Silu)
         };
         let reference = |all| {
             let (input, kernel, bias) = shaped(all);
             burns_activation::silu(gather(input, patch).matmul(kernel) + bias.unsqueeze())
         };
         check(&format!("{patch:?}"), sizes, ours, reference);
+        let scale = |x: &Tensor<4>| {
+            let steps = Tensor::<1, Int>::arange(0..outputs as i64, &x.device());
+            steps.float() * 0.3 - 0.5
+        };
+        let ours = |all| {
+            let (input, kernel, bias) = shaped(all);
+            let columns = [Some(scale(&input)), Some(bias)];
+            convolve(input, kernel, columns, patch, Function::Relu)
+        };
+        let reference = |all| {
+            let (input, kernel, bias) = shaped(all);
+            let scaled = kernel * scale(&input).unsqueeze();
+            burns_activation::relu(gather(input, patch).matmul(scaled) + bias.unsqueeze())
+        };
+        check(&format!("scaled, {patch:?}"), sizes, ours, reference);
     }
 }
 

@@ -75,6 +75,7 @@ impl StridedConv {
     }
 
     /// Convolves, multiplies each channel by a factor, adds another, then applies the activation; shapes as of [`Self::forward`].
+    /// The factors get no gradient.
     ///
     /// # Shapes
     ///
@@ -86,26 +87,25 @@ impl StridedConv {
         [scale, shift]: [Tensor<1>; 2],
         activation: Option<Activation>,
     ) -> Tensor<4> {
-        let kernel = self.kernel.weight.val() * scale.clone().unsqueeze();
         let shift = match &self.kernel.bias {
-            Some(bias) => bias.val() * scale + shift,
+            Some(bias) => bias.val() * scale.clone() + shift,
             None => shift,
         };
-        self.convolve(input, kernel, Some(shift), activation)
+        self.convolve(input, [Some(scale), Some(shift)], activation)
     }
 
     fn apply(&self, input: Tensor<4>, activation: Option<Activation>) -> Tensor<4> {
         let bias = self.kernel.bias.as_ref().map(|bias| bias.val());
-        self.convolve(input, self.kernel.weight.val(), bias, activation)
+        self.convolve(input, [None, bias], activation)
     }
 
     fn convolve(
         &self,
         input: Tensor<4>,
-        kernel: Tensor<2>,
-        bias: Option<Tensor<1>>,
+        [scale, bias]: [Option<Tensor<1>>; 2],
         activation: Option<Activation>,
     ) -> Tensor<4> {
+        let kernel = self.kernel.weight.val();
         let [batch, height, width, _] = input.dims();
         let patch = Patch {
             side: self.side,
@@ -115,8 +115,12 @@ impl StridedConv {
         let [rows, columns] = patch.grid(height, width);
         let output = if armilla_kernels::runs_on(&input.device()) {
             let function = activation.map_or(Function::Identity, Activation::fused);
-            armilla_kernels::convolve(input, kernel, bias, patch, function)
+            armilla_kernels::convolve(input, kernel, [scale, bias], patch, function)
         } else {
+            let kernel = match scale {
+                Some(scale) => kernel * scale.unsqueeze(),
+                None => kernel,
+            };
             let output = module::linear(gather(input, patch), kernel, bias);
             activation.map_or(output.clone(), |activation| activation.forward(output))
         };
@@ -244,8 +248,13 @@ mod tests {
             // Multiplied by one, the rows of a convolution are the patches.
             let taps = side * side * 3;
             let one = Tensor::eye(taps, &device);
-            let found =
-                armilla_kernels::convolve(input.clone(), one, None, patch, Function::Identity);
+            let found = armilla_kernels::convolve(
+                input.clone(),
+                one,
+                [None, None],
+                patch,
+                Function::Identity,
+            );
             found
                 .into_data()
                 .assert_eq(&gather(input, patch).into_data(), true);
