@@ -12,7 +12,10 @@ use burn_autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, unary};
 use crate::activation::Function;
 use crate::adamw::AdamWStep;
 use crate::patches::Patch;
-use crate::{Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings};
+use crate::{
+    Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings,
+    RowSettings,
+};
 
 #[derive(Debug)]
 struct Activate;
@@ -114,15 +117,15 @@ impl<B: Kernels> Backward<B, 1> for MaxPool {
 }
 
 #[derive(Debug)]
-struct LayerNorm;
+struct NormalizeRows;
 
-impl<B: Kernels> Backward<B, 3> for LayerNorm {
-    type State = ([FloatTensor<B>; 2], f32);
+impl<B: Kernels> Backward<B, 3> for NormalizeRows {
+    type State = ([FloatTensor<B>; 2], RowSettings);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let (inputs, epsilon) = ops.state;
+        let (inputs, settings) = ops.state;
         let gradient = gradients.consume::<B>(&ops.node);
-        let found = B::normalize_rows_backward(inputs, gradient, epsilon);
+        let found = B::normalize_rows_backward(inputs, gradient, settings);
         let ids = ops.parents.map(|parent| parent.map(|node| node.id));
         register::<B, 3>(gradients, ids, found.map(Some));
     }
@@ -220,18 +223,18 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         }
     }
 
-    fn fused_layer_norm(
+    fn fused_normalize_rows(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        epsilon: f32,
+        settings: RowSettings,
     ) -> FloatTensor<Self> {
         let [(input, first), (scale, second), (shift, third)] =
             [input, scale, shift].map(FloatTensor::<Self>::into_parts);
-        let output = B::normalize_rows([input.clone(), scale.clone(), shift], epsilon);
-        let prepared = LayerNorm.prepare::<C>([first, second, third]);
+        let output = B::normalize_rows([input.clone(), scale.clone(), shift], settings);
+        let prepared = NormalizeRows.prepare::<C>([first, second, third]);
         match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(([input, scale], epsilon), output),
+            OpsKind::Tracked(prep) => prep.finish(([input, scale], settings), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

@@ -9,14 +9,14 @@ use crate::activation::{self, Function};
 use crate::adamw::AdamWStep;
 use crate::attention::Attention;
 use crate::convolution::Convolution;
-use crate::layer_norm::LayerNorm;
 use crate::linear::{self, Finish};
 use crate::normalization::{Columns, moments};
 use crate::patches::Patch;
 use crate::pooling::Pooling;
+use crate::rows::RowNorm;
 use crate::{
     Attended, Fused, Kernels, Layer, LayerSettings, Normalization, NormalizationSettings,
-    picture_shape,
+    RowSettings, picture_shape,
 };
 
 /// A tensor whose values lie one after the other.
@@ -166,13 +166,13 @@ impl Kernels for Flex {
 
     fn normalize_rows(
         [input, scale, shift]: [FloatTensor<Self>; 3],
-        epsilon: f32,
+        settings: RowSettings,
     ) -> FloatTensor<Self> {
         let [input, scale, shift] = [input, scale, shift].map(contiguous);
-        let norm = LayerNorm {
+        let norm = RowNorm {
             scale: values(&scale),
             shift: values(&shift),
-            epsilon,
+            settings,
         };
         tensor(norm.forward(values(&input)), input.shape())
     }
@@ -180,13 +180,13 @@ impl Kernels for Flex {
     fn normalize_rows_backward(
         [input, scale]: [FloatTensor<Self>; 2],
         gradient: FloatTensor<Self>,
-        epsilon: f32,
+        settings: RowSettings,
     ) -> [FloatTensor<Self>; 3] {
         let [input, scale, gradient] = [input, scale, gradient].map(contiguous);
-        let norm = LayerNorm {
+        let norm = RowNorm {
             scale: values(&scale),
             shift: &[],
-            epsilon,
+            settings,
         };
         let [found, scale_gradient, shift_gradient] =
             norm.backward(values(&input), values(&gradient));
@@ -322,13 +322,13 @@ impl Fused for Flex {
         Self::max_pool(input, patch)
     }
 
-    fn fused_layer_norm(
+    fn fused_normalize_rows(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        epsilon: f32,
+        settings: RowSettings,
     ) -> FloatTensor<Self> {
-        Self::normalize_rows([input, scale, shift], epsilon)
+        Self::normalize_rows([input, scale, shift], settings)
     }
 
     fn fused_attend(attended: Attended<Self>, heads: usize) -> FloatTensor<Self> {

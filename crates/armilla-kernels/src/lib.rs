@@ -26,13 +26,13 @@ mod autodiff;
 mod convolution;
 mod flex;
 mod fresh;
-mod layer_norm;
 mod linear;
 mod math;
 mod matrix;
 mod normalization;
 mod patches;
 mod pooling;
+mod rows;
 mod vector;
 
 use burn::backend::tensor::FloatTensor;
@@ -82,14 +82,14 @@ pub trait Kernels: Backend {
         patch: Patch,
     ) -> FloatTensor<Self>;
 
-    /// [`Fused::fused_layer_norm`] of input, scale and shift.
-    fn normalize_rows(inputs: [FloatTensor<Self>; 3], epsilon: f32) -> FloatTensor<Self>;
+    /// [`Fused::fused_normalize_rows`] of input, scale and shift.
+    fn normalize_rows(inputs: [FloatTensor<Self>; 3], settings: RowSettings) -> FloatTensor<Self>;
 
     /// The gradients of input, scale and shift from input, scale and the gradient of the output.
     fn normalize_rows_backward(
         inputs: [FloatTensor<Self>; 2],
         gradient: FloatTensor<Self>,
-        epsilon: f32,
+        settings: RowSettings,
     ) -> [FloatTensor<Self>; 3];
 
     /// [`Fused::fused_attend`].
@@ -209,6 +209,15 @@ pub struct NormalizationSettings {
     pub function: Function,
 }
 
+/// How rows are normalised.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSettings {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Whether the mean is taken away, as layer normalisation does and root-mean-square normalisation does not.
+    pub centered: bool,
+}
+
 /// The operations that a model calls.
 #[backend_extension(Flex, Autodiff)]
 pub trait Fused: Backend {
@@ -226,12 +235,12 @@ pub trait Fused: Backend {
     /// nothing.
     fn fused_max_pool(input: FloatTensor<Self>, patch: Patch) -> FloatTensor<Self>;
 
-    /// Rows by their own mean and variance, then scaled and shifted; `[rows, width]`.
-    fn fused_layer_norm(
+    /// Rows by their own mean and variance, or their mean square alone, then scaled and shifted; `[rows, width]`.
+    fn fused_normalize_rows(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        epsilon: f32,
+        settings: RowSettings,
     ) -> FloatTensor<Self>;
 
     /// Scaled dot-product attention, the heads side by side in each token; without a gradient of the mask.
@@ -398,25 +407,29 @@ pub fn max_pool(input: Tensor<4>, patch: Patch) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::fused_max_pool(input.into_dispatch(), patch))
 }
 
-/// Rows by their own mean and variance, then scaled and shifted.
+/// Rows by their own mean and variance, or by their mean square alone, then scaled and shifted.
 ///
 /// # Shapes
 ///
 /// - input and output: `[rows, width]`
 /// - scale, shift: `[width]`
 #[must_use]
-pub fn layer_norm(input: Tensor<2>, [scale, shift]: [Tensor<1>; 2], epsilon: f32) -> Tensor<2> {
+pub fn normalize_rows(
+    input: Tensor<2>,
+    [scale, shift]: [Tensor<1>; 2],
+    settings: RowSettings,
+) -> Tensor<2> {
     let width = input.dims()[1];
     assert_eq!(
         [scale.dims(), shift.dims()],
         [[width]; 2],
         "a row's scale and shift"
     );
-    Tensor::from_dispatch(Dispatch::fused_layer_norm(
+    Tensor::from_dispatch(Dispatch::fused_normalize_rows(
         input.into_dispatch(),
         scale.into_dispatch(),
         shift.into_dispatch(),
-        epsilon,
+        settings,
     ))
 }
 

@@ -213,6 +213,11 @@ fn views_are_read_in_their_own_order() {
     assert!(apart(activate(input.transpose(), Function::Silu), expected) < 1e-6);
 }
 
+const LAYER_NORM: RowSettings = RowSettings {
+    epsilon: 1e-5,
+    centered: true,
+};
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let device = Device::flex().autodiff();
@@ -245,7 +250,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
             Some(shift.clone()),
             Function::Gelu,
         );
-        let tokens: Tensor<3> = layer_norm(rows, factors, 1e-5).reshape([20, 64, 24]);
+        let tokens: Tensor<3> = normalize_rows(rows, factors, LAYER_NORM).reshape([20, 64, 24]);
         let attended = attend([tokens.clone(), tokens.clone(), tokens], None, 3);
         let gradients = (attended.clone() * attended.clone())
             .sum_dim(2)

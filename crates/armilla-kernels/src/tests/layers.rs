@@ -219,10 +219,14 @@ fn max_pooling_agrees_with_burn() {
 }
 
 #[test]
-fn layer_normalization_agrees_with_burn() {
+fn normalization_of_rows_agrees_with_burn() {
     for [rows, width] in [[5, 3], [601, 96]] {
         let ours = |[input, scale, shift]: [Tensor<1>; 3]| {
-            layer_norm(input.reshape([rows, width]) + 3.0, [scale, shift], 1e-5)
+            normalize_rows(
+                input.reshape([rows, width]) + 3.0,
+                [scale, shift],
+                LAYER_NORM,
+            )
         };
         let reference = |[input, scale, shift]: [Tensor<1>; 3]| {
             let input = input.reshape([rows, width]) + 3.0;
@@ -231,6 +235,20 @@ fn layer_normalization_agrees_with_burn() {
             normal * scale.unsqueeze() + shift.unsqueeze()
         };
         check("layer norm", [rows * width, width, width], ours, reference);
+        let ours = |[input, scale, shift]: [Tensor<1>; 3]| {
+            let settings = RowSettings {
+                centered: false,
+                ..LAYER_NORM
+            };
+            normalize_rows(input.reshape([rows, width]) + 0.5, [scale, shift], settings)
+        };
+        let reference = |[input, scale, shift]: [Tensor<1>; 3]| {
+            let input = input.reshape([rows, width]) + 0.5;
+            let square = input.clone().square().mean_dim(1);
+            input / (square + 1e-5).sqrt() * scale.unsqueeze() + shift.unsqueeze()
+        };
+        let what = "root-mean-square norm";
+        check(what, [rows * width, width, width], ours, reference);
     }
 }
 

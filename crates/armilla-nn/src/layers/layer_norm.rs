@@ -1,5 +1,6 @@
 //! Normalisation of rows by their own mean and variance.
 
+use armilla_kernels::RowSettings;
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module};
@@ -64,10 +65,24 @@ pub fn layer_norm<const D: usize>(
     if !armilla_kernels::runs_on(&input.device()) {
         return module::layer_norm(input, scale, Some(shift), epsilon);
     }
+    normalized(input, [scale, shift], epsilon, true)
+}
+
+/// Normalises rows on the CPU, with or without taking their mean away.
+pub(crate) fn normalized<const D: usize>(
+    input: Tensor<D>,
+    factors: [Tensor<1>; 2],
+    epsilon: f64,
+    centered: bool,
+) -> Tensor<D> {
     let shape = input.dims();
     let rows = shape[..D - 1].iter().product();
     let rows: Tensor<2> = input.reshape([rows, shape[D - 1]]);
-    armilla_kernels::layer_norm(rows, [scale, shift], epsilon as f32).reshape(shape)
+    let settings = RowSettings {
+        epsilon: epsilon as f32,
+        centered,
+    };
+    armilla_kernels::normalize_rows(rows, factors, settings).reshape(shape)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod layer_norm;
 mod linear;
 mod max_pool;
 mod mlp;
+mod rms_norm;
 mod strided_conv;
 mod up_conv;
 
@@ -18,5 +19,6 @@ pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
 pub use linear::{Linear, LinearConfig};
 pub use max_pool::max_pool;
 pub use mlp::{Mlp, MlpConfig};
+pub use rms_norm::{RmsNorm, RmsNormConfig};
 pub use strided_conv::{StridedConv, StridedConvConfig};
 pub use up_conv::{UpConv, UpConvConfig};

@@ -1,5 +1,6 @@
-//! Normalisation of rows: each by its own mean and variance.
+//! Normalisation of rows: each by its own mean and variance, or by its mean square alone.
 
+use crate::RowSettings;
 use crate::fresh::{Size, filled, fresh};
 use crate::vector::{sum_of_lanes, vectorized};
 
@@ -8,12 +9,12 @@ const ROWS: usize = 256;
 /// Values of a row summed side by side: two vector registers.
 const LANES: usize = 32;
 
-/// Scale and shift of each column, and what is added to the variance.
+/// Scale and shift of each column, and how rows are normalised.
 #[derive(Clone, Copy)]
-pub(crate) struct LayerNorm<'a> {
+pub(crate) struct RowNorm<'a> {
     pub(crate) scale: &'a [f32],
     pub(crate) shift: &'a [f32],
-    pub(crate) epsilon: f32,
+    pub(crate) settings: RowSettings,
 }
 
 /// The sum of `term` over two rows' values.
@@ -31,16 +32,20 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     sum_of_lanes(sums) + rest
 }
 
-/// Mean and one over the standard deviation of a row.
+/// What is taken from a row, and one over the standard deviation from it.
 #[inline(always)]
-fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
+fn moments(row: &[f32], settings: RowSettings) -> (f32, f32) {
     let count = row.len() as f32;
-    let mean = sum(row, row, |x, _| x) / count;
+    let mean = if settings.centered {
+        sum(row, row, |x, _| x) / count
+    } else {
+        0.0
+    };
     let variance = sum(row, row, |x, _| (x - mean) * (x - mean)) / count;
-    (mean, 1.0 / (variance + epsilon).sqrt())
+    (mean, 1.0 / (variance + settings.epsilon).sqrt())
 }
 
-impl LayerNorm<'_> {
+impl RowNorm<'_> {
     pub(crate) fn forward(&self, input: &[f32]) -> Vec<f32> {
         let width = self.scale.len();
         filled(input.len(), ROWS * width, |task, output| {
@@ -48,7 +53,7 @@ impl LayerNorm<'_> {
             vectorized!({
                 let rows = input.chunks_exact(width);
                 for (output, row) in output.chunks_exact_mut(width).zip(rows) {
-                    let (mean, inverse) = moments(row, self.epsilon);
+                    let (mean, inverse) = moments(row, self.settings);
                     for at in 0..width {
                         output[at] = (row[at] - mean) * inverse * self.scale[at] + self.shift[at];
                     }
@@ -92,14 +97,18 @@ impl LayerNorm<'_> {
             .zip(gradient.chunks_exact(width))
             .zip(output.chunks_exact_mut(width));
         for ((row, gradient), output) in rows {
-            let (mean, inverse) = moments(row, self.epsilon);
+            let (mean, inverse) = moments(row, self.settings);
             for at in 0..width {
                 normal[at] = (row[at] - mean) * inverse;
                 scaled[at] = gradient[at] * self.scale[at];
                 scale[at] += gradient[at] * normal[at];
                 shift[at] += gradient[at];
             }
-            let level = sum(&scaled, &scaled, |g, _| g) / count;
+            let level = if self.settings.centered {
+                sum(&scaled, &scaled, |g, _| g) / count
+            } else {
+                0.0
+            };
             let slope = sum(&scaled, &normal, |g, x| g * x) / count;
             for at in 0..width {
                 output[at] = inverse * (scaled[at] - level - normal[at] * slope);
