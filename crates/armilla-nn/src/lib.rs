@@ -6,6 +6,7 @@
 //! - [`attention`] and [`transformer`]: the one place of attention, and the blocks built on it.
 //! - [`positions`]: sine positions of tokens, grids and times.
 //! - [`flow`]: flow matching, from interpolation to integration.
+//! - [`precision`]: f32, or products in bf16.
 //! - [`random`]: tensors drawn from keyed streams, and weights drawn from a seed.
 //! - [`images`]: RGB8 pictures to tensors and back.
 //! - [`reduction`]: means whose sums do not depend on the number of threads.
@@ -25,6 +26,7 @@ pub mod images;
 pub mod layers;
 pub mod optimization;
 pub mod positions;
+pub mod precision;
 pub mod random;
 pub mod reduction;
 pub mod resnet;
@@ -33,3 +35,4 @@ pub mod vit;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
+pub use precision::Precision;
