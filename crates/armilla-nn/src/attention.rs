@@ -6,8 +6,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
 
+use crate::fused;
 use crate::layers::{Linear, LinearConfig};
-use crate::precision::{fused_on, narrow, widen};
+use crate::precision::{narrow, widen};
 
 /// Stands for minus infinity: a row that may look nowhere becomes uniform, not NaN.
 const MASKED: f32 = -1e9;
@@ -98,7 +99,7 @@ pub fn attend(
     mask: Option<Tensor<3, Bool>>,
     heads: usize,
 ) -> Tensor<3> {
-    if fused_on(&query.device()) {
+    if fused::multiplies_on(&query.device()) {
         let mask = mask.map(|mask| mask.float() * MASKED);
         return armilla_kernels::attend([query, key, value], mask, heads);
     }
@@ -199,9 +200,7 @@ mod tests {
             close(split(attend(tokens.clone(), mask.clone(), 3)));
             let rounded = Precision::Bf16.scope(|| split(attend(tokens.clone(), mask, 3)));
             let near = Tolerance::rel_abs(0.02, 0.02);
-            rounded
-                .into_data()
-                .assert_approx_eq::<f32>(&expected, near);
+            rounded.into_data().assert_approx_eq::<f32>(&expected, near);
         }
     }
 

@@ -135,13 +135,19 @@ fn quietly<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        said.push(panic.payload_as_str().unwrap_or("unknown").trim().to_owned());
+        said.push(
+            panic
+                .payload_as_str()
+                .unwrap_or("unknown")
+                .trim()
+                .to_owned(),
+        );
     }));
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     panic::set_hook(before);
     drop(alone);
     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    done.map_err(|_| said.drain(..).next().unwrap_or_default())
+    done.map_err(|_payload| said.drain(..).next().unwrap_or_default())
 }
 
 #[cfg(test)]

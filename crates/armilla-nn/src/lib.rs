@@ -7,6 +7,7 @@
 //! - [`positions`]: sine positions of tokens, grids and times.
 //! - [`flow`]: flow matching, from interpolation to integration.
 //! - [`precision`]: f32, or products in bf16.
+//! - [`fused`]: where the CPU's fused operations are taken.
 //! - [`random`]: tensors drawn from keyed streams, and weights drawn from a seed.
 //! - [`images`]: RGB8 pictures to tensors and back.
 //! - [`reduction`]: means whose sums do not depend on the number of threads.
@@ -22,6 +23,7 @@ pub mod checkpoint;
 pub mod device;
 pub mod error;
 pub mod flow;
+pub mod fused;
 pub mod images;
 pub mod layers;
 pub mod optimization;

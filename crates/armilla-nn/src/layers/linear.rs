@@ -6,7 +6,8 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
 use crate::Activation;
-use crate::precision::{fused_on, narrow, widen};
+use crate::fused;
+use crate::precision::{narrow, widen};
 
 /// How to build a [`Linear`].
 #[derive(Config, Debug)]
@@ -72,7 +73,7 @@ impl Linear {
 
     fn apply<const D: usize>(&self, input: Tensor<D>, activation: Option<Activation>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        if !fused_on(&input.device()) {
+        if !fused::multiplies_on(&input.device()) {
             let output = widen(module::linear(narrow(input), narrow(weight), None));
             return finish(output, bias, activation);
         }

@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor, module};
 use super::linear::finish;
 use super::{Linear, LinearConfig};
 use crate::Activation;
-use crate::precision::{fused_on, narrow, widen};
+use crate::fused;
+use crate::precision::{narrow, widen};
 
 /// How to build a [`StridedConv`].
 #[derive(Config, Debug)]
@@ -115,7 +116,7 @@ impl StridedConv {
             stride: self.stride,
             padding: self.padding,
         };
-        if !fused_on(&input.device()) {
+        if !fused::multiplies_on(&input.device()) {
             let product = by_operations(input, kernel, patch);
             return finish(product, bias, activation);
         }
