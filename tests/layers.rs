@@ -97,6 +97,7 @@ fn one_crate_each_names_zenoh_rerun_and_the_file_formats() {
         ("burn-autodiff", "armilla-kernels"),
         ("gemm", "armilla-kernels"),
         ("pulp", "armilla-kernels"),
+        ("cubecl-cuda", "armilla-nn"),
     ];
     for (name, direct) in dependencies() {
         for (dependency, owner) in owners {

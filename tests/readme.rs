@@ -1,7 +1,7 @@
 //! Every command of README.md works, in the order in which it stands there.
 //!
 //! Commands are those of its `sh` blocks, one a line. They run as written but for what makes them cheap: [`cheaper`] puts in a
-//! few episodes and steps, and a free port. The demo is run by `demo.rs`, and `cargo test` is what is running.
+//! few episodes and steps, and a free port. The demo is run by `demo.rs`, `cargo test` is what is running, and [`NEED_A_GPU`] are left out.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,11 @@ use crate::program::{Running, succeed};
 
 /// How README begins a command of the program.
 const PROGRAM: &str = "cargo run --release -- ";
+/// Commands that need a GPU, which machines of tests lack: `armilla doctor` does there what the tests do here.
+const NEED_A_GPU: [&str; 2] = [
+    "cargo run --release --features cuda -- doctor --device cuda:0 --self-test",
+    "scripts/build_cuda.sh run -- doctor --device cuda:0 --self-test",
+];
 /// README's endpoint.
 const ENDPOINT: &str = "tcp/127.0.0.1:7447";
 
@@ -38,7 +43,7 @@ fn every_command_works() {
     let mut servers = Vec::new();
     let mut seen = Vec::new();
     for command in commands(&text) {
-        if command == "cargo test --release" {
+        if command == "cargo test --release" || NEED_A_GPU.contains(&command) {
             continue;
         }
         let typed = command
@@ -59,7 +64,9 @@ fn every_command_works() {
             }
         }
     }
-    for stage in ["demo", "record", "dataset", "train", "eval", "serve", "viz"] {
+    for stage in [
+        "demo", "record", "dataset", "train", "eval", "serve", "viz", "doctor",
+    ] {
         assert!(
             seen.iter().any(|word| word == stage),
             "README lacks {stage}"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures `armilla bench` and the same work in PyTorch in turns, each in a process of its own, and prints the ratios.
 
-    python scripts/bench/compare.py [NAME...] [--seconds 3] [--rounds 3]
+    python scripts/bench/compare.py [NAME...] [--seconds 3] [--rounds 3] [--device cuda:0 --dtype bf16 --compile]
 
-Needs torch, and the program built: `cargo build --release`.
+Needs torch, and the program built: `cargo build --release`, for a GPU with `--features cuda` or by `scripts/build_cuda.sh`.
+`--compile` is PyTorch's.
 """
 
 import argparse
@@ -29,15 +30,21 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
+    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     print("| work | Armilla, ms | PyTorch, ms | ratio | memory, MiB | PyTorch's | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in arguments.names or torch_models.WORK:
-        time = ["--seconds", str(arguments.seconds)]
+        both = ["--seconds", str(arguments.seconds), "--device", arguments.device]
+        own = ["--precision", arguments.dtype]
+        peers = ["--dtype", arguments.dtype] + ["--compile"] * arguments.compile
         rounds = []
         for _ in range(arguments.rounds):
-            ours = run([OURS, "bench", name, "--json", *time])
-            theirs = run([sys.executable, str(pathlib.Path(__file__).with_name("torch_models.py")), name, *time])
+            ours = run([OURS, "bench", name, "--json", *both, *own])
+            script = str(pathlib.Path(__file__).with_name("torch_models.py"))
+            theirs = run([sys.executable, script, name, *both, *peers])
             rounds.append((ours, theirs))
 
         def median(side, key):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The work of `armilla bench` in PyTorch, eager, in f32: the same shapes, two threads, medians.
+"""The work of `armilla bench` in PyTorch: the same shapes, medians; on the CPU two threads, eager, f32 unless told otherwise.
 
-    python scripts/bench/torch_models.py [NAME...] [--seconds 3]
+    python scripts/bench/torch_models.py [NAME...] [--seconds 3] [--device cuda --dtype bf16 --compile]
 
-prints one JSON object. Needs torch.
+prints one JSON object. Needs torch. `--dtype bf16` is PyTorch's autocast, `--compile` its `torch.compile`.
 """
 
 import argparse
@@ -20,20 +20,53 @@ import torch.nn.functional as F
 SIDE, BATCH, CLASSES = 64, 64, 10
 
 
+class How:
+    """Where and how it is computed; set once by `main`."""
+
+    device, autocast, compile = "cpu", False, False
+
+    @classmethod
+    def prepared(cls, work):
+        """`work`, compiled and in mixed precision where asked."""
+        work = torch.compile(work) if cls.compile else work
+
+        def run():
+            with torch.autocast(torch.device(cls.device).type, torch.bfloat16, enabled=cls.autocast):
+                return work()
+
+        return run
+
+    @classmethod
+    def wait(cls):
+        if cls.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    @classmethod
+    def peak_memory_mib(cls):
+        if cls.device.startswith("cuda"):
+            return torch.cuda.max_memory_reserved() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def repeat(seconds, work):
-    for _ in range(2):
-        work()
-    begin, times = time.perf_counter(), []
-    while len(times) < 3 or time.perf_counter() - begin < seconds:
+    def once():
         start = time.perf_counter()
         work()
-        times.append(time.perf_counter() - start)
+        How.wait()
+        return time.perf_counter() - start
+
+    for _ in range(2):
+        once()
+    begin, times = time.perf_counter(), []
+    while len(times) < 3 or time.perf_counter() - begin < seconds:
+        times.append(once())
     return times
 
 
 def stepper(model, loss):
     """One step as our trainer's: backward, clipping, AdamW."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.01)
+    loss = How.prepared(loss)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -46,6 +79,7 @@ def stepper(model, loss):
 
 def evaluated(model, work):
     model.eval()
+    work = How.prepared(work)
 
     def run():
         with torch.inference_mode():
@@ -591,13 +625,18 @@ def main():
     parser.add_argument("names", nargs="*", choices=[*WORK, []])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N]")
+    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
+    How.device, How.autocast, How.compile = arguments.device, arguments.dtype == "bf16", arguments.compile
+    torch.set_default_device(arguments.device)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     results = []
     for name in arguments.names or WORK:
         times = repeat(arguments.seconds, WORK[name]())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = How.peak_memory_mib()
         results.append(
             {
                 "name": name,

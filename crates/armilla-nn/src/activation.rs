@@ -25,7 +25,7 @@ impl Activation {
     /// - input and output: any
     #[must_use]
     pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
-        if armilla_kernels::runs_on(&input.device()) {
+        if crate::fused::runs_on(&input.device()) {
             return armilla_kernels::activate(input, self.fused());
         }
         match self {

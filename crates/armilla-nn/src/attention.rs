@@ -6,7 +6,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
 
+use crate::fused;
 use crate::layers::{Linear, LinearConfig};
+use crate::precision::{narrow, widen};
 
 /// Stands for minus infinity: a row that may look nowhere becomes uniform, not NaN.
 const MASKED: f32 = -1e9;
@@ -97,7 +99,7 @@ pub fn attend(
     mask: Option<Tensor<3, Bool>>,
     heads: usize,
 ) -> Tensor<3> {
-    if armilla_kernels::runs_on(&query.device()) {
+    if fused::multiplies_on(&query.device()) {
         let mask = mask.map(|mask| mask.float() * MASKED);
         return armilla_kernels::attend([query, key, value], mask, heads);
     }
@@ -129,14 +131,16 @@ fn by_operations(
     let [batch, heads, queries, features] = query.dims();
     let tokens = key.dims()[2];
     let scale = 1.0 / (features as f64).sqrt();
-    let mut scores = query.mul_scalar(scale).matmul(key.swap_dims(2, 3)); // [batch, head, query, context]
+    let query = narrow(query.mul_scalar(scale));
+    let mut scores = widen(query.matmul(narrow(key).swap_dims(2, 3))); // [batch, head, query, context]
     if let Some(mask) = mask {
         let mask = mask
             .unsqueeze_dim::<4>(1)
             .expand([batch, heads, queries, tokens]);
         scores = scores.mask_fill(mask, MASKED);
     }
-    activation::softmax(scores, 3).matmul(value)
+    let weights = narrow(activation::softmax(scores, 3));
+    widen(weights.matmul(narrow(value)))
 }
 
 /// The mask under which a token sees itself and what came before it.
@@ -155,7 +159,7 @@ pub fn causal_mask(tokens: usize, device: &Device) -> Tensor<3, Bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random;
+    use crate::{Precision, random};
     use armilla_core::random::stream;
     use burn::tensor::Tolerance;
     use burn::tensor::module::attention;
@@ -193,7 +197,10 @@ mod tests {
                     .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
             };
             close(by_operations(query, key, value, mask.clone()));
-            close(split(attend(tokens.clone(), mask, 3)));
+            close(split(attend(tokens.clone(), mask.clone(), 3)));
+            let rounded = Precision::Bf16.scope(|| split(attend(tokens.clone(), mask, 3)));
+            let near = Tolerance::rel_abs(0.02, 0.02);
+            rounded.into_data().assert_approx_eq::<f32>(&expected, near);
         }
     }
 

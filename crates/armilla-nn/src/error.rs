@@ -16,6 +16,16 @@ pub enum Error {
         /// The cargo feature it needs.
         feature: &'static str,
     },
+    /// A GPU that is not there or cannot compute.
+    #[error("device `{device}` cannot be used: {reason}; {advice}")]
+    DeviceUnusable {
+        /// The device asked for.
+        device: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} the checkpoint file {}: {source}", path.display())]
     File {

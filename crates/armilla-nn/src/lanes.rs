@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use crate::device::is_cpu;
+use crate::fused;
 
 /// Pools of threads that share the cores evenly.
 #[derive(Debug)]
@@ -78,7 +78,8 @@ pub fn side_by_side<T: Send>(
 ) -> Vec<T> {
     static LANES: OnceLock<Option<Lanes>> = OnceLock::new();
     let most = rows / least.max(1);
-    let divided = most > 1 && is_cpu(device) && rayon::current_num_threads() > 1;
+    // Precision and the choice of operations are this thread's own, so work in another than f32 stays on it.
+    let divided = most > 1 && fused::multiplies_on(device) && rayon::current_num_threads() > 1;
     // Where the system gives no more threads, all is done in one part.
     let lanes = divided
         .then(|| LANES.get_or_init(|| Lanes::new(usize::MAX).ok()).as_ref())

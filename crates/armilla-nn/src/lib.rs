@@ -6,6 +6,8 @@
 //! - [`attention`] and [`transformer`]: the one place of attention, and the blocks built on it.
 //! - [`positions`]: sine positions of tokens, grids and times.
 //! - [`flow`]: flow matching, from interpolation to integration.
+//! - [`precision`]: f32, or products in bf16.
+//! - [`fused`]: where the CPU's fused operations are taken.
 //! - [`random`]: tensors drawn from keyed streams, and weights drawn from a seed.
 //! - [`images`]: RGB8 pictures to tensors and back.
 //! - [`lanes`]: parts of a batch side by side on the CPU's cores.
@@ -22,11 +24,13 @@ pub mod checkpoint;
 pub mod device;
 pub mod error;
 pub mod flow;
+pub mod fused;
 pub mod images;
 pub mod lanes;
 pub mod layers;
 pub mod optimization;
 pub mod positions;
+pub mod precision;
 pub mod random;
 pub mod reduction;
 pub mod resnet;
@@ -35,3 +39,4 @@ pub mod vit;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
+pub use precision::Precision;

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 /// - parameter and its moments, gradient, and the same three out: `[values]`
 #[must_use]
 pub fn adamw(parameter: [Tensor<1>; 3], gradient: Tensor<1>, step: AdamWStep) -> [Tensor<1>; 3] {
-    if armilla_kernels::runs_on(&gradient.device()) {
+    if crate::fused::runs_on(&gradient.device()) {
         return armilla_kernels::adamw(parameter, gradient, step);
     }
     let [value, first, second] = parameter;

@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use armilla_nn::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -33,9 +34,12 @@ pub struct TrainConfig {
     /// Decay of the moving average of weights, which is what is exported; 0 is off. It starts lower and rises to this value,
     /// so that the random initial weights are soon forgotten.
     pub ema_decay: f64,
-    /// Batches whose mean gradient makes one step; on the CPU they are computed side by side. The first alone moves the running
+    /// Batches whose mean gradient makes one step; on the CPU they are computed side by side, on a GPU one after another. The first alone moves the running
     /// statistics of batch normalisation.
     pub accumulation: u64,
+    /// `f32`, or `bf16` for matrix products and convolutions on GPUs that have it; weights, normalisations and losses stay f32.
+    /// The CPU computes in bf16 too, for tests, but slower than in f32.
+    pub precision: Precision,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,
     /// Steps between checkpoints; 0 writes only the last. One is always written at the end.
@@ -57,6 +61,7 @@ impl Default for TrainConfig {
             clip_norm: 1.0,
             ema_decay: 0.0,
             accumulation: 1,
+            precision: Precision::F32,
             log_every: 10,
             checkpoint_every: 0,
         }

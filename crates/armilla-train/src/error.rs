@@ -45,6 +45,14 @@ pub enum Error {
         /// The last checkpoint, or `none yet`.
         checkpoint: String,
     },
+    /// A device without bf16.
+    #[error(
+        "training configuration: `precision` must be \"f32\" on {device}, which does not compute in bf16, found \"bf16\""
+    )]
+    PrecisionMissing {
+        /// The device.
+        device: String,
+    },
     /// The threads that compute could not be started.
     #[error("cannot start the threads that compute: {source}")]
     Threads {

@@ -1,19 +1,19 @@
 //! The loop.
 
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+mod lanes;
 
-use armilla_nn::lanes::Lanes;
-use burn::tensor::Tensor;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use crate::checkpoint::State;
 use crate::config::TrainConfig;
 use crate::error::{BoxError, Error, Result, file_error};
 use crate::gradients::Gradients;
 use crate::metrics::{MetricsLine, MetricsWriter};
-use crate::model::{BatchSource, Loss, StepContext, Trainable};
+use crate::model::{BatchSource, StepContext, Trainable};
 use crate::run::RunDirectory;
+use lanes::Lanes;
 
 /// Writes a model, as it is to be used, into an empty folder.
 pub type Export<'a, M> = dyn Fn(&M, &Path) -> std::result::Result<(), BoxError> + 'a;
@@ -98,35 +98,28 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     };
     let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;
     let clock = Clock::start(&state);
-    let lanes = lanes(&state.model, config)?;
+    let lanes = Lanes::new(&state.model, config)?;
     let mut control = Control::Continue;
     let mut saved = None;
-    let mut batches = load(source, config, state.step);
-    while state.step < config.steps && control == Control::Continue {
-        let now = batches?;
-        let next = state.step + 1;
-        let done;
-        (done, batches) = std::thread::scope(|scope| {
-            let source = &mut *source;
-            let loading = scope.spawn(move || match next < config.steps {
-                true => load(source, config, next),
-                false => Ok(Vec::new()),
-            });
-            let done = step(state, now, config, run, &lanes);
-            let loaded = loading.join();
-            (done, loaded.unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        let report;
-        (state, report) = done?;
-        state.seconds = clock.seconds();
-        if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
-            metrics.append(&report.line(&state))?;
+    let first = state.step;
+    let (sender, batches) = sync_channel(0);
+    state = std::thread::scope(|scope| {
+        let batches = batches; // Dropped at the end of this block, which ends the loading.
+        scope.spawn(move || load_all(source, config, first, &sender));
+        while state.step < config.steps && control == Control::Continue {
+            let report;
+            (state, report) = step(state, next(&batches)?, config, run, &lanes)?;
+            state.seconds = clock.seconds();
+            if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
+                metrics.append(&report.line(&state))?;
+            }
+            control = progress(&report.progress(&state, config, &clock));
+            if config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every) {
+                saved = Some((state.step, save(&state, config, run, export)?));
+            }
         }
-        control = progress(&report.progress(&state, config, &clock));
-        if config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every) {
-            saved = Some((state.step, save(&state, config, run, export)?));
-        }
-    }
+        Ok::<_, Error>(state)
+    })?;
     let checkpoint = match saved {
         Some((step, checkpoint)) if step == state.step => checkpoint,
         _ => save(&state, config, run, export)?,
@@ -211,6 +204,31 @@ impl StepReport {
     }
 }
 
+/// Loads the batches of every step from one on, each while the step before it is computed, until nobody takes them or one fails.
+///
+/// One thread loads all: a GPU's backend keeps memory for every thread that made a tensor.
+fn load_all<B>(
+    source: &mut dyn BatchSource<Batch = B>,
+    config: &TrainConfig,
+    first: u64,
+    sender: &SyncSender<Result<Vec<B>>>,
+) {
+    for step in first..config.steps {
+        let batches = load(source, config, step);
+        let failed = batches.is_err();
+        if sender.send(batches).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// The next step's batches, once they are loaded.
+fn next<B>(batches: &Receiver<Result<Vec<B>>>) -> Result<Vec<B>> {
+    batches.recv().expect(
+        "the thread that loads batches ends early only where a batch failed or its source panicked",
+    )
+}
+
 /// The batches of a step.
 fn load<B>(
     source: &mut dyn BatchSource<Batch = B>,
@@ -226,59 +244,6 @@ fn load<B>(
     micros
         .map(|micro| source.batch(micro).map_err(failed))
         .collect()
-}
-
-/// What one batch of a step gave. Without gradients where the loss is not finite.
-struct Micro {
-    loss: f64,
-    figures: Vec<(&'static str, f64)>,
-    gradients: Gradients,
-}
-
-impl Micro {
-    fn new<M: Trainable>(model: &M, batch: M::Batch, context: StepContext) -> Self {
-        let Loss { total, figures } = model.loss(batch, context);
-        let scalar = |value: Tensor<1>| f64::from(value.into_scalar::<f32>());
-        let loss = scalar(total.clone());
-        let mut gradients = Gradients::default();
-        if loss.is_finite() {
-            gradients.add(model, total.backward());
-        }
-        let figures = figures.into_iter();
-        Self {
-            loss,
-            figures: figures.map(|(name, value)| (name, scalar(value))).collect(),
-            gradients,
-        }
-    }
-}
-
-/// Threads for the batches of a step that are computed side by side: each batch has its own, so that none waits for another's. One
-/// lane, with all threads, elsewhere than on the CPU.
-fn lanes<M: Trainable>(model: &M, config: &TrainConfig) -> Result<Lanes> {
-    let on_cpu = model.devices().iter().all(armilla_nn::device::is_cpu);
-    let batches = usize::try_from(config.accumulation).unwrap_or(usize::MAX);
-    Lanes::new(if on_cpu { batches } else { 1 }).map_err(|source| Error::Threads { source })
-}
-
-/// The batches of a step, side by side. All but the first work on copies of the model, so that neither their graphs nor
-/// the running statistics of batch normalisation meet: those are moved by the first batch alone, whatever ends when.
-fn micros<M: Trainable>(
-    model: &M,
-    batches: Vec<M::Batch>,
-    context: StepContext,
-    lanes: &Lanes,
-) -> Vec<Micro> {
-    let batches = batches.into_iter().zip(0..);
-    lanes.run(batches.map(|(batch, micro)| {
-        let context = StepContext { micro, ..context };
-        // A clone shares weights, graph and running statistics.
-        let model = match micro {
-            0 => model.clone(),
-            _ => model.valid().train(),
-        };
-        move || Micro::new(&model, batch, context)
-    }))
 }
 
 /// One optimiser step. The state is taken, so that the weights are not shared and can be updated in place.
@@ -304,13 +269,14 @@ fn step<M: Trainable>(
         step,
         micro: 0,
     };
-    for micro in micros(&state.model, batches, context, lanes) {
+    lanes.compute(&state.model, batches, context, &mut |micro| {
         means.add(micro.loss, &micro.figures);
         if let Some(figure) = means.first_not_finite() {
             return Err(not_finite(figure));
         }
         gradients.merge(micro.gradients);
-    }
+        Ok(())
+    })?;
     if config.accumulation > 1 {
         gradients.scale(1.0 / config.accumulation as f64);
     }

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Viz(VizArguments),
     /// Measure how long training and acting take here.
     Bench(BenchArguments),
+    /// What this machine has, what is missing and what to do; with --self-test, whether a device computes right.
+    Doctor(DoctorArguments),
 }
 
 /// Arguments of `demo`.
@@ -113,7 +115,7 @@ pub(crate) struct TrainArguments {
     /// Goes on with a stopped run, to the same weights as if it had never stopped.
     #[arg(long, conflicts_with_all = ["out", "config", "set", "dataset"], value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Where to compute: cpu.
+    /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
 }
@@ -176,7 +178,7 @@ pub(crate) struct EvalArguments {
     /// Write the first episodes as a Rerun recording.
     #[arg(long)]
     pub rerun: Option<PathBuf>,
-    /// Where to compute: cpu.
+    /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
 }
@@ -212,7 +214,7 @@ pub(crate) enum ServeCommand {
         /// Where to listen; loopback with a free port unless given.
         #[arg(long)]
         listen: Option<String>,
-        /// Where to compute: cpu.
+        /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
         #[arg(long, default_value = "cpu")]
         device: String,
     },
@@ -239,6 +241,48 @@ pub(crate) struct BenchArguments {
     /// Seconds to measure each for, about.
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
+    /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Of matrix products and convolutions.
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionChoice,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// In which precision products are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionChoice {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bf16.
+    Bf16,
+}
+
+impl From<PrecisionChoice> for armilla_nn::Precision {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArguments {
+    /// The device that is tested: cpu, or with its cargo feature cuda:N or vulkan.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Compare every layer with burn's own operations on the CPU, forwards and backwards, train and watch the memory.
+    #[arg(long)]
+    pub self_test: bool,
+    /// Training steps over which memory must stay as it is.
+    #[arg(long, default_value_t = 1000)]
+    pub steps: u64,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,7 @@
 //! What the report says of the machine and the program.
 
+use armilla_nn::device::is_cpu;
+use burn::tensor::Device;
 use serde::Serialize;
 
 /// The machine a result was made on.
@@ -30,10 +32,36 @@ impl Machine {
     }
 }
 
-/// The most memory that this process has held, MiB, where the system tells it.
-pub(crate) fn peak_memory_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+/// The most memory held so far, MiB, where it can be told: by this process for the CPU, by its pools on a GPU, which grow only.
+pub(crate) fn peak_memory_mib(device: &Device) -> Option<f64> {
+    match is_cpu(device) {
+        true => status_mib("VmHWM:"),
+        false => pools_mib(device),
+    }
+}
+
+/// The memory held now, MiB, likewise.
+pub(crate) fn memory_mib(device: &Device) -> Option<f64> {
+    match is_cpu(device) {
+        true => status_mib("VmRSS:"),
+        false => pools_mib(device),
+    }
+}
+
+/// All that a GPU's pools have reserved.
+fn pools_mib(device: &Device) -> Option<f64> {
+    let usage = device.memory_pool_usage()?;
+    Some(usage.bytes_reserved as f64 / f64::from(1 << 20))
+}
+
+fn status_mib(key: &str) -> Option<f64> {
+    field_mib("/proc/self/status", key)
+}
+
+/// A line `KEY N kB` of a file of the system.
+pub(crate) fn field_mib(file: &str, key: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
 }

@@ -18,7 +18,7 @@ use crate::Activation;
 #[must_use]
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<2>, activation: Option<Activation>) -> Tensor<2> {
     let device = input.device();
-    if !armilla_kernels::runs_on(&device) {
+    if !crate::fused::runs_on(&device) {
         let normalized = norm.forward(input);
         return activation.map_or(normalized.clone(), |function| function.forward(normalized));
     }

@@ -62,7 +62,7 @@ pub fn layer_norm<const D: usize>(
     [scale, shift]: [Tensor<1>; 2],
     epsilon: f64,
 ) -> Tensor<D> {
-    if !armilla_kernels::runs_on(&input.device()) {
+    if !crate::fused::runs_on(&input.device()) {
         return module::layer_norm(input, scale, Some(shift), epsilon);
     }
     normalized(input, [scale, shift], epsilon, true)

@@ -6,6 +6,8 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
 use crate::Activation;
+use crate::fused;
+use crate::precision::{narrow, widen};
 
 /// How to build a [`Linear`].
 #[derive(Config, Debug)]
@@ -71,12 +73,9 @@ impl Linear {
 
     fn apply<const D: usize>(&self, input: Tensor<D>, activation: Option<Activation>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        if !armilla_kernels::runs_on(&input.device()) {
-            let output = module::linear(input, weight, bias);
-            return match activation {
-                Some(activation) => activation.forward(output),
-                None => output,
-            };
+        if !fused::multiplies_on(&input.device()) {
+            let output = widen(module::linear(narrow(input), narrow(weight), None));
+            return finish(output, bias, activation);
         }
         let mut shape = input.dims();
         let features = shape[D - 1];
@@ -89,9 +88,26 @@ impl Linear {
     }
 }
 
+/// Adds the bias of a product and applies the activation, by burn's operations.
+pub(super) fn finish<const D: usize>(
+    product: Tensor<D>,
+    bias: Option<Tensor<1>>,
+    activation: Option<Activation>,
+) -> Tensor<D> {
+    let shifted = match bias {
+        Some(bias) => product + bias.unsqueeze(),
+        None => product,
+    };
+    match activation {
+        Some(activation) => activation.forward(shifted),
+        None => shifted,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Precision;
     use crate::random::{normal, seeded};
     use armilla_core::random::stream;
     use burn::tensor::Tolerance;
@@ -109,6 +125,28 @@ mod tests {
         let found = layer.activated(input, Activation::Silu).into_data();
         let expected = burn::tensor::activation::silu(expected).into_data();
         found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+    }
+
+    #[test]
+    fn in_bf16_the_result_is_close_and_weights_and_gradients_stay_f32() {
+        let device = Device::flex().autodiff();
+        let layer = seeded(&device, 0, || LinearConfig::new(20, 3).init(&device));
+        let input = normal(&mut stream(0, "input", 0), [2, 4, 20], &device).require_grad();
+        let run = |precision: Precision| {
+            let output = precision.scope(|| layer.activated(input.clone(), Activation::Gelu));
+            let gradients = (output.clone() * output.clone()).sum().backward();
+            let weight = layer.weight.val().grad(&gradients).unwrap();
+            [
+                output.into_data(),
+                weight.reshape([60]).into_data(),
+                input.grad(&gradients).unwrap().into_data(),
+            ]
+        };
+        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(run);
+        for (exact, rounded) in exact.iter().zip(&rounded) {
+            assert_ne!(exact, rounded);
+            rounded.assert_approx_eq::<f32>(exact, Tolerance::rel_abs(0.02, 0.05));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use burn::tensor::{Tensor, module};
 /// - output: `[batch, rows, columns, channel]`, with `(height + 2 * padding - side) / stride + 1` rows
 #[must_use]
 pub fn max_pool(input: Tensor<4>, [side, stride, padding]: [usize; 3]) -> Tensor<4> {
-    if armilla_kernels::runs_on(&input.device()) {
+    if crate::fused::runs_on(&input.device()) {
         let patch = Patch {
             side,
             stride,

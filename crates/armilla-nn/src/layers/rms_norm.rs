@@ -5,6 +5,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::layer_norm::normalized;
+use crate::fused;
 
 /// How to build an [`RmsNorm`].
 #[derive(Config, Debug)]
@@ -45,7 +46,7 @@ impl RmsNorm {
     #[must_use]
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let scale = self.gamma.val();
-        if armilla_kernels::runs_on(&input.device()) {
+        if fused::runs_on(&input.device()) {
             let shift = Tensor::zeros(scale.dims(), &scale.device());
             return normalized(input, [scale, shift], self.epsilon, false);
         }

@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use armilla_core::random::stream;
+use armilla_nn::Precision;
 use armilla_nn::checkpoint::{Metadata, save_weights, weights};
 use armilla_nn::layers::{Mlp, MlpConfig};
 use armilla_nn::random;
 use armilla_nn::reduction::mean_squared_error;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::*;
 use crate::metrics::read_metrics;
@@ -262,6 +263,50 @@ fn one_batch_is_learned_by_heart() {
     case.train().unwrap();
     let loss = read_metrics(&run.metrics()).unwrap()[0].loss;
     assert!(loss < 0.05, "{loss}");
+}
+
+#[test]
+fn a_step_in_bf16_is_close_to_one_in_f32_and_keeps_its_weights_wide() {
+    let after = |name: &str, precision| {
+        let run = RunDirectory::create(&folder(name), "").unwrap();
+        let one_step = TrainConfig {
+            steps: 1,
+            precision,
+            ..config()
+        };
+        let trained = Case::new(&run, one_step).train().unwrap();
+        let line = read_metrics(&run.metrics()).unwrap().remove(0);
+        (line.loss, line.grad_norm, weights(&trained.model))
+    };
+    let exact = after("step-f32", Precision::F32);
+    let rounded = after("step-bf16", Precision::Bf16);
+    let close = |a: f64, b: f64| assert!(a != b && (a / b - 1.0).abs() < 0.02, "{a} {b}");
+    close(rounded.0, exact.0);
+    close(rounded.1, exact.1);
+    for (path, weight) in rounded.2 {
+        assert_eq!(weight.dtype(), burn::tensor::DType::F32, "{path}");
+    }
+}
+
+#[test]
+fn one_batch_is_learned_by_heart_in_bf16() {
+    let run = RunDirectory::create(&folder("overfit-bf16"), "").unwrap();
+    let mut case = Case::new(
+        &run,
+        TrainConfig {
+            steps: 300,
+            accumulation: 1,
+            log_every: 300,
+            checkpoint_every: 0,
+            weight_decay: 0.0,
+            precision: Precision::Bf16,
+            ..config()
+        },
+    );
+    case.source.same = true;
+    case.train().unwrap();
+    let loss = read_metrics(&run.metrics()).unwrap()[0].loss;
+    assert!(loss < 0.1, "{loss}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The commands, one module each: they resolve configuration, call the crates, and report.
 
-mod bench;
+pub(crate) mod bench;
 mod dataset;
 mod demo;
+mod doctor;
 mod eval;
 mod record;
 mod report;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Serve(command) => serve::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Viz(arguments) => viz::run(&arguments),
     }
 }

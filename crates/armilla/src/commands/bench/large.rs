@@ -1,7 +1,6 @@
 //! Networks of the sizes that others published: LeWorldModel's and ACT's, from our layers.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use anyhow::Result;
 use armilla_core::random::stream;
@@ -21,7 +20,7 @@ use armilla_world::sigreg::{directions, sigreg};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{Work, repeat, steps};
+use super::{Settings, Work, repeat, steps};
 
 /// In the order it is shown.
 pub(super) const ALL: &[Work] = &[
@@ -177,24 +176,23 @@ fn windows(count: usize, device: &Device) -> (Tensor<5>, Tensor<3>) {
     (images, noise("blocks", [count, HISTORY, BLOCK], device))
 }
 
-fn lewm_forward(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex();
+fn lewm_forward(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone();
     let model = lewm(&device);
     let (images, blocks) = windows(WINDOWS, &device);
-    Ok(repeat(time, || {
-        black_box(model.loss(images.clone(), blocks.clone()));
-    }))
+    repeat(settings, || model.loss(images.clone(), blocks.clone()))
 }
 
-fn lewm_steps(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex().autodiff();
-    steps(time, lewm(&device), windows(WINDOWS / 2, &device), 2)
+fn lewm_steps(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone().autodiff();
+    let batch = windows(WINDOWS / settings.accumulation(), &device);
+    steps(settings, lewm(&device), batch)
 }
 
-fn lewm_plan(time: Duration) -> Result<Vec<f64>> {
+fn lewm_plan(settings: &Settings) -> Result<Vec<f64>> {
     const CANDIDATES: usize = 300;
     const HORIZON: usize = 5;
-    let device = Device::flex();
+    let device = settings.device.clone();
     let model = lewm(&device);
     let start = noise("start", [1, 1, LATENT], &device);
     let goal = noise("goal", [1, LATENT], &device);
@@ -204,14 +202,14 @@ fn lewm_plan(time: Duration) -> Result<Vec<f64>> {
             normal(&mut generator, [CANDIDATES, HORIZON, BLOCK], &device)
         })
         .collect();
-    Ok(repeat(time, || {
+    repeat(settings, || {
         for blocks in &draws {
             black_box(side_by_side(&device, CANDIDATES, 32, |part| {
                 let last = model.rollout(start.clone(), blocks.clone().slice_dim(0, part));
                 (last - goal.clone()).square().sum_dim(1).into_data()
             }));
         }
-    }))
+    })
 }
 
 /// Features of ACT's tokens.
@@ -326,20 +324,20 @@ fn observations(count: usize, device: &Device) -> (Tensor<4>, Tensor<2>) {
     (images, noise("state", [count, VALUES], device))
 }
 
-fn act_chunk(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex();
+fn act_chunk(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone();
     let model = act(&device);
     let (images, state) = observations(1, &device);
-    Ok(repeat(time, || {
+    repeat(settings, || {
         let style = Tensor::zeros([1, STYLE], &device);
-        black_box(model.chunk(images.clone(), state.clone(), style));
-    }))
+        model.chunk(images.clone(), state.clone(), style)
+    })
 }
 
-fn act_steps(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex().autodiff();
-    let count = WINDOWS / 2;
+fn act_steps(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone().autodiff();
+    let count = WINDOWS / settings.accumulation();
     let (images, state) = observations(count, &device);
     let actions = noise("actions", [count, CHUNK, VALUES], &device);
-    steps(time, act(&device), (images, state, actions), 2)
+    steps(settings, act(&device), (images, state, actions))
 }

@@ -3,14 +3,18 @@
 //! `scripts/bench/compare.py` runs these beside the same work in PyTorch.
 
 mod large;
-mod models;
+pub(crate) mod models;
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use armilla_nn::Precision;
+use armilla_nn::device::is_cpu;
 use armilla_train::{
     BatchSource, BoxError, Control, RunDirectory, TrainConfig, Trainable, Training,
 };
+use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::cli::BenchArguments;
@@ -25,8 +29,23 @@ const AT_LEAST: usize = 3;
 struct Work {
     name: &'static str,
     what: &'static str,
-    /// Measures it for about as long.
-    measure: fn(Duration) -> Result<Vec<f64>>,
+    /// Measures it.
+    measure: fn(&Settings) -> Result<Vec<f64>>,
+}
+
+/// How it is measured.
+struct Settings {
+    /// For how long, about.
+    time: Duration,
+    device: Device,
+    precision: Precision,
+}
+
+impl Settings {
+    /// Batches of a training step: two side by side on the CPU, one elsewhere.
+    fn accumulation(&self) -> usize {
+        1 + usize::from(is_cpu(&self.device))
+    }
 }
 
 /// What was measured.
@@ -39,7 +58,7 @@ struct Measured {
     /// The fastest, ms.
     fastest_ms: f64,
     repetitions: usize,
-    /// The most memory the process has held so far, MiB: the work's own where it is the only one.
+    /// The most memory held so far, MiB, of the process or on a GPU of its pools: the work's own where it is the only one.
     peak_memory_mib: Option<f64>,
 }
 
@@ -56,13 +75,21 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     }
     let time = Duration::try_from_secs_f64(arguments.seconds)
         .with_context(|| format!("--seconds: {} is no time", arguments.seconds))?;
+    let settings = Settings {
+        time,
+        device: armilla_nn::device::parse(&arguments.device)?,
+        precision: arguments.precision.into(),
+    };
+    if !settings.precision.runs_on(&settings.device) {
+        anyhow::bail!("--precision bf16: {} has no bf16", arguments.device);
+    }
     let mut all = Vec::new();
     for work in works() {
         let wanted = arguments.names.is_empty() || arguments.names.iter().any(|n| n == work.name);
         if !wanted {
             continue;
         }
-        let mut times = (work.measure)(time)?;
+        let mut times = (work.measure)(&settings)?;
         times.sort_by(f64::total_cmp);
         let measured = Measured {
             name: work.name,
@@ -70,7 +97,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
             median_ms: times[times.len() / 2] * 1e3,
             fastest_ms: times[0] * 1e3,
             repetitions: times.len(),
-            peak_memory_mib: crate::machine::peak_memory_mib(),
+            peak_memory_mib: crate::machine::peak_memory_mib(&settings.device),
         };
         if !arguments.json {
             crate::progress::print(&format!(
@@ -82,27 +109,37 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     }
     if arguments.json {
         let machine = Machine::here();
-        let report = serde_json::json!({ "results": all, "machine": machine });
+        let report = serde_json::json!({
+            "results": all,
+            "machine": machine,
+            "device": armilla_nn::device::describe(&settings.device),
+            "precision": settings.precision,
+        });
         crate::progress::print(&report.to_string())?;
     }
     Ok(())
 }
 
-/// Seconds of each repetition.
-fn repeat(time: Duration, mut work: impl FnMut()) -> Vec<f64> {
-    (0..WARM_UP).for_each(|_| work());
+/// Seconds of each repetition, until the device is done with it.
+fn repeat<T>(settings: &Settings, mut work: impl FnMut() -> T) -> Result<Vec<f64>> {
+    let mut once = || {
+        let begin = Instant::now();
+        let made = black_box(settings.precision.scope(&mut work));
+        settings.device.sync()?;
+        drop(made);
+        Ok::<_, anyhow::Error>(begin.elapsed().as_secs_f64())
+    };
+    (0..WARM_UP).try_for_each(|_| once().map(drop))?;
     let begin = Instant::now();
     let mut times = Vec::new();
-    while times.len() < AT_LEAST || begin.elapsed() < time {
-        let begin = Instant::now();
-        work();
-        times.push(begin.elapsed().as_secs_f64());
+    while times.len() < AT_LEAST || begin.elapsed() < settings.time {
+        times.push(once()?);
     }
-    times
+    Ok(times)
 }
 
 /// The same batch again and again.
-struct Same<B>(B);
+pub(crate) struct Same<B>(pub(crate) B);
 
 impl<B: Clone + Send> BatchSource for Same<B> {
     type Batch = B;
@@ -112,13 +149,8 @@ impl<B: Clone + Send> BatchSource for Same<B> {
     }
 }
 
-/// Seconds of each step of the trainer, optimiser included, where a step has `accumulation` times the batch.
-fn steps<M: Trainable>(
-    time: Duration,
-    model: M,
-    batch: M::Batch,
-    accumulation: u64,
-) -> Result<Vec<f64>>
+/// Seconds of each step of the trainer, optimiser included.
+fn steps<M: Trainable>(settings: &Settings, model: M, batch: M::Batch) -> Result<Vec<f64>>
 where
     M::Batch: Clone,
 {
@@ -127,7 +159,8 @@ where
     let config = TrainConfig {
         steps: u64::MAX,
         warmup_steps: 0,
-        accumulation,
+        accumulation: settings.accumulation() as u64,
+        precision: settings.precision,
         log_every: u64::MAX,
         checkpoint_every: 0,
         ..TrainConfig::default()
@@ -137,7 +170,7 @@ where
     let mut progress = |_: &armilla_train::Progress| {
         times.push(last.elapsed().as_secs_f64());
         last = Instant::now();
-        match times.len() >= WARM_UP + AT_LEAST && begin.elapsed() >= time {
+        match times.len() >= WARM_UP + AT_LEAST && begin.elapsed() >= settings.time {
             true => Control::Stop,
             false => Control::Continue,
         }

@@ -1,8 +1,5 @@
 //! The work that is measured: models with fresh weights on noise.
 
-use std::hint::black_box;
-use std::time::Duration;
-
 use anyhow::Result;
 use armilla_core::WindowBatch;
 use armilla_core::random::stream;
@@ -21,7 +18,7 @@ use armilla_world::{
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-use super::{Work, repeat, steps};
+use super::{Settings, Work, repeat, steps};
 use crate::commands::train::{JepaTraining, PolicyTraining};
 
 /// Side of every picture, px.
@@ -36,22 +33,22 @@ pub(super) const ALL: &[Work] = &[
     Work {
         name: "vit-forward",
         what: "transformer of 6 layers, 192 wide, 64 patches: 64 pictures of 64 px",
-        measure: |time| forward(time, vit),
+        measure: |settings| forward(settings, vit),
     },
     Work {
         name: "vit-step",
         what: "a training step of it",
-        measure: |time| plain_steps(time, vit),
+        measure: |settings| plain_steps(settings, vit),
     },
     Work {
         name: "cnn-forward",
         what: "convolutions 3-32-64-128-256, side 4, stride 2: 64 pictures of 64 px",
-        measure: |time| forward(time, cnn),
+        measure: |settings| forward(settings, cnn),
     },
     Work {
         name: "cnn-step",
         what: "a training step of it",
-        measure: |time| plain_steps(time, cnn),
+        measure: |settings| plain_steps(settings, cnn),
     },
     Work {
         name: "world-model-encode",
@@ -71,12 +68,12 @@ pub(super) const ALL: &[Work] = &[
     Work {
         name: "policy-chunk",
         what: "the demo's policy: one observation to a chunk of 8 actions",
-        measure: |time| chunks(time, 1),
+        measure: |settings| chunks(settings, 1),
     },
     Work {
         name: "policy-chunks",
         what: "the same for 64 observations at once",
-        measure: |time| chunks(time, 64),
+        measure: |settings| chunks(settings, 64),
     },
     Work {
         name: "policy-step",
@@ -145,13 +142,11 @@ impl Network for Cnn {
     }
 }
 
-fn forward<N: Network>(time: Duration, build: fn(&Device) -> N) -> Result<Vec<f64>> {
-    let device = Device::flex();
+fn forward<N: Network>(settings: &Settings, build: fn(&Device) -> N) -> Result<Vec<f64>> {
+    let device = settings.device.clone();
     let network = seeded(&device, 0, || build(&device));
     let images = pictures(BATCH, &device);
-    Ok(repeat(time, || {
-        black_box(network.predict(images.clone()));
-    }))
+    repeat(settings, || network.predict(images.clone()))
 }
 
 /// A network in training towards given outputs.
@@ -171,15 +166,15 @@ impl<N: Network> Trainable for Supervised<N> {
     }
 }
 
-fn plain_steps<N: Network>(time: Duration, build: fn(&Device) -> N) -> Result<Vec<f64>> {
-    let device = Device::flex().autodiff();
+fn plain_steps<N: Network>(settings: &Settings, build: fn(&Device) -> N) -> Result<Vec<f64>> {
+    let device = settings.device.clone().autodiff();
     let network = seeded(&device, 0, || build(&device));
-    let half = BATCH / 2;
+    let count = BATCH / settings.accumulation();
     let batch = (
-        pictures(half, &device),
-        normal(&mut stream(0, "targets", 0), [half, CLASSES], &device),
+        pictures(count, &device),
+        normal(&mut stream(0, "targets", 0), [count, CLASSES], &device),
     );
-    steps(time, Supervised { network }, batch, 2)
+    steps(settings, Supervised { network }, batch)
 }
 
 /// The world model of the demo.
@@ -202,19 +197,29 @@ fn scale() -> ActionScale {
     }
 }
 
-fn encode(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex();
+fn encode(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone();
     let jepa = jepa(&device)?;
     let images = pictures(128, &device);
-    Ok(repeat(time, || {
-        black_box(jepa.encode(images.clone()));
-    }))
+    repeat(settings, || jepa.encode(images.clone()))
 }
 
-fn world_model_steps(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex().autodiff();
+fn world_model_steps(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone().autodiff();
+    let batch = world_model_batch(128 / settings.accumulation(), &device)?;
+    steps(settings, world_model(&device)?, batch)
+}
+
+/// The demo's world model in training, with fresh weights.
+pub(crate) fn world_model(device: &Device) -> Result<JepaTraining> {
+    let jepa = jepa(device)?;
+    Ok(JepaTraining { jepa })
+}
+
+/// Windows for it.
+pub(crate) fn world_model_batch(batch: usize, device: &Device) -> Result<JepaBatch> {
     let config = jepa_config();
-    let (batch, picture) = (64, SIDE * SIDE * CHANNELS);
+    let picture = SIDE * SIDE * CHANNELS;
     let pixels = |count: usize| (0..count * picture).map(|pixel| (pixel % 251) as u8);
     let windows = WindowBatch {
         batch,
@@ -231,15 +236,16 @@ fn world_model_steps(time: Duration) -> Result<Vec<f64>> {
         later_steps: vec![30; batch],
         ..WindowBatch::default()
     };
-    let batch = JepaBatch::from_windows(&windows, &scale(), &config, &device)?;
-    let model = JepaTraining {
-        jepa: jepa(&device)?,
-    };
-    steps(time, model, batch, 2)
+    Ok(JepaBatch::from_windows(
+        &windows,
+        &scale(),
+        &config,
+        device,
+    )?)
 }
 
-fn plan(time: Duration) -> Result<Vec<f64>> {
-    let jepa = jepa(&Device::flex())?;
+fn plan(settings: &Settings) -> Result<Vec<f64>> {
+    let jepa = jepa(&settings.device)?;
     let latent = jepa.config().latent;
     let interface = Interface {
         camera: "top".to_owned(),
@@ -264,12 +270,12 @@ fn plan(time: Duration) -> Result<Vec<f64>> {
         warm_start: Vec::new(),
     };
     let mut failed = None;
-    let times = repeat(time, || {
+    let times = repeat(settings, || {
         if let Err(error) = model.plan(&planner, std::slice::from_ref(&problem)) {
             failed = Some(error);
         }
     });
-    failed.map_or(Ok(times), |error| Err(error.into()))
+    failed.map_or(times, |error| Err(error.into()))
 }
 
 /// Tokens of an instruction.
@@ -310,28 +316,36 @@ fn observations(count: usize, device: &Device) -> ObservationBatch {
     }
 }
 
-fn chunks(time: Duration, count: usize) -> Result<Vec<f64>> {
-    let device = Device::flex();
+fn chunks(settings: &Settings, count: usize) -> Result<Vec<f64>> {
+    let device = settings.device.clone();
     let policy = policy(&device)?;
     let observations = observations(count, &device);
     let shape = [count, policy_config().action_horizon, VALUES];
     let noise = normal(&mut stream(0, "noise", 0), shape, &device);
-    Ok(repeat(time, || {
-        black_box(policy.sample_actions(observations.clone(), noise.clone()));
-    }))
+    repeat(settings, || {
+        policy.sample_actions(observations.clone(), noise.clone())
+    })
 }
 
-fn policy_steps(time: Duration) -> Result<Vec<f64>> {
-    let device = Device::flex().autodiff();
-    let (count, horizon) = (24, policy_config().action_horizon);
+fn policy_steps(settings: &Settings) -> Result<Vec<f64>> {
+    let device = settings.device.clone().autodiff();
+    let batch = policy_batch(48 / settings.accumulation(), &device);
+    steps(settings, policy_training(&device)?, batch)
+}
+
+/// The demo's policy in training, with fresh weights.
+pub(crate) fn policy_training(device: &Device) -> Result<PolicyTraining> {
+    let policy = policy(device)?;
+    Ok(PolicyTraining { policy })
+}
+
+/// Observations with actions for it.
+pub(crate) fn policy_batch(count: usize, device: &Device) -> FlowBatch {
+    let horizon = policy_config().action_horizon;
     let shape = [count, horizon, VALUES];
-    let batch = FlowBatch {
-        observation: observations(count, &device),
-        actions: normal(&mut stream(0, "actions", 0), shape, &device).clamp(-1.0, 1.0),
-        action_is_valid: Tensor::ones([count, horizon], &device),
-    };
-    let model = PolicyTraining {
-        policy: policy(&device)?,
-    };
-    steps(time, model, batch, 2)
+    FlowBatch {
+        observation: observations(count, device),
+        actions: normal(&mut stream(0, "actions", 0), shape, device).clamp(-1.0, 1.0),
+        action_is_valid: Tensor::ones([count, horizon], device),
+    }
 }
