@@ -11,7 +11,8 @@
 //! # Layout
 //!
 //! - [`Fused`]: what a model calls, on the CPU backend with or without autodiff.
-//! - `activation`, `normalization`, `patches`: plain slices in, plain slices out.
+//! - `inputs`: what the operations read, and their settings.
+//! - `linear`, `convolution`, `attention` and the others: plain slices in, plain slices out.
 //! - `math`: exponentials that compile to vector instructions.
 
 #![allow(
@@ -26,6 +27,7 @@ mod autodiff;
 mod convolution;
 mod flex;
 mod fresh;
+mod inputs;
 mod linear;
 mod math;
 mod matrix;
@@ -36,12 +38,15 @@ mod rows;
 mod vector;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::backend::{DispatchDevice, TensorMetadata as _};
 use burn::tensor::{Device, Tensor};
 
 pub use activation::Function;
 pub use adamw::AdamWStep;
+pub use inputs::{
+    Attended, Layer, LayerSettings, Normalization, NormalizationSettings, Optional, RowSettings,
+};
 pub use patches::Patch;
 
 /// Operations of the CPU backend that burn lacks, and their derivatives.
@@ -121,101 +126,6 @@ pub trait Kernels: Backend {
         gradient: FloatTensor<Self>,
         settings: NormalizationSettings,
     ) -> [FloatTensor<Self>; 3];
-}
-
-/// A tensor, or none.
-#[derive(Clone, Debug, ExtensionType)]
-pub enum Optional<B: Backend> {
-    /// A tensor.
-    Some(FloatTensor<B>),
-    /// None.
-    None,
-}
-
-impl<B: Backend> From<Option<FloatTensor<B>>> for Optional<B> {
-    fn from(tensor: Option<FloatTensor<B>>) -> Self {
-        tensor.map_or(Self::None, Self::Some)
-    }
-}
-
-impl<B: Backend> Optional<B> {
-    /// The tensor, if there is one.
-    #[must_use]
-    pub fn into_option(self) -> Option<FloatTensor<B>> {
-        match self {
-            Self::Some(tensor) => Some(tensor),
-            Self::None => None,
-        }
-    }
-}
-
-/// What a linear layer or a convolution reads.
-#[derive(Clone, Debug, ExtensionType)]
-pub struct Layer<B: Backend> {
-    /// `[rows, input]`, or pictures `[batch, height, width, channel]`.
-    pub input: FloatTensor<B>,
-    /// `[input, output]`, or `[side * side * channel, output]`.
-    pub weight: FloatTensor<B>,
-    /// What the outputs are multiplied by before the bias is added, `[output]`; it gets no gradient.
-    #[extension_type]
-    pub scale: Optional<B>,
-    /// `[output]`.
-    #[extension_type]
-    pub bias: Optional<B>,
-}
-
-/// What a linear layer or a convolution does.
-#[derive(Clone, Copy, Debug)]
-pub struct LayerSettings {
-    /// The patches of pictures that are the rows of a convolution; none where the input's rows are.
-    pub patch: Option<Patch>,
-    /// What follows.
-    pub function: Function,
-}
-
-/// What an attention reads.
-#[derive(Clone, Debug, ExtensionType)]
-pub struct Attended<B: Backend> {
-    /// `[batch, query, heads * features]`.
-    pub query: FloatTensor<B>,
-    /// `[batch, context, heads * features]`.
-    pub key: FloatTensor<B>,
-    /// `[batch, context, heads * features]`.
-    pub value: FloatTensor<B>,
-    /// Added to the scores, `[batch or 1, query, context]`.
-    #[extension_type]
-    pub mask: Optional<B>,
-}
-
-/// What a normalisation reads.
-#[derive(Clone, Debug, ExtensionType)]
-pub struct Normalization<B: Backend> {
-    /// `[rows, channel]`.
-    pub input: FloatTensor<B>,
-    /// Mean and variance, `[2, channel]`.
-    pub moments: FloatTensor<B>,
-    /// `[channel]`.
-    pub scale: FloatTensor<B>,
-    /// `[channel]`.
-    pub shift: FloatTensor<B>,
-}
-
-/// What a normalisation does.
-#[derive(Clone, Copy, Debug)]
-pub struct NormalizationSettings {
-    /// Added to the variance.
-    pub epsilon: f32,
-    /// What follows.
-    pub function: Function,
-}
-
-/// How rows are normalised.
-#[derive(Clone, Copy, Debug)]
-pub struct RowSettings {
-    /// Added to the variance.
-    pub epsilon: f32,
-    /// Whether the mean is taken away, as layer normalisation does and root-mean-square normalisation does not.
-    pub centered: bool,
 }
 
 /// The operations that a model calls.
