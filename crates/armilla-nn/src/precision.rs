@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32 bits throughout.
+    /// 32 bits throughout; NVIDIA's tensor cores may multiply them as TF32, with 11 bits of significand, where burn finds that faster.
     #[default]
     F32,
     /// Products of bf16 values, everything else in f32.

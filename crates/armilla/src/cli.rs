@@ -56,6 +56,9 @@ pub(crate) struct DemoArguments {
     /// Empty the folder first if a demo made it.
     #[arg(long)]
     pub force: bool,
+    /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// Arguments of `record`.
@@ -82,6 +85,9 @@ pub(crate) struct RecordArguments {
     /// The dataset's folder; must not exist.
     #[arg(long)]
     pub out: PathBuf,
+    /// Where a checkpoint computes: cpu, or with its cargo feature cuda:N or vulkan.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// What can be done with a dataset.

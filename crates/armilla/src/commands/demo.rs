@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use armilla_core::Policy;
 use armilla_envs::EnvironmentConfig;
 use armilla_imagine::{InstructionControl, Trace};
-use armilla_nn::device;
+use burn::tensor::Device;
 use serde::Deserialize;
 
 use crate::cli::DemoArguments;
@@ -97,10 +97,12 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
         "demo"
     })?
     .parse()?;
+    let device = armilla_nn::device::parse(&arguments.device)?;
     prepare(&arguments.out, arguments.force)?;
     let mut demo = Demo {
         out: arguments.out.clone(),
         seed: arguments.seed,
+        device,
         config,
         findings: Findings::new(arguments.seed, arguments.quick),
         began: Instant::now(),
@@ -143,6 +145,7 @@ fn prepare(out: &Path, force: bool) -> Result<()> {
 struct Demo {
     out: PathBuf,
     seed: u64,
+    device: Device,
     config: DemoConfig,
     findings: Findings,
     began: Instant,
@@ -172,7 +175,7 @@ impl Demo {
     fn record(&mut self) -> Result<()> {
         for dataset in self.config.record.clone() {
             let out = self.dataset(&dataset.name);
-            let seed = self.seed;
+            let (seed, device) = (self.seed, self.device.clone());
             let summary = self.stage(&format!("record {}", dataset.name), |_| {
                 let mut source = Source::open(&dataset.config)?;
                 source.set(&dataset.set)?;
@@ -183,6 +186,7 @@ impl Demo {
                         ..config
                     },
                     &out,
+                    &device,
                 )
             })?;
             self.findings.datasets.insert(dataset.name, summary);
@@ -194,7 +198,7 @@ impl Demo {
     fn train(&mut self, training: &DemoTraining) -> Result<PathBuf> {
         let run = self.out.join("runs").join(&training.name);
         let dataset = self.dataset(&training.dataset);
-        let seed = self.seed;
+        let (seed, device) = (self.seed, self.device.clone());
         self.findings
             .runs
             .insert(training.name.clone(), run.clone());
@@ -202,7 +206,7 @@ impl Demo {
             let mut source = Source::open(&training.config)?;
             source.set(&training.set)?;
             source.set(&[format!("train.seed={seed}")])?;
-            let outcome = train::train(&source, &dataset, &run, &device::parse("cpu")?)?;
+            let outcome = train::train(&source, &dataset, &run, &device)?;
             if outcome.stopped {
                 bail!(
                     "stopped; go on with `armilla train --resume {}`",
@@ -239,7 +243,7 @@ impl Demo {
             protocol: evaluation.protocols.first().cloned().unwrap_or_default(),
             image_size,
         };
-        let device = device::parse("cpu")?;
+        let device = self.device.clone();
         let (mut planner, image_size) =
             eval::open_planner(checkpoint, plan.parse()?, self.seed, &environment, &device)?;
         for protocol in &evaluation.protocols {
@@ -263,7 +267,7 @@ impl Demo {
         let trained: train::TrainRunConfig = Source::open(&run.to_string_lossy())?.parse()?;
         let share = trained.validation_share;
         let imagined = self.stage("look into the world model", |_| {
-            report::look_into(checkpoint, &dataset, share)
+            report::look_into(checkpoint, &dataset, share, &device)
         })?;
         self.findings.imagined = Some(imagined);
         Ok(())
@@ -277,7 +281,7 @@ impl Demo {
             image_size,
         };
         let (mut policy, image_size) =
-            eval::open_vla(checkpoint, self.seed, &environment, &device::parse("cpu")?)?;
+            eval::open_vla(checkpoint, self.seed, &environment, &self.device)?;
         let mut pool = Pool::default();
         for protocol in &evaluation.protocols {
             let episodes = self.episodes(&evaluation.env, protocol, image_size);

@@ -1,5 +1,6 @@
 //! `armilla record`: episodes of a simulator as a LeRobot v3 dataset.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -7,6 +8,7 @@ use armilla_core::Reset;
 use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
 use armilla_envs::{EnvironmentConfig, Script, make};
 use armilla_imagine::{EvaluationConfig, InstructionControl, evaluate};
+use burn::tensor::Device;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -39,7 +41,8 @@ pub(crate) struct RecordSummary {
 /// Runs `armilla record`.
 pub(crate) fn run(arguments: &RecordArguments) -> Result<()> {
     let config = resolve(arguments)?;
-    let summary = record(&config, &arguments.out)?;
+    let device = armilla_nn::device::parse(&arguments.device)?;
+    let summary = record(&config, &arguments.out, &device)?;
     say(&format!(
         "{}: {} episodes, {} frames, {:.0} % reached their goal",
         arguments.out.display(),
@@ -89,7 +92,7 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
 }
 
 /// Records everything a configuration asks for. Ctrl-C ends it after the episodes under way, which are kept.
-pub(crate) fn record(config: &RecordConfig, out: &Path) -> Result<RecordSummary> {
+pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Result<RecordSummary> {
     let environment = EnvironmentConfig {
         name: config.env.clone(),
         protocol: config.protocol.clone(),
@@ -120,8 +123,9 @@ pub(crate) fn record(config: &RecordConfig, out: &Path) -> Result<RecordSummary>
         let mut left = group.count;
         while left > 0 && !stop_asked() {
             let count = left.min(AT_ONCE);
-            let episodes = simulate(&environment, config.action, group, seed, count)?;
-            seed += count as u64;
+            let seeds = seed..seed + count as u64;
+            seed = seeds.end;
+            let episodes = simulate(&environment, config.action, group, seeds, device)?;
             left -= count;
             for episode in &episodes {
                 summary.frames += episode.frames.actions.len();
@@ -155,17 +159,17 @@ fn simulate(
     environment: &EnvironmentConfig,
     action: RecordedAction,
     group: &EpisodeGroup,
-    first_seed: u64,
-    count: usize,
+    seeds: Range<u64>,
+    device: &Device,
 ) -> Result<Vec<Episode>> {
     let script = match group.policy.as_str() {
         "noisy-expert" => Script::NoisyExpert(group.noise),
         name => match eval::script(name) {
             Some(script) => script,
-            None => return with_policy(environment, name, first_seed, count),
+            None => return with_policy(environment, name, seeds, device),
         },
     };
-    let seeds: Vec<_> = (first_seed..first_seed + count as u64).collect();
+    let seeds: Vec<_> = seeds.collect();
     let episodes: armilla_core::Result<Vec<_>> = seeds
         .into_par_iter()
         .map(|seed| scripted(environment, action, script, seed))
@@ -213,18 +217,18 @@ fn scripted(
 fn with_policy(
     environment: &EnvironmentConfig,
     name: &str,
-    first_seed: u64,
-    count: usize,
+    seeds: Range<u64>,
+    device: &Device,
 ) -> Result<Vec<Episode>> {
-    let device = armilla_nn::device::parse("cpu")?;
+    let count = (seeds.end - seeds.start) as usize;
     let fixed = |_| environment.clone();
-    let (mut policy, _) = eval::open_vla(Path::new(name), first_seed, &fixed, &device)
+    let (mut policy, _) = eval::open_vla(Path::new(name), seeds.start, &fixed, device)
         .with_context(|| {
             format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint")
         })?;
     let config = EvaluationConfig {
         episodes: count,
-        first_seed,
+        first_seed: seeds.start,
         instruction: InstructionControl::Own,
         traces: count,
     };

@@ -12,6 +12,7 @@ use armilla_viz::filmstrip::{FilmRow, Filmstrip};
 use armilla_viz::report::{self as page, Estimate, ReportData};
 use armilla_viz::{EpisodeTitle, LineChart, Prediction, Recording, Series};
 use armilla_world::{Diagnostics, JepaBatch, WorldModel};
+use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
@@ -58,9 +59,9 @@ pub(crate) fn look_into(
     checkpoint: &Path,
     dataset: &Path,
     validation_share: f64,
+    device: &Device,
 ) -> Result<Imagined> {
-    let device = armilla_nn::device::parse("cpu")?;
-    let model = WorldModel::load(checkpoint, &device)?;
+    let model = WorldModel::load(checkpoint, device)?;
     let dataset = Dataset::open(dataset)?;
     let (_, kept) = train::split(&dataset, validation_share);
     let mut episodes = Vec::new();
@@ -78,12 +79,8 @@ pub(crate) fn look_into(
     let config = model.jepa().config();
     let store = train::load_frames(&dataset, kept, 4.0)?;
     let loader = WindowLoader::new(store, train::world_model_windows(config), WINDOWS, 0)?;
-    let batch = JepaBatch::from_windows(
-        &loader.batch(0),
-        &model.interface().actions,
-        config,
-        &device,
-    )?;
+    let batch =
+        JepaBatch::from_windows(&loader.batch(0), &model.interface().actions, config, device)?;
     let found = Diagnostics::measure(model.jepa(), &batch);
     let latents = [
         ("effective_rank", found.effective_rank),

@@ -6,6 +6,7 @@ use anyhow::Result;
 use armilla_core::random::stream;
 use armilla_nn::attention::{AttentionConfig, causal_mask};
 use armilla_nn::checkpoint::{weights, with_weights};
+use armilla_nn::device::is_cpu;
 use armilla_nn::layers::{
     BatchNormConfig, ConvBlockConfig, LayerNormConfig, Linear, LinearConfig, MlpConfig,
     StridedConvConfig, UpConvConfig, batch_norm, max_pool,
@@ -121,7 +122,9 @@ const CASES: &[Case] = &[
 /// Checks every layer.
 pub(super) fn check(device: &Device, precision: Precision, tell: &mut Tell<'_>) -> Result<()> {
     let limit = match precision {
-        Precision::F32 => 1e-4,
+        Precision::F32 if is_cpu(device) => 1e-4,
+        // burn's autotune lets tensor cores multiply f32 as TF32, whose significand has 11 bits.
+        Precision::F32 => 2e-3,
         Precision::Bf16 => 2e-2,
     };
     for (name, case) in CASES {
