@@ -127,6 +127,10 @@ fn statistics_columns(
     for name in NAMES {
         let rows: Vec<_> = records.iter().map(|record| of(record, name)).collect();
         let total = rows.iter().map(Vec::len).sum();
+        if total == 0 {
+            // Datasets of older versions have no quantiles.
+            continue;
+        }
         let mut values = doubles(rows.concat());
         if is_picture {
             for _ in 0..2 {

@@ -12,30 +12,38 @@
 //! Not read yet, and refused by name: pictures kept in the table, depth video, v2.1. H.264 is taken to be BT.601 in
 //! limited range, which is what LeRobot writes.
 
+mod assemble;
+mod column;
 mod dataset;
 mod episodes;
 mod error;
 mod frames_table;
 mod info;
+mod json;
 mod layout;
 pub mod loader;
+mod pictures;
 mod reader;
 pub mod recorder;
 mod recover;
+mod schema;
 mod statistics;
 mod table;
 mod tasks;
+mod types;
 mod video;
 
+pub use column::{Column, Columns, Element};
 pub use dataset::{Dataset, Rows};
 pub use episodes::Episode;
 pub use error::{Error, Result};
-pub use info::{AUTOMATIC, Info};
+pub use info::{FileLimits, Info};
 pub use loader::{
     FrameStore, LaterSpec, StoreConfig, StoredEpisode, Window, WindowLoader, WindowSpec,
 };
 pub use recorder::{EpisodeFrames, Frame, Recorder, RecorderConfig};
 pub use recover::Recovered;
+pub use types::AUTOMATIC;
 pub use video::encode::Quality;
 
 #[cfg(test)]

@@ -177,13 +177,41 @@ pub(crate) fn schema(fields: Vec<(String, DataType)>) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Rows of `width` values each; a single value is a plain column, as LeRobot has it.
-pub(crate) fn vectors(values: ArrayRef, width: usize) -> ArrayRef {
-    if width == 1 {
-        return values;
+/// The type of a column whose rows have a shape, as LeRobot keeps them: one value is a plain column, a vector a list of
+/// a fixed size, more axes lists in lists.
+pub(crate) fn nested_type(data_type: DataType, shape: &[usize]) -> DataType {
+    match *shape {
+        [] | [1] => data_type,
+        [width] => DataType::FixedSizeList(element(data_type), width as i32),
+        _ => shape
+            .iter()
+            .fold(data_type, |inner, _| DataType::List(element(inner))),
     }
+}
+
+/// A column of the type that [`nested_type`] gives, from its values.
+pub(crate) fn nested(values: ArrayRef, shape: &[usize]) -> Result<ArrayRef> {
     let field = element(values.data_type().clone());
-    Arc::new(FixedSizeListArray::new(field, width as i32, values, None))
+    match *shape {
+        [] | [1] => Ok(values),
+        [width] => FixedSizeListArray::try_new(field, width as i32, values, None)
+            .map(|array| Arc::new(array) as ArrayRef)
+            .map_err(|error| Error::invalid("rows", format!("{width} values each"), error)),
+        _ => {
+            if i32::try_from(values.len()).is_err() {
+                let found = format!("{} values", values.len());
+                return Err(Error::invalid(
+                    "an episode's column",
+                    "less than 2^31 values",
+                    found,
+                ));
+            }
+            Ok(shape.iter().rev().fold(values, |inner, &size| {
+                let rows = inner.len() / size;
+                lists(inner, std::iter::repeat_n(size, rows))
+            }))
+        }
+    }
 }
 
 /// A column of lists, one a row, of the lengths given.
@@ -198,27 +226,57 @@ pub(crate) fn doubles(values: Vec<f64>) -> ArrayRef {
     Arc::new(Float64Array::from(values))
 }
 
-/// The numbers of a column, row after row, whatever their type and nesting.
-pub(crate) fn flatten(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
-    let wrong = |what: String| Error::file(path, format!("column `{name}`: {what}"));
+/// The values of a column without its lists, row after row.
+pub(crate) fn elements(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
             let (from, to) = (offsets[0] as usize, offsets[list.len()] as usize);
-            flatten(path, name, &list.values().slice(from, to - from))
+            elements(&list.values().slice(from, to - from))
         }
-        DataType::FixedSizeList(_, _) => flatten(path, name, array.as_fixed_size_list().values()),
-        kind if kind.is_numeric() || *kind == DataType::Boolean => {
-            if array.null_count() > 0 {
-                return Err(wrong(format!("{} values are missing", array.null_count())));
-            }
-            let cast = arrow::compute::cast(array, &DataType::Float64)
-                .map_err(|error| wrong(error.to_string()))?;
-            Ok(cast.as_primitive::<Float64Type>().values().to_vec())
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            let offsets = list.value_offsets();
+            let (from, to) = (offsets[0] as usize, offsets[list.len()] as usize);
+            elements(&list.values().slice(from, to - from))
         }
-        kind => Err(wrong(format!("expected numbers, found {kind}"))),
+        DataType::FixedSizeList(_, _) => elements(array.as_fixed_size_list().values()),
+        _ => Arc::clone(array),
     }
+}
+
+/// Whether all lists of a column, at each level, are as long as each other.
+pub(crate) fn is_even(array: &ArrayRef) -> bool {
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let offsets = list.value_offsets();
+            let mut lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+            let first = lengths.next();
+            lengths.all(|length| Some(length) == first)
+                && list.null_count() == 0
+                && is_even(list.values())
+        }
+        DataType::FixedSizeList(_, _) => is_even(array.as_fixed_size_list().values()),
+        _ => true,
+    }
+}
+
+/// The numbers of a column, row after row, whatever their type and nesting.
+pub(crate) fn flatten(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
+    let wrong = |what: String| Error::file(path, format!("column `{name}`: {what}"));
+    let array = elements(array);
+    let kind = array.data_type();
+    if !kind.is_numeric() && *kind != DataType::Boolean {
+        return Err(wrong(format!("expected numbers, found {kind}")));
+    }
+    if array.null_count() > 0 {
+        return Err(wrong(format!("{} values are missing", array.null_count())));
+    }
+    let cast = arrow::compute::cast(&array, &DataType::Float64)
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(cast.as_primitive::<Float64Type>().values().to_vec())
 }
 
 /// The text of a column, row after row.
@@ -251,7 +309,7 @@ mod tests {
     fn batch(from: i64) -> RecordBatch {
         let values = doubles((0..6).map(|i| (from * 2 + i) as f64).collect());
         let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 3));
-        RecordBatch::try_from_iter([("a.b", vectors(values, 2)), ("n", counts)]).unwrap()
+        RecordBatch::try_from_iter([("a.b", nested(values, &[2]).unwrap()), ("n", counts)]).unwrap()
     }
 
     #[test]

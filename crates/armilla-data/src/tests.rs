@@ -65,6 +65,7 @@ fn recorded() -> TempDir {
         let frame = Frame {
             observation,
             action,
+            others: &Columns::new(),
         };
         recorder.add(&frame).unwrap();
     }
@@ -193,6 +194,7 @@ fn a_crash_loses_only_the_episode_in_progress() {
     let frame = Frame {
         observation: &frames.observations[0],
         action: &frames.actions[0],
+        others: &Columns::new(),
     };
     recorder.add(&frame).unwrap();
     // As a crash between the last two renames leaves it: all in place, not counted.

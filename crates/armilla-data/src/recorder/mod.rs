@@ -12,21 +12,24 @@ mod episode;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use armilla_core::features::{ACTION, DataType, Features, IMAGE_PREFIX, STATE};
+use armilla_core::features::{ACTION, DataType, Feature, Features, IMAGE_PREFIX, STATE};
 use armilla_core::{Action, Observation};
 use rayon::prelude::*;
 
+use crate::column::{Column, Columns};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::info::{AUTOMATIC, Info};
+use crate::info::{FileLimits, Info};
 use crate::layout::{FilePlace, RECORDING, remove_folder};
+use crate::types::AUTOMATIC;
 use crate::video::encode::{Quality, check_size};
 use episode::{EpisodeInProgress, PreparedEpisode};
 
 /// What is recorded, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecorderConfig {
-    /// Schema: cameras kept as video, `observation.state` and `action`.
+    /// Schema. `observation.images.NAME`, `observation.state` and `action` come with observations and actions, all else
+    /// beside them.
     pub features: Features,
     /// Frames a second.
     pub fps: u32,
@@ -36,6 +39,8 @@ pub struct RecorderConfig {
     pub task: String,
     /// How finely pictures are kept.
     pub quality: Quality,
+    /// When [`Recorder::finish`] begins new files and folders.
+    pub limits: FileLimits,
 }
 
 impl RecorderConfig {
@@ -48,6 +53,7 @@ impl RecorderConfig {
             robot_type: robot_type.to_owned(),
             task: task.to_owned(),
             quality: Quality::default(),
+            limits: FileLimits::default(),
         }
     }
 
@@ -56,37 +62,65 @@ impl RecorderConfig {
         if !(1..=1000).contains(&self.fps) {
             return Err(Error::invalid("fps", "1 to 1000 frames a second", self.fps));
         }
-        let mut cameras = self.features.cameras().peekable();
-        if cameras.peek().is_none() {
-            return Err(Error::invalid("features", "at least one camera", "none"));
+        let FileLimits {
+            chunks_size,
+            data_files_size_in_mb,
+            video_files_size_in_mb,
+        } = self.limits;
+        if self.features.0.is_empty() {
+            return Err(Error::invalid("features", "at least one", "none"));
         }
-        for (key, feature) in &self.features.0 {
-            let is_camera = key.starts_with(IMAGE_PREFIX);
-            let supported = match feature.data_type {
-                DataType::Video => is_camera,
-                DataType::Float32 => [STATE, ACTION].contains(&key.as_str()),
-                _ => false,
-            };
-            if !supported || AUTOMATIC.contains(&key.as_str()) {
-                return Err(Error::Unsupported {
-                    what: format!("recorder: feature `{key}`"),
-                    found: format!("{:?}", feature.data_type),
-                    supported: format!(
-                        "video as `observation.images.NAME`, float32 as `{STATE}` and `{ACTION}`"
-                    ),
-                });
-            }
-            if feature.data_type == DataType::Video {
-                check_size(key, &feature.shape)?;
-            } else if feature.shape.len() != 1 || feature.is_empty() {
-                return Err(Error::invalid(
-                    key,
-                    "a shape [n]",
-                    format!("{:?}", feature.shape),
-                ));
-            }
+        if [chunks_size, data_files_size_in_mb, video_files_size_in_mb].contains(&0) {
+            let found = format!("{:?}", self.limits);
+            return Err(Error::invalid("file limits", "numbers above zero", found));
         }
-        Ok(())
+        self.features
+            .0
+            .iter()
+            .try_for_each(|(key, feature)| check_feature(key, feature))
+    }
+}
+
+/// Checks that a feature can be recorded.
+fn check_feature(key: &str, feature: &Feature) -> Result<()> {
+    let is_camera = key.starts_with(IMAGE_PREFIX);
+    let is_vector = [STATE, ACTION].contains(&key);
+    let supported = match feature.data_type {
+        DataType::Video => is_camera,
+        DataType::Float32 => !is_camera,
+        DataType::Image => !is_vector,
+        DataType::String => !is_camera && !is_vector && feature.shape == [1],
+        _ => !is_camera && !is_vector,
+    };
+    if !supported || AUTOMATIC.contains(&key) || key.contains(['/', '\\']) {
+        return Err(Error::Unsupported {
+            what: format!("recorder: feature `{key}`"),
+            found: format!("{:?} of shape {:?}", feature.data_type, feature.shape),
+            supported: format!(
+                "video or image as `{IMAGE_PREFIX}NAME`, float32 as `{STATE}` and `{ACTION}`, any type but video as \
+                 other keys (text of shape [1])"
+            ),
+        });
+    }
+    match feature.data_type {
+        DataType::Video => check_size(key, &feature.shape),
+        DataType::Image if feature.shape.len() == 3 && feature.shape[2] == 3 => Ok(()),
+        DataType::Image => {
+            let found = format!("{:?}", feature.shape);
+            Err(Error::invalid(key, "a shape [height, width, 3]", found))
+        }
+        _ if is_vector && feature.shape.len() != 1
+            || feature.is_empty()
+            || feature.shape.len() > 5 =>
+        {
+            let found = format!("{:?}", feature.shape);
+            Err(Error::invalid(
+                key,
+                "a shape of one to five axes ([n] for state and action)",
+                found,
+            ))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -97,6 +131,8 @@ pub struct Frame<'a> {
     pub observation: &'a Observation,
     /// The command that followed.
     pub action: &'a Action,
+    /// The values of all other features, one row of each.
+    pub others: &'a Columns,
 }
 
 /// A whole episode in memory, to be recorded beside others.
@@ -106,9 +142,24 @@ pub struct EpisodeFrames {
     pub observations: Vec<Observation>,
     /// The command that followed each.
     pub actions: Vec<Action>,
+    /// The values of all other features, as many rows of each as there are steps.
+    pub others: Columns,
 }
 
 impl EpisodeFrames {
+    /// One row of each of the other columns.
+    fn others_at(&self, step: usize) -> Columns {
+        let steps = self.actions.len().max(1);
+        let row = |column: &Column| {
+            let width = column.len() / steps;
+            column.slice(step * width, width)
+        };
+        let columns = self.others.iter();
+        columns
+            .map(|(key, column)| (key.clone(), row(column)))
+            .collect()
+    }
+
     /// Adds a step.
     pub fn push(&mut self, observation: Observation, action: Action) {
         self.observations.push(observation);
@@ -166,7 +217,8 @@ impl Recorder {
             });
         }
         let lock = lock(root)?;
-        let info = Info::empty(config.features.clone(), config.fps, &config.robot_type);
+        let mut info = Info::empty(config.features.clone(), config.fps, &config.robot_type);
+        info.limits = config.limits;
         info.write(root)?;
         Ok(Self {
             root: root.to_owned(),
@@ -200,7 +252,7 @@ impl Recorder {
         compact::check_joinable(dataset.reader())?;
         let lock = lock(root)?;
         let mut places = Places::default();
-        let next = |place: FilePlace| place.next(info.chunks_size);
+        let next = |place: FilePlace| place.next(info.limits.chunks_size);
         for episode in dataset.episodes() {
             places.data = places.data.max(next(episode.data));
             for video in episode.videos.values() {
@@ -255,7 +307,7 @@ impl Recorder {
         let current = self.current.take();
         let current = current
             .ok_or_else(|| Error::OutOfOrder("the episode to save has no frame".to_owned()))?;
-        let prepared = current.finish()?;
+        let prepared = current.finish(&self.config)?;
         self.commit(vec![prepared])
     }
 
@@ -306,15 +358,28 @@ impl Recorder {
                 format!("{observations} observations, {actions} actions"),
             ));
         }
+        for (key, column) in &frames.others {
+            if column.len() % actions != 0 {
+                let what = format!("feature `{key}` of episode {index}");
+                let expected = format!("rows for {actions} steps");
+                return Err(Error::invalid(
+                    what,
+                    expected,
+                    format!("{} values", column.len()),
+                ));
+            }
+        }
         let mut episode = EpisodeInProgress::begin(&self.root, index, &self.config)?;
-        for (observation, action) in frames.observations.iter().zip(&frames.actions) {
+        let steps = frames.observations.iter().zip(&frames.actions);
+        for (step, (observation, action)) in steps.enumerate() {
             let frame = Frame {
                 observation,
                 action,
+                others: &frames.others_at(step),
             };
             episode.add(&frame, &self.config)?;
         }
-        episode.finish()
+        episode.finish(&self.config)
     }
 
     /// Ends recording: joins the episodes into few files and writes the statistics. An episode in progress is

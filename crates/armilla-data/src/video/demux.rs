@@ -18,6 +18,8 @@ pub(crate) enum Codec {
     },
     /// AV1: the sequence header.
     Av1 { header: Vec<u8> },
+    /// One that is not decoded here, but can be copied: its name and its decoder's parameters.
+    Other { name: String, parameters: Vec<u8> },
 }
 
 /// One frame, in decode order.
@@ -63,11 +65,12 @@ impl VideoIndex {
         let track = mp4
             .tracks()
             .values()
-            .find(|track| track.kind == Some(TrackKind::Video))
+            .filter(|track| matches!(track.kind, Some(TrackKind::Video) | None))
+            .max_by_key(|track| track.kind.is_some())
             .ok_or_else(|| Error::file(path, "there is no video in it"))?;
         let index = Self::of_track(path, &mp4, track)?;
-        if let Some(beyond) = index.packets.iter().find(|p| p.offset + p.size > size) {
-            let (end, size) = (beyond.offset + beyond.size, size);
+        let end = |packet: &Packet| packet.offset.saturating_add(packet.size);
+        if let Some(end) = index.packets.iter().map(end).find(|end| *end > size) {
             return Err(cut(format!("a frame ends at byte {end} of {size}")));
         }
         Ok(index)
@@ -112,6 +115,12 @@ impl VideoIndex {
             .filter(|&position| position < self.shown.len())
             .map(|position| (position, (time(position) - secs).abs()))
             .min_by(|left, right| left.1.total_cmp(&right.1))
+    }
+
+    /// Bytes of the frames at some positions of the order in which they are shown.
+    pub(crate) fn bytes_of(&self, shown: &std::ops::Range<usize>) -> u64 {
+        let packets = self.shown[shown.clone()].iter();
+        packets.map(|&packet| self.packets[packet].size).sum()
     }
 
     /// The bytes of some packets that follow each other.
@@ -184,12 +193,22 @@ fn codec(path: &Path, mp4: &Mp4, track: &Track) -> Result<Codec> {
         StsdBoxContent::Av01(av01) => Ok(Codec::Av1 {
             header: av01.av1c.contents.config_obus.clone(),
         }),
-        other => Err(Error::Unsupported {
-            what: path.display().to_string(),
-            found: format!("video codec {}", other.codec_string().unwrap_or_default()),
-            supported: "H.264 and AV1; convert it with ffmpeg -c:v libx264 -pix_fmt yuv420p"
-                .to_owned(),
+        StsdBoxContent::Unknown(name) => Err(unsupported(path, &name.to_string())),
+        other => Ok(Codec::Other {
+            name: other.codec_string().unwrap_or_default(),
+            parameters: track.raw_codec_config(mp4).unwrap_or_default(),
         }),
+    }
+}
+
+/// The refusal of a codec, with what to do.
+pub(crate) fn unsupported(path: &Path, codec: &str) -> Error {
+    Error::Unsupported {
+        what: path.display().to_string(),
+        found: format!("video codec `{codec}`"),
+        supported: "AV1 and H.264 (8 bits, 4:2:0); encode it anew with `lerobot-edit-dataset \
+                    --operation.type reencode_videos`, or `ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p -g 2 OUT`"
+            .to_owned(),
     }
 }
 
