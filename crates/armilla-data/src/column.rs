@@ -151,6 +151,14 @@ impl Column {
         numeric.then(|| f64::values(&cast)).flatten()
     }
 
+    /// The values, if they are integers that 64 bits with a sign hold.
+    #[must_use]
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let cast = compute::cast(&self.0, &arrow_types::DataType::Int64).ok()?;
+        let exact = self.0.data_type().is_integer() && cast.null_count() == self.0.null_count();
+        exact.then(|| i64::values(&cast)).flatten()
+    }
+
     /// The pictures, if they are pictures.
     ///
     /// # Errors

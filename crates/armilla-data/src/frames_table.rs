@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::column::{Column, Columns};
 use crate::error::{Error, Result};
+use crate::nesting::{elements, is_even, nested, nested_type};
 use crate::pictures;
-use crate::table::{Entry, elements, is_even, nested, nested_type, schema};
+use crate::table::{Entry, schema};
 use crate::types::{AUTOMATIC, automatic_type, element_type, table_features, type_name};
 
 /// An episode's columns before they become a table.

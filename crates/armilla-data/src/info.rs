@@ -118,6 +118,18 @@ impl Info {
         }
     }
 
+    /// How a camera's pictures are coded, such as `av1`; none if nobody said.
+    #[must_use]
+    pub fn codec(&self, key: &str) -> Option<&str> {
+        self.notes.get(key)?.info.get("video.codec")?.as_str()
+    }
+
+    /// The same with another schema, to be filled anew.
+    pub(crate) fn with_schema(mut self, (features, notes): Schema) -> Self {
+        (self.features, self.notes) = (features, notes);
+        self
+    }
+
     /// Reads `meta/info.json` below a root.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let path = root.join(INFO);

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::frames_table::read_column;
 use crate::info::Info;
 use crate::layout::{FilePlace, INFO};
-use crate::table::{Selection, column, flatten, read_footer, read_rows};
+use crate::nesting::flatten;
+use crate::table::{Selection, column, read_footer, read_rows};
 use crate::types::videos;
 use crate::video::decode::decode;
 use crate::video::demux::VideoIndex;
@@ -163,30 +164,9 @@ impl Reader {
         })?;
         let path = self.root.join(place.file.path(&self.info.video_path, key)?);
         let index = self.video_index(&path)?;
-        let frame_secs = 1.0 / f64::from(self.info.fps);
-        let last_secs = place.from_secs + frame_secs * (episode.length.max(1) - 1) as f64;
-        let close = |secs: f64| {
-            index
-                .nearest(secs)
-                .filter(|(_, off)| *off < frame_secs / 4.0)
-                .map(|(position, _)| position)
-        };
-        let range = close(place.from_secs)
-            .zip(close(last_secs))
-            .map(|(a, b)| a..b + 1);
-        match range {
-            Some(range) if range.len() == episode.length => Ok((index, range)),
-            found => Err(Error::file(
-                &path,
-                format!(
-                    "expected {} frames of episode {} from {:.3} s on, found {} (a cut file?)",
-                    episode.length,
-                    episode.index,
-                    place.from_secs,
-                    found.map_or_else(|| "fewer".to_owned(), |range| range.len().to_string())
-                ),
-            )),
-        }
+        let what = format!("episode {}", episode.index);
+        let range = index.frames(place.from_secs, episode.length, self.info.fps, &what)?;
+        Ok((index, range))
     }
 
     fn video_index(&self, path: &Path) -> Result<Arc<VideoIndex>> {

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod converting;
+mod every_type;
 mod loading;
 mod peers;
 

@@ -32,8 +32,9 @@ pub(crate) const TYPES: [(&str, FeatureType); 14] = [
     ("string", FeatureType::String),
 ];
 
-/// LeRobot's name of a type.
-pub(crate) fn type_name(data_type: FeatureType) -> &'static str {
+/// LeRobot's name of a type, such as `float32`.
+#[must_use]
+pub fn type_name(data_type: FeatureType) -> &'static str {
     TYPES
         .iter()
         .find(|(_, known)| *known == data_type)

@@ -22,6 +22,17 @@ pub(crate) enum Codec {
     Other { name: String, parameters: Vec<u8> },
 }
 
+impl Codec {
+    /// Its name, as LeRobot writes it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::H264 { .. } => "h264",
+            Self::Av1 { .. } => "av1",
+            Self::Other { name, .. } => name,
+        }
+    }
+}
+
 /// One frame, in decode order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet {
@@ -115,6 +126,45 @@ impl VideoIndex {
             .filter(|&position| position < self.shown.len())
             .map(|position| (position, (time(position) - secs).abs()))
             .min_by(|left, right| left.1.total_cmp(&right.1))
+    }
+
+    /// The positions in `shown` of frames that follow each other at a constant rate from a time on.
+    pub(crate) fn frames(
+        &self,
+        from_secs: f64,
+        length: usize,
+        fps: u32,
+        what: &str,
+    ) -> Result<std::ops::Range<usize>> {
+        let frame_secs = 1.0 / f64::from(fps);
+        let last_secs = from_secs + frame_secs * length.saturating_sub(1) as f64;
+        let close = |secs: f64| {
+            let nearest = self
+                .nearest(secs)
+                .filter(|(_, off)| *off < frame_secs / 4.0);
+            nearest.map(|(position, _)| position)
+        };
+        let range = close(from_secs)
+            .zip(close(last_secs))
+            .map(|(a, b)| a..b + 1);
+        match range {
+            Some(range) if range.len() == length => Ok(range),
+            found => Err(Error::file(
+                &self.path,
+                format!(
+                    "expected {length} frames of {what} at {fps} a second from {from_secs:.3} s on, found {} (a cut file?)",
+                    found.map_or_else(|| "fewer".to_owned(), |range| range.len().to_string())
+                ),
+            )),
+        }
+    }
+
+    /// Frames a second, on average; none of a single frame.
+    pub(crate) fn rate_hz(&self) -> Option<f64> {
+        let time = |packet: Option<&usize>| packet.map(|&packet| self.packets[packet].time);
+        let lasts = time(self.shown.last())? - time(self.shown.first())?;
+        let frames = self.shown.len().saturating_sub(1) as f64;
+        (lasts > 0).then(|| frames * self.timescale as f64 / lasts as f64)
     }
 
     /// Bytes of the frames at some positions of the order in which they are shown.
