@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod datasets;
 mod demo;
 mod doctor;
 mod interrupted;

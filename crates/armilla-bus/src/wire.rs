@@ -239,13 +239,19 @@ impl TryFrom<StepReply> for Step {
 }
 
 /// LeRobot's spelling of each data type.
-const DATA_TYPES: [(DataType, &str); 8] = [
+const DATA_TYPES: [(DataType, &str); 14] = [
     (DataType::Video, "video"),
     (DataType::Image, "image"),
     (DataType::Float32, "float32"),
     (DataType::Float64, "float64"),
     (DataType::Int64, "int64"),
     (DataType::Int32, "int32"),
+    (DataType::Int16, "int16"),
+    (DataType::Int8, "int8"),
+    (DataType::UInt64, "uint64"),
+    (DataType::UInt32, "uint32"),
+    (DataType::UInt16, "uint16"),
+    (DataType::UInt8, "uint8"),
     (DataType::Bool, "bool"),
     (DataType::String, "string"),
 ];

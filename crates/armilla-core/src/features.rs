@@ -24,10 +24,30 @@ pub enum DataType {
     Int64,
     /// 32-bit integer.
     Int32,
+    /// 16-bit integer.
+    Int16,
+    /// 8-bit integer.
+    Int8,
+    /// 64-bit integer without a sign.
+    UInt64,
+    /// 32-bit integer without a sign.
+    UInt32,
+    /// 16-bit integer without a sign.
+    UInt16,
+    /// 8-bit integer without a sign.
+    UInt8,
     /// True or false.
     Bool,
     /// Text.
     String,
+}
+
+impl DataType {
+    /// Whether the values are pictures.
+    #[must_use]
+    pub fn is_picture(self) -> bool {
+        matches!(self, Self::Video | Self::Image)
+    }
 }
 
 /// One feature: its type, its shape and the names along its last axis.

@@ -47,7 +47,8 @@ pub type Statistics = BTreeMap<String, FeatureStatistics>;
 const EPSILON: f64 = 1e-8;
 
 impl FeatureStatistics {
-    /// Exact statistics of `rows`, each one frame of `width` values. Quantiles interpolate linearly.
+    /// Exact statistics of `rows`, each one frame of `width` values. Quantiles interpolate linearly. Values that are not
+    /// finite are left out; an element that has no other is all zero.
     ///
     /// # Errors
     ///
@@ -78,6 +79,10 @@ impl FeatureStatistics {
 
     /// Adds one element's statistics.
     fn push_column(&mut self, mut column: Vec<f64>) {
+        column.retain(|value| value.is_finite());
+        if column.is_empty() {
+            column.push(0.0);
+        }
         let count = column.len() as f64;
         let mean = column.iter().sum::<f64>() / count;
         let variance = column
@@ -182,6 +187,18 @@ mod tests {
         let mut values = [0.0, 40.0];
         example().normalize(Normalization::MinMax, &mut values);
         assert!((values[0] + 1.0).abs() < 1e-6 && (values[1] - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_left_out() {
+        let rows = [
+            vec![1.0, f64::NAN],
+            vec![f64::NAN, f64::NAN],
+            vec![3.0, f64::INFINITY],
+        ];
+        let found = FeatureStatistics::of_rows(&rows, 2).unwrap();
+        assert_eq!((found.mean.as_slice(), found.count), (&[2.0, 0.0][..], 3));
+        assert_eq!((found.max[0], found.std[1]), (3.0, 0.0));
     }
 
     #[test]

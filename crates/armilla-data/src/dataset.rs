@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use armilla_core::features::{ACTION, DataType, Features, IMAGE_PREFIX, STATE};
+use armilla_core::features::{ACTION, Features, IMAGE_PREFIX, STATE};
 use armilla_core::{Image, Statistics};
 use sha2::{Digest as _, Sha256};
 
+use crate::column::Column;
 use crate::episodes::Episode;
 use crate::error::{Error, Result};
-use crate::info::{Info, videos};
+use crate::info::Info;
 use crate::layout::{TASKS, files_below};
 use crate::reader::Reader;
 use crate::recover::{Recovered, recover};
@@ -174,37 +175,49 @@ impl Dataset {
     ///
     /// When the episode or the column does not exist, the column is no numbers, or the file is missing or cut short.
     pub fn numbers(&self, episode: usize, key: &str) -> Result<Vec<f64>> {
-        let mut columns = self.reader.columns(episode, &[key])?;
+        let mut columns = self.reader.numbers(episode, &[key])?;
         Ok(columns.pop().unwrap_or_default())
+    }
+
+    /// The values of a feature over an episode, whatever their type; pictures kept as video have none, see
+    /// [`Self::images`].
+    ///
+    /// # Errors
+    ///
+    /// When the episode or the feature does not exist, its values are not of the declared type and shape, or the file is
+    /// missing or cut short.
+    pub fn column(&self, episode: usize, key: &str) -> Result<Column> {
+        let mut columns = self.reader.columns(episode, &[key])?;
+        let empty = || Error::invalid("feature", "values in the frame tables", key);
+        columns.pop().ok_or_else(empty)
     }
 
     /// The feature key of a camera, given by its name (`top`) or by its key (`observation.images.top`).
     ///
     /// # Errors
     ///
-    /// When there is no such camera, or it is not kept as video.
+    /// When there is no such camera.
     pub fn camera_key(&self, camera: &str) -> Result<String> {
         let named = format!("{IMAGE_PREFIX}{camera}");
-        let features = self.features();
-        for key in [named.as_str(), camera] {
-            match features.0.get(key).map(|feature| feature.data_type) {
-                Some(DataType::Video) => return Ok(key.to_owned()),
-                Some(found) => {
-                    return Err(Error::Unsupported {
-                        what: format!("camera `{key}`"),
-                        found: format!("{found:?}"),
-                        supported: "pictures kept as video".to_owned(),
-                    });
-                }
-                None => {}
+        let mut known: Vec<_> = self.cameras().collect();
+        match known
+            .iter()
+            .position(|key| [named.as_str(), camera].contains(key))
+        {
+            Some(index) => Ok(known.swap_remove(index).to_owned()),
+            None => {
+                let expected = format!("one of {known:?}");
+                Err(Error::invalid("camera", expected, camera))
             }
         }
-        let known: Vec<_> = videos(features).map(|(key, _)| key).collect();
-        Err(Error::invalid(
-            "camera",
-            format!("one of {known:?}"),
-            camera,
-        ))
+    }
+
+    /// The keys of all cameras, kept as video or picture by picture.
+    pub fn cameras(&self) -> impl Iterator<Item = &str> {
+        let features = self.features().0.iter();
+        features
+            .filter(|(_, feature)| feature.data_type.is_picture())
+            .map(|(key, _)| key.as_str())
     }
 
     /// The key of the first camera, in the order of the keys.
@@ -213,9 +226,7 @@ impl Dataset {
     ///
     /// When there is no camera.
     pub fn first_camera(&self) -> Result<String> {
-        let first = videos(self.features())
-            .next()
-            .map(|(key, _)| key.to_owned());
+        let first = self.cameras().next().map(str::to_owned);
         let root = self.root().display();
         first.ok_or_else(|| Error::invalid(format!("{root}: features"), "a camera", "none"))
     }
@@ -226,7 +237,41 @@ impl Dataset {
     ///
     /// When the episode or camera does not exist, the video is missing or cut short, or its codec is not supported.
     pub fn images(&self, episode: usize, camera: &str) -> Result<Vec<Image>> {
-        self.reader.images(episode, &self.camera_key(camera)?)
+        let key = self.camera_key(camera)?;
+        let frames = 0..self.reader.episode(episode)?.length;
+        self.reader.images(episode, &key, frames)
+    }
+
+    /// One picture of an episode; as [`Self::images`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::images`], and when the episode is not that long.
+    pub fn image(&self, episode: usize, camera: &str, frame: usize) -> Result<Image> {
+        let key = self.camera_key(camera)?;
+        let mut images = self.reader.images(episode, &key, frame..frame + 1)?;
+        let missing = || Error::invalid(format!("{key}: frame {frame}"), "a picture", "none");
+        images.pop().ok_or_else(missing)
+    }
+
+    /// The episode that holds a frame of the whole dataset, and the frame's number in it.
+    ///
+    /// # Errors
+    ///
+    /// When there are not that many frames.
+    pub fn find(&self, index: usize) -> Result<(usize, usize)> {
+        let after = self
+            .episodes
+            .partition_point(|episode| episode.first_index <= index);
+        let found = after.checked_sub(1).map(|episode| &self.episodes[episode]);
+        match found.filter(|episode| index - episode.first_index < episode.length) {
+            Some(episode) => Ok((episode.index, index - episode.first_index)),
+            None => {
+                let frames: usize = self.episodes.iter().map(|episode| episode.length).sum();
+                let what = format!("{}: frame", self.root().display());
+                Err(Error::invalid(what, format!("below {frames}"), index))
+            }
+        }
     }
 
     /// SHA-256 of all frame tables, videos, instructions and the description, in hexadecimal. The same episodes

@@ -9,8 +9,9 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, 
 
 use crate::error::{Error, Result};
 use crate::layout::{FilePlace, files_below};
+use crate::nesting::{doubles, flatten, lists, texts};
 use crate::statistics::{NAMES, get, get_mut};
-use crate::table::{column, doubles, flatten, lists, read_table, texts};
+use crate::table::{column, read_table};
 
 /// One episode: its length, what it shows and where it lies.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +128,10 @@ fn statistics_columns(
     for name in NAMES {
         let rows: Vec<_> = records.iter().map(|record| of(record, name)).collect();
         let total = rows.iter().map(Vec::len).sum();
+        if total == 0 {
+            // Datasets of older versions have no quantiles.
+            continue;
+        }
         let mut values = doubles(rows.concat());
         if is_picture {
             for _ in 0..2 {
@@ -180,13 +185,24 @@ pub(crate) fn read_all(
         }
     }
     records.sort_by_key(|record| record.episode.index);
-    for (index, record) in records.iter().enumerate() {
-        if record.episode.index != index {
-            return Err(Error::file(
+    let mut first_index = 0_usize;
+    for (index, EpisodeRecord { episode, .. }) in records.iter().enumerate() {
+        let wrong = |expected: String, found: String| {
+            Error::file(
                 &root.join("meta/episodes"),
-                format!("expected episode {index}, found {}", record.episode.index),
-            ));
+                format!("expected {expected}, found {found}"),
+            )
+        };
+        if episode.index != index {
+            return Err(wrong(format!("episode {index}"), episode.index.to_string()));
         }
+        if episode.first_index != first_index {
+            let expected = format!("dataset_from_index {first_index} of episode {index}");
+            return Err(wrong(expected, episode.first_index.to_string()));
+        }
+        let end = first_index.checked_add(episode.length);
+        first_index =
+            end.ok_or_else(|| wrong("a length".to_owned(), episode.length.to_string()))?;
     }
     Ok(records)
 }

@@ -55,23 +55,34 @@ impl FilePlace {
 
     /// The path below the dataset's root that a template of `info.json` gives.
     pub(crate) fn path(self, template: &str, video_key: &str) -> Result<PathBuf> {
-        let text = template
-            .replace("{chunk_index:03d}", &format!("{:03}", self.chunk))
-            .replace("{file_index:03d}", &format!("{:03}", self.file))
-            .replace("{video_key}", video_key);
-        let path = PathBuf::from(&text);
-        let inside = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-        if text.contains('{') || !inside {
-            return Err(Error::Unsupported {
-                what: format!("path template in {INFO}"),
-                found: format!("`{template}`"),
-                supported: format!("templates below the dataset's folder, such as `{DATA}`"),
-            });
-        }
-        Ok(path)
+        let values = [
+            ("{chunk_index:03d}", format!("{:03}", self.chunk)),
+            ("{file_index:03d}", format!("{:03}", self.file)),
+            ("{video_key}", video_key.to_owned()),
+        ];
+        fill(template, &values)
     }
+}
+
+/// The path below the dataset's root that a template gives, with values for its fields.
+pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> Result<PathBuf> {
+    let filled = values
+        .iter()
+        .fold(template.to_owned(), |text, (field, value)| {
+            text.replace(field, value)
+        });
+    let path = PathBuf::from(&filled);
+    let inside = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if filled.contains('{') || !inside {
+        return Err(Error::Unsupported {
+            what: format!("path template in {INFO}"),
+            found: format!("`{template}`"),
+            supported: format!("templates below the dataset's folder, such as `{DATA}`"),
+        });
+    }
+    Ok(path)
 }
 
 /// Makes the folders above a path.

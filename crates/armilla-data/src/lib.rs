@@ -9,33 +9,48 @@
 //!
 //! Names beside LeRobot's: an instruction is a `task` there, a camera `top` is the feature `observation.images.top`.
 //!
-//! Not read yet, and refused by name: pictures kept in the table, depth video, v2.1. H.264 is taken to be BT.601 in
-//! limited range, which is what LeRobot writes.
+//! - [`convert()`] makes one out of a dataset of LeRobot v2.1 or a video folder of stable-worldmodel.
+//!
+//! Refused by name, never misread: depth maps, language columns, types that LeRobot does not know, codecs other than AV1
+//! and H.264. H.264 is taken to be BT.601 in limited range, which is what LeRobot writes.
 
+mod assemble;
+mod column;
+mod convert;
 mod dataset;
 mod episodes;
 mod error;
+mod frame;
 mod frames_table;
 mod info;
+mod json;
 mod layout;
 pub mod loader;
+mod nesting;
+mod pictures;
 mod reader;
 pub mod recorder;
 mod recover;
+mod schema;
 mod statistics;
 mod table;
 mod tasks;
+mod types;
 mod video;
 
+pub use column::{Column, Columns, Element};
+pub use convert::{Conversion, ConvertOptions, convert};
 pub use dataset::{Dataset, Rows};
 pub use episodes::Episode;
 pub use error::{Error, Result};
-pub use info::{AUTOMATIC, Info};
+pub use frame::FrameRecord;
+pub use info::{FileLimits, Info};
 pub use loader::{
     FrameStore, LaterSpec, StoreConfig, StoredEpisode, Window, WindowLoader, WindowSpec,
 };
 pub use recorder::{EpisodeFrames, Frame, Recorder, RecorderConfig};
 pub use recover::Recovered;
+pub use types::{AUTOMATIC, type_name};
 pub use video::encode::Quality;
 
 #[cfg(test)]

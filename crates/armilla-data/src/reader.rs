@@ -6,13 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use armilla_core::Image;
+use armilla_core::features::{DataType, Feature};
+use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
+use crate::column::Column;
 use crate::episodes::{self, Episode, EpisodeRecord};
 use crate::error::{Error, Result};
-use crate::info::{Info, videos};
+use crate::frames_table::read_column;
+use crate::info::Info;
 use crate::layout::{FilePlace, INFO};
-use crate::table::{Selection, column, flatten, read_footer, read_rows};
+use crate::nesting::flatten;
+use crate::table::{Selection, column, read_footer, read_rows};
+use crate::types::videos;
 use crate::video::decode::decode;
 use crate::video::demux::VideoIndex;
 
@@ -69,8 +75,37 @@ impl Reader {
         })
     }
 
-    /// Columns of an episode, each row after row.
-    pub(crate) fn columns(&self, episode: usize, keys: &[&str]) -> Result<Vec<Vec<f64>>> {
+    /// Columns of numbers of an episode, each row after row.
+    pub(crate) fn numbers(&self, episode: usize, keys: &[&str]) -> Result<Vec<Vec<f64>>> {
+        let (path, batches) = self.batches(episode, keys)?;
+        keys.iter().map(|key| flat(&path, &batches, key)).collect()
+    }
+
+    /// Columns of an episode of any type that the schema declares.
+    pub(crate) fn columns(&self, episode: usize, keys: &[&str]) -> Result<Vec<Column>> {
+        let (path, batches) = self.batches(episode, keys)?;
+        let read = |key: &&str| {
+            let feature = self.feature(key)?;
+            let parts: Result<Vec<_>> = batches
+                .iter()
+                .map(|batch| read_column(&path, key, feature, column(&path, batch, key)?))
+                .collect();
+            Column::concat(&parts?, feature.data_type)
+        };
+        keys.iter().map(read).collect()
+    }
+
+    /// A feature of the schema.
+    fn feature(&self, key: &str) -> Result<&Feature> {
+        let features = &self.info.features.0;
+        features.get(key).ok_or_else(|| {
+            let known: Vec<_> = features.keys().collect();
+            Error::invalid("feature", format!("one of {known:?}"), key)
+        })
+    }
+
+    /// The rows of an episode, checked to be all of it.
+    fn batches(&self, episode: usize, keys: &[&str]) -> Result<(PathBuf, Vec<RecordBatch>)> {
         let episode = self.episode(episode)?;
         let path = self.root.join(episode.data.path(&self.info.data_path, "")?);
         let footer = self.footer(&path)?;
@@ -85,14 +120,7 @@ impl Reader {
             columns: &wanted,
         };
         let batches = read_rows(&path, &footer, &selection)?;
-        let read = |key: &str| -> Result<Vec<f64>> {
-            let mut values = Vec::new();
-            for batch in &batches {
-                values.extend(flatten(&path, key, column(&path, batch, key)?)?);
-            }
-            Ok(values)
-        };
-        let owners = read("episode_index")?;
+        let owners = flat(&path, &batches, "episode_index")?;
         if owners.len() != episode.length || owners.iter().any(|&o| o != episode.index as f64) {
             return Err(Error::file(
                 &path,
@@ -105,7 +133,7 @@ impl Reader {
                 ),
             ));
         }
-        keys.iter().map(|key| read(key)).collect()
+        Ok((path, batches))
     }
 
     fn footer(&self, path: &Path) -> Result<ArrowReaderMetadata> {
@@ -136,30 +164,9 @@ impl Reader {
         })?;
         let path = self.root.join(place.file.path(&self.info.video_path, key)?);
         let index = self.video_index(&path)?;
-        let frame_secs = 1.0 / f64::from(self.info.fps);
-        let last_secs = place.from_secs + frame_secs * (episode.length.max(1) - 1) as f64;
-        let close = |secs: f64| {
-            index
-                .nearest(secs)
-                .filter(|(_, off)| *off < frame_secs / 4.0)
-                .map(|(position, _)| position)
-        };
-        let range = close(place.from_secs)
-            .zip(close(last_secs))
-            .map(|(a, b)| a..b + 1);
-        match range {
-            Some(range) if range.len() == episode.length => Ok((index, range)),
-            found => Err(Error::file(
-                &path,
-                format!(
-                    "expected {} frames of episode {} from {:.3} s on, found {} (a cut file?)",
-                    episode.length,
-                    episode.index,
-                    place.from_secs,
-                    found.map_or_else(|| "fewer".to_owned(), |range| range.len().to_string())
-                ),
-            )),
-        }
+        let what = format!("episode {}", episode.index);
+        let range = index.frames(place.from_secs, episode.length, self.info.fps, &what)?;
+        Ok((index, range))
     }
 
     fn video_index(&self, path: &Path) -> Result<Arc<VideoIndex>> {
@@ -178,26 +185,53 @@ impl Reader {
         Ok(index)
     }
 
-    /// An episode's pictures of the camera with a feature key.
-    pub(crate) fn images(&self, episode: usize, key: &str) -> Result<Vec<Image>> {
-        let episode = self.episode(episode)?;
-        let (index, shown) = self.episode_video(episode, key)?;
-        let images = decode(&index, shown)?;
-        let expected = self
-            .info
-            .features
-            .0
-            .get(key)
-            .map(|feature| feature.shape.clone());
+    /// An episode's pictures of the camera with a feature key, `frames` of them.
+    pub(crate) fn images(
+        &self,
+        episode: usize,
+        key: &str,
+        frames: Range<usize>,
+    ) -> Result<Vec<Image>> {
+        let feature = self.feature(key)?;
+        let length = self.episode(episode)?.length;
+        if frames.end > length {
+            let expected = format!("frames below {length}");
+            let what = format!("episode {episode} of `{key}`");
+            return Err(Error::invalid(what, expected, format!("{frames:?}")));
+        }
+        let (images, path) = match feature.data_type {
+            DataType::Video => {
+                let (index, shown) = self.episode_video(self.episode(episode)?, key)?;
+                let shown = shown.start + frames.start..shown.start + frames.end;
+                (decode(&index, shown)?, index.path.clone())
+            }
+            _ => {
+                let mut columns = self.columns(episode, &[key])?;
+                let column = columns.pop().unwrap_or(Column::empty(DataType::Image));
+                (
+                    column.slice(frames.start, frames.len()).images()?,
+                    self.root.clone(),
+                )
+            }
+        };
         for image in &images {
-            let found = vec![image.height(), image.width(), 3];
-            if expected.as_ref() != Some(&found) {
-                return Err(Error::file(
-                    &index.path,
-                    format!("expected pictures of shape {expected:?}, found {found:?}"),
-                ));
+            let found = [image.height(), image.width(), 3];
+            if feature.shape != found {
+                let expected = &feature.shape;
+                let problem =
+                    format!("`{key}`: expected pictures of shape {expected:?}, found {found:?}");
+                return Err(Error::file(&path, problem));
             }
         }
         Ok(images)
     }
+}
+
+/// A column of numbers in all of some batches.
+fn flat(path: &Path, batches: &[RecordBatch], key: &str) -> Result<Vec<f64>> {
+    let mut values = Vec::new();
+    for batch in batches {
+        values.extend(flatten(path, key, column(path, batch, key)?)?);
+    }
+    Ok(values)
 }

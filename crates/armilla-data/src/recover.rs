@@ -5,14 +5,16 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::assemble::whole_statistics;
 use crate::episodes::{self, EpisodeRecord};
 use crate::error::{Error, Result};
-use crate::info::{Info, videos};
+use crate::info::Info;
 use crate::layout::{COMPACT, RECORDING, files_below, remove_folder};
 use crate::reader::Reader;
-use crate::recorder::compact::{complete, whole_statistics};
+use crate::recorder::compact::complete;
 use crate::statistics::{self, is_picture};
 use crate::tasks;
+use crate::types::videos;
 
 /// What an interrupted recording left, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,18 +1,21 @@
 //! Statistics of episodes and datasets, and `meta/stats.json`.
 //!
-//! Vectors are counted exactly. Pictures are counted by a histogram of their bytes, every frame of them, thinned to
+//! Numbers are counted exactly, along a frame's last axis, as LeRobot counts them; values that are not finite are left
+//! out. Pictures are counted by a histogram of their bytes, every frame of them, thinned to
 //! about 150 pixels a side as LeRobot thins them. Over a dataset, a picture's quantiles are the mean of its episodes'
 //! quantiles, weighted by their frames, as LeRobot has it; all else is exact.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use armilla_core::features::{DataType, Feature};
+use armilla_core::features::Feature;
 use armilla_core::{FeatureStatistics, Image, Statistics};
 use serde_json::{Map, Value, json};
 
+use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::layout::{STATS, replace_file};
+use crate::pictures::decode_at;
 
 /// The statistics that are kept of a feature, besides the count.
 pub(crate) const NAMES: [&str; 9] = [
@@ -55,7 +58,27 @@ pub(crate) fn get_mut<'a>(
 
 /// Whether a feature's statistics are kept per channel, `[3, 1, 1]`.
 pub(crate) fn is_picture(feature: Option<&Feature>) -> bool {
-    feature.is_some_and(|feature| matches!(feature.data_type, DataType::Video | DataType::Image))
+    feature.is_some_and(|feature| feature.data_type.is_picture())
+}
+
+/// Exact statistics of numbers, `width` of which share an element; `frames` is what they are counted as.
+pub(crate) fn of_numbers(values: &[f64], width: usize, frames: usize) -> Result<FeatureStatistics> {
+    let rows: Vec<Vec<f64>> = values
+        .chunks_exact(width.max(1))
+        .map(<[f64]>::to_vec)
+        .collect();
+    let mut statistics = FeatureStatistics::of_rows(&rows, width)?;
+    statistics.count = frames as u64;
+    Ok(statistics)
+}
+
+/// The statistics of a column of pictures, kept one by one.
+pub(crate) fn of_pictures(column: &Column) -> Result<Option<FeatureStatistics>> {
+    let mut counter = PictureCounter::new();
+    for frame in 0..column.len() {
+        counter.add(&decode_at(&column.0, frame)?);
+    }
+    Ok(counter.finish())
 }
 
 /// Counts a camera's bytes, channel by channel.
@@ -146,9 +169,13 @@ pub(crate) fn merge<'a>(
     let first = parts.clone().next()?;
     let total: f64 = parts.clone().map(|part| part.count as f64).sum();
     let width = first.mean.len();
-    if total == 0.0 || parts.clone().any(|part| part.mean.len() != width) {
+    let known = |name: &str| parts.clone().all(|part| get(part, name).len() == width);
+    if total == 0.0 || !["min", "max", "mean", "std"].iter().all(|name| known(name)) {
         return None;
     }
+    // Datasets of older versions have no quantiles.
+    let quantiles = ["q01", "q10", "q50", "q90", "q99"];
+    let quantiles: Vec<_> = quantiles.into_iter().filter(|name| known(name)).collect();
     let mean_of = |name: &str, element: usize| {
         parts
             .clone()
@@ -177,7 +204,7 @@ pub(crate) fn merge<'a>(
         result
             .max
             .push(ends("max").fold(f64::NEG_INFINITY, f64::max));
-        for name in ["q01", "q10", "q50", "q90", "q99"] {
+        for &name in &quantiles {
             if let Some(values) = get_mut(&mut result, name) {
                 values.push(mean_of(name, element));
             }
@@ -197,6 +224,9 @@ pub(crate) fn write(
         let mut entry = Map::new();
         for name in NAMES {
             let values = get(feature, name);
+            if values.is_empty() {
+                continue;
+            }
             let value = if is_picture(key) {
                 values.iter().map(|value| json!([[value]])).collect()
             } else {
@@ -215,15 +245,16 @@ pub(crate) fn write(
 /// Reads `meta/stats.json`; a dataset without one has no statistics.
 pub(crate) fn read(root: &Path) -> Result<Statistics> {
     let path = root.join(STATS);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Statistics::new());
-        }
-        Err(error) => return Err(Error::io("read", &path)(error)),
-    };
-    let file: BTreeMap<String, BTreeMap<String, Value>> = serde_json::from_str(&text)
-        .map_err(|error| Error::file(&path, format!("not statistics: {error}")))?;
+    if !path.exists() {
+        return Ok(Statistics::new());
+    }
+    parse(&path, crate::json::read(&path)?)
+}
+
+/// Statistics by feature, as JSON holds them.
+pub(crate) fn parse(path: &Path, value: Value) -> Result<Statistics> {
+    let file: BTreeMap<String, BTreeMap<String, Value>> = serde_json::from_value(value)
+        .map_err(|error| Error::file(path, format!("not statistics: {error}")))?;
     let mut statistics = Statistics::new();
     for (key, entry) in file {
         let mut feature = FeatureStatistics::default();
@@ -245,6 +276,8 @@ pub(crate) fn read(root: &Path) -> Result<Statistics> {
 fn numbers(value: &Value, found: &mut Vec<f64>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| numbers(value, found)),
+        Value::Null => found.push(f64::NAN),
+        Value::Bool(truth) => found.push(f64::from(u8::from(*truth))),
         _ => found.extend(value.as_f64()),
     }
 }

@@ -4,12 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray as _, FixedSizeListArray, Float64Array, ListArray, RecordBatch,
-    StringArray,
-};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -163,11 +159,6 @@ pub(crate) fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
     read_rows(path, &read_footer(path)?, &Selection::ALL)
 }
 
-/// The name and nullability that parquet gives the elements of lists.
-pub(crate) fn element(data_type: DataType) -> FieldRef {
-    Arc::new(Field::new("element", data_type, true))
-}
-
 /// A schema of nullable columns.
 pub(crate) fn schema(fields: Vec<(String, DataType)>) -> SchemaRef {
     let fields: Vec<_> = fields
@@ -175,62 +166,6 @@ pub(crate) fn schema(fields: Vec<(String, DataType)>) -> SchemaRef {
         .map(|(name, data_type)| Field::new(name, data_type, true))
         .collect();
     Arc::new(Schema::new(fields))
-}
-
-/// Rows of `width` values each; a single value is a plain column, as LeRobot has it.
-pub(crate) fn vectors(values: ArrayRef, width: usize) -> ArrayRef {
-    if width == 1 {
-        return values;
-    }
-    let field = element(values.data_type().clone());
-    Arc::new(FixedSizeListArray::new(field, width as i32, values, None))
-}
-
-/// A column of lists, one a row, of the lengths given.
-pub(crate) fn lists(values: ArrayRef, lengths: impl IntoIterator<Item = usize>) -> ArrayRef {
-    let field = element(values.data_type().clone());
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    Arc::new(ListArray::new(field, offsets, values, None))
-}
-
-/// A column of numbers.
-pub(crate) fn doubles(values: Vec<f64>) -> ArrayRef {
-    Arc::new(Float64Array::from(values))
-}
-
-/// The numbers of a column, row after row, whatever their type and nesting.
-pub(crate) fn flatten(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
-    let wrong = |what: String| Error::file(path, format!("column `{name}`: {what}"));
-    match array.data_type() {
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let offsets = list.value_offsets();
-            let (from, to) = (offsets[0] as usize, offsets[list.len()] as usize);
-            flatten(path, name, &list.values().slice(from, to - from))
-        }
-        DataType::FixedSizeList(_, _) => flatten(path, name, array.as_fixed_size_list().values()),
-        kind if kind.is_numeric() || *kind == DataType::Boolean => {
-            if array.null_count() > 0 {
-                return Err(wrong(format!("{} values are missing", array.null_count())));
-            }
-            let cast = arrow::compute::cast(array, &DataType::Float64)
-                .map_err(|error| wrong(error.to_string()))?;
-            Ok(cast.as_primitive::<Float64Type>().values().to_vec())
-        }
-        kind => Err(wrong(format!("expected numbers, found {kind}"))),
-    }
-}
-
-/// The text of a column, row after row.
-pub(crate) fn texts(path: &Path, name: &str, array: &ArrayRef) -> Result<Vec<String>> {
-    let wrong = |problem: String| Error::file(path, format!("column `{name}`: {problem}"));
-    let cast = arrow::compute::cast(array, &DataType::Utf8)
-        .map_err(|error| wrong(format!("expected text: {error}")))?;
-    let array: &StringArray = cast.as_string();
-    if array.null_count() > 0 {
-        return Err(wrong(format!("{} values are missing", array.null_count())));
-    }
-    Ok(array.iter().flatten().map(str::to_owned).collect())
 }
 
 /// A column of a batch, by its whole name.
@@ -246,12 +181,13 @@ fn missing(path: &Path, name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nesting::{doubles, flatten, nested};
     use arrow::array::Int64Array;
 
     fn batch(from: i64) -> RecordBatch {
         let values = doubles((0..6).map(|i| (from * 2 + i) as f64).collect());
         let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 3));
-        RecordBatch::try_from_iter([("a.b", vectors(values, 2)), ("n", counts)]).unwrap()
+        RecordBatch::try_from_iter([("a.b", nested(values, &[2]).unwrap()), ("n", counts)]).unwrap()
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::layout::TASKS;
-use crate::table::{column, flatten, read_table, texts, write_table};
+use crate::nesting::{flatten, texts};
+use crate::table::{column, read_table, write_table};
 
 /// Writes the instructions, each at its index, to a file; bringing it to the disk is left to the caller.
 pub(crate) fn write(path: &Path, tasks: &[String]) -> Result<()> {

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod converting;
+mod every_type;
 mod loading;
 mod peers;
 
@@ -65,6 +67,7 @@ fn recorded() -> TempDir {
         let frame = Frame {
             observation,
             action,
+            others: &Columns::new(),
         };
         recorder.add(&frame).unwrap();
     }
@@ -193,6 +196,7 @@ fn a_crash_loses_only_the_episode_in_progress() {
     let frame = Frame {
         observation: &frames.observations[0],
         action: &frames.actions[0],
+        others: &Columns::new(),
     };
     recorder.add(&frame).unwrap();
     // As a crash between the last two renames leaves it: all in place, not counted.

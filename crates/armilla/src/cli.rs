@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::dataset::DatasetCommand;
+
 /// From video to robot behaviour: record, learn a world model, train a policy, plan, evaluate, look.
 #[derive(Debug, Parser)]
 #[command(name = "armilla", version, about)]
@@ -23,7 +25,7 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Record episodes of a simulator as a LeRobot v3 dataset.
     Record(RecordArguments),
-    /// Look into a dataset.
+    /// Look into datasets, and make new ones of them.
     #[command(subcommand)]
     Dataset(DatasetCommand),
     /// Train a world model or a policy on a dataset.
@@ -88,19 +90,6 @@ pub(crate) struct RecordArguments {
     /// Where a checkpoint computes: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-}
-
-/// What can be done with a dataset.
-#[derive(Debug, Subcommand)]
-pub(crate) enum DatasetCommand {
-    /// Features, episodes, tasks and statistics.
-    Info {
-        /// The dataset's folder.
-        dataset: PathBuf,
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// Arguments of `train`.

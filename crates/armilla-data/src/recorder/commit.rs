@@ -5,16 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use armilla_core::FeatureStatistics;
-use armilla_core::features::Features;
 use rayon::prelude::*;
 
 use super::episode::PreparedEpisode;
 use super::{Places, Recorder};
+use crate::assemble::count;
 use crate::episodes::{self, Episode, EpisodeRecord, VideoPlace};
 use crate::error::Result;
 use crate::frames_table::{EpisodeColumns, EpisodePlace, episode_batch, huggingface_entry};
-use crate::info::AUTOMATIC;
+use crate::info::Info;
 use crate::layout::{EPISODES, FilePlace, RECORDING, TASKS, remove_folder, rename, sync_files};
 use crate::statistics::is_picture;
 use crate::table::write_table;
@@ -46,20 +45,18 @@ struct PlacedEpisode {
 
 impl PlacedEpisode {
     /// Writes the frame table and the metadata under their first names, without waiting for the disk.
-    fn write(&mut self, features: &Features, fps: u32) -> Result<()> {
+    fn write(&mut self, info: &Info) -> Result<()> {
+        let features = &info.features;
         let place = EpisodePlace {
             episode_index: self.record.episode.index,
             first_index: self.record.episode.first_index,
-            fps,
+            fps: info.fps,
             task_indices: &self.task_indices,
         };
         let path = &self.table.from;
         let batch = episode_batch(path, features, &self.columns, &place)?;
         write_table(path, &batch, Some(huggingface_entry(features)))?;
-        for key in AUTOMATIC {
-            let counted = automatic_statistics(key, &place, self.columns.length)?;
-            self.record.statistics.insert(key.to_owned(), counted);
-        }
+        count(info, &self.columns, &place, &mut self.record.statistics)?;
         let picture = |key: &str| is_picture(features.0.get(key));
         let (path, records) = (&self.metadata.from, std::slice::from_ref(&self.record));
         let batch = episodes::batch(path, records, self.metadata_place, picture)?;
@@ -85,9 +82,8 @@ impl Recorder {
     /// Finishes episodes in their order; `info.json` comes last and once.
     pub(super) fn commit(&mut self, prepared: Vec<PreparedEpisode>) -> Result<()> {
         let mut plan = self.plan(prepared)?;
-        let (features, fps) = (&self.config.features, self.info.fps);
         let episodes = plan.episodes.par_iter_mut();
-        episodes.try_for_each(|episode| episode.write(features, fps))?;
+        episodes.try_for_each(|episode| episode.write(&self.info))?;
         let mut instructions = None;
         if plan.tasks.len() > self.tasks.len() {
             let from = self.root.join(RECORDING).join("tasks.parquet");
@@ -128,7 +124,7 @@ impl Recorder {
             let length = episode.columns.length;
             let placed = self.place(self.info.total_episodes + offset, episode, &mut plan)?;
             plan.episodes.push(placed);
-            plan.places = plan.places.next(self.info.chunks_size);
+            plan.places = plan.places.next(self.info.limits.chunks_size);
             plan.first_index += length;
         }
         Ok(plan)
@@ -188,7 +184,7 @@ impl Recorder {
 
     /// Counts an episode whose metadata has its name.
     fn count(&mut self, episode: &PlacedEpisode) {
-        self.places = self.places.next(self.info.chunks_size);
+        self.places = self.places.next(self.info.limits.chunks_size);
         self.info.total_episodes += 1;
         self.info.total_frames += episode.columns.length;
     }
@@ -217,17 +213,4 @@ fn distinct(names: &[String]) -> Vec<String> {
         }
     }
     found
-}
-
-fn automatic_statistics(
-    key: &str,
-    place: &EpisodePlace<'_>,
-    length: usize,
-) -> Result<FeatureStatistics> {
-    let value = |frame: usize| match key {
-        "timestamp" => f64::from(place.timestamp(frame)),
-        _ => place.automatic(key, frame) as f64,
-    };
-    let rows: Vec<_> = (0..length).map(|frame| vec![value(frame)]).collect();
-    Ok(FeatureStatistics::of_rows(&rows, 1)?)
 }

@@ -7,114 +7,20 @@
 
 mod commit;
 pub(crate) mod compact;
+mod config;
 mod episode;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use armilla_core::features::{ACTION, DataType, Features, IMAGE_PREFIX, STATE};
-use armilla_core::{Action, Observation};
 use rayon::prelude::*;
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::info::{AUTOMATIC, Info};
+use crate::info::Info;
 use crate::layout::{FilePlace, RECORDING, remove_folder};
-use crate::video::encode::{Quality, check_size};
+pub use config::{EpisodeFrames, Frame, RecorderConfig};
 use episode::{EpisodeInProgress, PreparedEpisode};
-
-/// What is recorded, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecorderConfig {
-    /// Schema: cameras kept as video, `observation.state` and `action`.
-    pub features: Features,
-    /// Frames a second.
-    pub fps: u32,
-    /// Name of the robot or simulator.
-    pub robot_type: String,
-    /// The instruction of frames whose observation carries none.
-    pub task: String,
-    /// How finely pictures are kept.
-    pub quality: Quality,
-}
-
-impl RecorderConfig {
-    /// A configuration with the default quality.
-    #[must_use]
-    pub fn new(features: Features, fps: u32, robot_type: &str, task: &str) -> Self {
-        Self {
-            features,
-            fps,
-            robot_type: robot_type.to_owned(),
-            task: task.to_owned(),
-            quality: Quality::default(),
-        }
-    }
-
-    /// Checks that everything in it can be written.
-    fn check(&self) -> Result<()> {
-        if !(1..=1000).contains(&self.fps) {
-            return Err(Error::invalid("fps", "1 to 1000 frames a second", self.fps));
-        }
-        let mut cameras = self.features.cameras().peekable();
-        if cameras.peek().is_none() {
-            return Err(Error::invalid("features", "at least one camera", "none"));
-        }
-        for (key, feature) in &self.features.0 {
-            let is_camera = key.starts_with(IMAGE_PREFIX);
-            let supported = match feature.data_type {
-                DataType::Video => is_camera,
-                DataType::Float32 => [STATE, ACTION].contains(&key.as_str()),
-                _ => false,
-            };
-            if !supported || AUTOMATIC.contains(&key.as_str()) {
-                return Err(Error::Unsupported {
-                    what: format!("recorder: feature `{key}`"),
-                    found: format!("{:?}", feature.data_type),
-                    supported: format!(
-                        "video as `observation.images.NAME`, float32 as `{STATE}` and `{ACTION}`"
-                    ),
-                });
-            }
-            if feature.data_type == DataType::Video {
-                check_size(key, &feature.shape)?;
-            } else if feature.shape.len() != 1 || feature.is_empty() {
-                return Err(Error::invalid(
-                    key,
-                    "a shape [n]",
-                    format!("{:?}", feature.shape),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One step to be recorded: what was seen, and what was done about it.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// What the robot sensed.
-    pub observation: &'a Observation,
-    /// The command that followed.
-    pub action: &'a Action,
-}
-
-/// A whole episode in memory, to be recorded beside others.
-#[derive(Clone, Debug, Default)]
-pub struct EpisodeFrames {
-    /// What the robot sensed, step by step.
-    pub observations: Vec<Observation>,
-    /// The command that followed each.
-    pub actions: Vec<Action>,
-}
-
-impl EpisodeFrames {
-    /// Adds a step.
-    pub fn push(&mut self, observation: Observation, action: Action) {
-        self.observations.push(observation);
-        self.actions.push(action);
-    }
-}
 
 /// Writes a dataset, episode by episode.
 pub struct Recorder {
@@ -166,7 +72,8 @@ impl Recorder {
             });
         }
         let lock = lock(root)?;
-        let info = Info::empty(config.features.clone(), config.fps, &config.robot_type);
+        let mut info = Info::empty(config.features.clone(), config.fps, &config.robot_type);
+        info.limits = config.limits;
         info.write(root)?;
         Ok(Self {
             root: root.to_owned(),
@@ -200,7 +107,7 @@ impl Recorder {
         compact::check_joinable(dataset.reader())?;
         let lock = lock(root)?;
         let mut places = Places::default();
-        let next = |place: FilePlace| place.next(info.chunks_size);
+        let next = |place: FilePlace| place.next(info.limits.chunks_size);
         for episode in dataset.episodes() {
             places.data = places.data.max(next(episode.data));
             for video in episode.videos.values() {
@@ -255,7 +162,7 @@ impl Recorder {
         let current = self.current.take();
         let current = current
             .ok_or_else(|| Error::OutOfOrder("the episode to save has no frame".to_owned()))?;
-        let prepared = current.finish()?;
+        let prepared = current.finish(&self.config)?;
         self.commit(vec![prepared])
     }
 
@@ -306,15 +213,28 @@ impl Recorder {
                 format!("{observations} observations, {actions} actions"),
             ));
         }
+        for (key, column) in &frames.others {
+            if column.len() % actions != 0 {
+                let what = format!("feature `{key}` of episode {index}");
+                let expected = format!("rows for {actions} steps");
+                return Err(Error::invalid(
+                    what,
+                    expected,
+                    format!("{} values", column.len()),
+                ));
+            }
+        }
         let mut episode = EpisodeInProgress::begin(&self.root, index, &self.config)?;
-        for (observation, action) in frames.observations.iter().zip(&frames.actions) {
+        let steps = frames.observations.iter().zip(&frames.actions);
+        for (step, (observation, action)) in steps.enumerate() {
             let frame = Frame {
                 observation,
                 action,
+                others: &frames.others_at(step),
             };
             episode.add(&frame, &self.config)?;
         }
-        episode.finish()
+        episode.finish(&self.config)
     }
 
     /// Ends recording: joins the episodes into few files and writes the statistics. An episode in progress is

@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
+        .join("fixtures/peers")
         .join(name)
 }
 
@@ -25,20 +25,112 @@ fn what_lerobot_writes_is_read() {
     assert_eq!(dataset.episodes()[1].instruction(), "task 1");
     assert_eq!(dataset.states(1).unwrap().row(3), [1.0, 0.75]);
     assert_eq!(dataset.actions(0).unwrap().row(4), [0.0, -1.0]);
-    assert_eq!(
-        dataset.numbers(1, "next.reward").unwrap(),
-        [0.0, 1.0, 2.0, 3.0, 4.0]
-    );
+    assert_eq!(dataset.features().0["action"].names, ["x", "y"]);
     let found = &dataset.statistics()["observation.state"];
     assert_eq!((found.mean.as_slice(), found.count), (&[0.5, 0.5][..], 10));
-    let key = dataset.first_camera().unwrap();
-    assert_eq!(dataset.statistics()[&key].mean.len(), 3);
+    let video = dataset.camera_key("observation.image").unwrap();
+    assert_eq!(dataset.statistics()[&video].mean.len(), 3);
     // Coded as AV1; both episodes lie in one file.
     let off = [
-        off_pyav(&dataset.images(0, &key).unwrap()[2], "lerobot-02.png"),
-        off_pyav(&dataset.images(1, &key).unwrap()[2], "lerobot-07.png"),
+        off_pyav(&dataset.image(0, &video, 2).unwrap(), "lerobot-02.png"),
+        off_pyav(&dataset.images(1, &video).unwrap()[2], "lerobot-07.png"),
     ];
     assert_eq!(off, [0, 0]);
+    assert_eq!(dataset.find(7).unwrap(), (1, 2));
+    assert!(
+        dataset
+            .find(10)
+            .unwrap_err()
+            .to_string()
+            .contains("below 10")
+    );
+}
+
+#[test]
+fn every_type_that_lerobot_writes_is_read() {
+    let dataset = Dataset::open(fixture("lerobot")).unwrap();
+    let column = |key: &str| dataset.column(1, key).unwrap();
+    let rewards = column("next.reward").values::<f32>().unwrap();
+    assert_eq!(rewards, [0.0, 1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(
+        column("next.done").values::<bool>().unwrap(),
+        [false, false, false, false, true]
+    );
+    assert_eq!(column("note").values::<String>().unwrap()[3], "größer 1.3");
+    assert_eq!(
+        column("count").values::<u8>().unwrap(),
+        [250, 251, 252, 253, 254]
+    );
+    assert_eq!(column("large").values::<i64>().unwrap()[4], (1 << 60) + 4);
+    let grid = column("grid").values::<f64>().unwrap();
+    assert_eq!((grid.len(), &grid[6..9]), (30, &[0.125, 1.125, 2.125][..]));
+    assert_eq!(
+        column("flags").values::<bool>().unwrap()[..4],
+        [true, true, true, false]
+    );
+    // A table's pictures are the video's, upside down and exact.
+    let image = dataset.image(1, "wrist", 2).unwrap();
+    assert_eq!(
+        (image.pixel(0, 0), image.pixel(63, 63)),
+        ([30, 140, 120], [30, 140, 120])
+    );
+    assert_eq!(
+        (image.pixel(63 - 20, 11), image.pixel(63 - 41, 21)),
+        ([230, 200, 40], [200, 30, 60])
+    );
+    assert!(dataset.column(1, "observation.image").is_err());
+}
+
+#[test]
+fn h264_as_lerobot_codes_it_is_read() {
+    for name in ["lerobot_h264", "lerobot_b_pictures"] {
+        let dataset = Dataset::open(fixture(name)).unwrap();
+        for (episode, frame) in [(0, 1), (1, 2)] {
+            let image = dataset.image(episode, "observation.image", frame).unwrap();
+            let number = 5 * episode + frame;
+            let off = off_pyav(&image, &format!("{name}-{number:02}.png"));
+            assert_eq!(off, 0, "{name} {episode} {frame}");
+        }
+    }
+}
+
+#[test]
+fn codecs_that_are_not_decoded_are_named() {
+    for (file, codec) in [("hevc.mp4", "hev1"), ("h264_444.mp4", "profile 244")] {
+        let index = video::demux::VideoIndex::read(&fixture(file)).unwrap();
+        let error = video::decode::decode(&index, 0..1).unwrap_err().to_string();
+        let has = |word: &&str| error.contains(word);
+        assert!([file, codec, "ffmpeg"].iter().all(has), "{error}");
+    }
+}
+
+#[test]
+fn any_video_is_joined_without_encoding_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["b_pictures.mp4", "hevc.mp4"] {
+        let index = video::demux::VideoIndex::read(&fixture(file)).unwrap();
+        let path = folder.path().join(file);
+        let mut joiner = video::join::VideoJoiner::create(&path, &index, (64, 64), 10).unwrap();
+        joiner.append(&index, &(0..12)).unwrap();
+        joiner.append(&index, &(0..12)).unwrap();
+        joiner.finish().unwrap();
+        let joined = video::demux::VideoIndex::read(&path).unwrap();
+        assert_eq!((joined.shown.len(), &joined.codec), (24, &index.codec));
+        assert_eq!(joined.nearest(1.7).unwrap().0, 17);
+        assert!(joined.nearest(1.7).unwrap().1 < 1e-9);
+        if file == "b_pictures.mp4" {
+            let expected = video::decode::decode(&index, 5..6).unwrap();
+            assert_eq!(video::decode::decode(&joined, 17..18).unwrap(), expected);
+        }
+        let error = joiner_error(&index);
+        assert!(error.contains("key frame"), "{error}");
+    }
+}
+
+fn joiner_error(index: &video::demux::VideoIndex) -> String {
+    video::join::packets(index, &(1..12))
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -59,70 +151,5 @@ fn b_pictures_and_edit_lists_are_read() {
         let images = video::decode::decode(&index, frame..frame + 1).unwrap();
         let off = off_pyav(&images[0], &format!("b_pictures-{frame:02}.png"));
         assert_eq!(off, 0, "frame {frame}");
-    }
-}
-
-/// Writes what `scripts/lerobot_check.py` compares, under the system's temporary folder.
-#[test]
-#[ignore = "only for scripts/lerobot_check.py"]
-fn write_what_lerobot_checks() {
-    let folder = std::env::temp_dir().join("armilla-lerobot-check");
-    layout::remove_folder(&folder).unwrap();
-    let (root, frames) = (folder.join("dataset"), folder.join("frames"));
-    std::fs::create_dir_all(&frames).unwrap();
-    let mut config = config();
-    let wrist = "observation.images.wrist".to_owned();
-    config.features.0.insert(wrist, Feature::camera(64, 64));
-    let mut recorder = Recorder::create(&root, config).unwrap();
-    let mut episodes: Vec<_> = (0..12).map(|i| episode(i, 20 + 7 * i)).collect();
-    for (number, frames) in episodes.iter_mut().enumerate() {
-        for (time, observation) in frames.observations.iter_mut().enumerate() {
-            let mut image = Image::filled(64, 64, [20 * number as u8, 200, 90]);
-            let at = (time % 40) * 64 * 3;
-            image.data_mut()[at..at + 64 * 3 * 8].fill(250);
-            observation.images.insert("wrist".to_owned(), image);
-        }
-    }
-    recorder.add_episodes(&episodes).unwrap();
-    recorder.finish().unwrap();
-    let dataset = Dataset::open(&root).unwrap();
-    let write = |number: usize, what: &str, bytes: Vec<u8>| {
-        std::fs::write(frames.join(format!("{number:03}.{what}")), bytes).unwrap();
-    };
-    for (number, episode) in episodes.iter().enumerate() {
-        for camera in ["top", "wrist"] {
-            let original = episode
-                .observations
-                .iter()
-                .flat_map(|o| o.images[camera].data());
-            write(
-                number,
-                &format!("{camera}.original"),
-                original.copied().collect(),
-            );
-            let decoded = dataset.images(number, camera).unwrap();
-            let decoded = decoded.iter().flat_map(|image| image.data().to_vec());
-            write(number, &format!("{camera}.decoded"), decoded.collect());
-        }
-        let bytes = |row: &Vec<f32>| row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
-        write(
-            number,
-            "state",
-            episode
-                .observations
-                .iter()
-                .flat_map(|o| bytes(&o.state))
-                .collect(),
-        );
-        write(
-            number,
-            "action",
-            episode.actions.iter().flat_map(|a| bytes(&a.0)).collect(),
-        );
-        write(
-            number,
-            "task",
-            dataset.episodes()[number].instruction().into(),
-        );
     }
 }

@@ -10,7 +10,7 @@ use openh264::formats::YUVSource as _;
 use re_rav1d::dav1d;
 
 use super::color::{ColorSpace, Matrix, Planes, to_rgb};
-use super::demux::{Codec, VideoIndex, with_start_codes};
+use super::demux::{Codec, VideoIndex, unsupported, with_start_codes};
 use crate::error::{Error, Result};
 
 /// Decodes the frames at positions `shown` in the order in which they are shown.
@@ -31,6 +31,7 @@ pub(crate) fn decode(index: &VideoIndex, shown: Range<usize>) -> Result<Vec<Imag
             length_bytes,
         } => decode_h264(&index.path, parameters, *length_bytes, &data)?,
         Codec::Av1 { header } => decode_av1(&index.path, header, data)?,
+        Codec::Other { name, .. } => return Err(unsupported(&index.path, name)),
     };
     if pictures.len() != fed.len() {
         return Err(Error::file(
@@ -51,12 +52,20 @@ pub(crate) fn decode(index: &VideoIndex, shown: Range<usize>) -> Result<Vec<Imag
     Ok(found.into_iter().map(|(_, image)| image).collect())
 }
 
+/// The profiles of H.264 that the decoder takes: Baseline, Main and High.
+const PROFILES: [u8; 3] = [66, 77, 100];
+
 fn decode_h264(
     path: &Path,
     parameters: &[u8],
     length_bytes: usize,
     packets: &[Vec<u8>],
 ) -> Result<Vec<Image>> {
+    // The profile follows the start code and the unit's type.
+    let profile = parameters.get(5).copied().unwrap_or(0);
+    if !PROFILES.contains(&profile) {
+        return Err(unsupported(path, &format!("h264, profile {profile}")));
+    }
     let failed = |error: openh264::Error| Error::file(path, format!("H.264 decoder: {error}"));
     let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
     let mut decoder =

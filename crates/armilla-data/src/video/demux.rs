@@ -18,6 +18,19 @@ pub(crate) enum Codec {
     },
     /// AV1: the sequence header.
     Av1 { header: Vec<u8> },
+    /// One that is not decoded here, but can be copied: its name and its decoder's parameters.
+    Other { name: String, parameters: Vec<u8> },
+}
+
+impl Codec {
+    /// Its name, as LeRobot writes it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::H264 { .. } => "h264",
+            Self::Av1 { .. } => "av1",
+            Self::Other { name, .. } => name,
+        }
+    }
 }
 
 /// One frame, in decode order.
@@ -63,11 +76,12 @@ impl VideoIndex {
         let track = mp4
             .tracks()
             .values()
-            .find(|track| track.kind == Some(TrackKind::Video))
+            .filter(|track| matches!(track.kind, Some(TrackKind::Video) | None))
+            .max_by_key(|track| track.kind.is_some())
             .ok_or_else(|| Error::file(path, "there is no video in it"))?;
         let index = Self::of_track(path, &mp4, track)?;
-        if let Some(beyond) = index.packets.iter().find(|p| p.offset + p.size > size) {
-            let (end, size) = (beyond.offset + beyond.size, size);
+        let end = |packet: &Packet| packet.offset.saturating_add(packet.size);
+        if let Some(end) = index.packets.iter().map(end).find(|end| *end > size) {
             return Err(cut(format!("a frame ends at byte {end} of {size}")));
         }
         Ok(index)
@@ -112,6 +126,51 @@ impl VideoIndex {
             .filter(|&position| position < self.shown.len())
             .map(|position| (position, (time(position) - secs).abs()))
             .min_by(|left, right| left.1.total_cmp(&right.1))
+    }
+
+    /// The positions in `shown` of frames that follow each other at a constant rate from a time on.
+    pub(crate) fn frames(
+        &self,
+        from_secs: f64,
+        length: usize,
+        fps: u32,
+        what: &str,
+    ) -> Result<std::ops::Range<usize>> {
+        let frame_secs = 1.0 / f64::from(fps);
+        let last_secs = from_secs + frame_secs * length.saturating_sub(1) as f64;
+        let close = |secs: f64| {
+            let nearest = self
+                .nearest(secs)
+                .filter(|(_, off)| *off < frame_secs / 4.0);
+            nearest.map(|(position, _)| position)
+        };
+        let range = close(from_secs)
+            .zip(close(last_secs))
+            .map(|(a, b)| a..b + 1);
+        match range {
+            Some(range) if range.len() == length => Ok(range),
+            found => Err(Error::file(
+                &self.path,
+                format!(
+                    "expected {length} frames of {what} at {fps} a second from {from_secs:.3} s on, found {} (a cut file?)",
+                    found.map_or_else(|| "fewer".to_owned(), |range| range.len().to_string())
+                ),
+            )),
+        }
+    }
+
+    /// Frames a second, on average; none of a single frame.
+    pub(crate) fn rate_hz(&self) -> Option<f64> {
+        let time = |packet: Option<&usize>| packet.map(|&packet| self.packets[packet].time);
+        let lasts = time(self.shown.last())? - time(self.shown.first())?;
+        let frames = self.shown.len().saturating_sub(1) as f64;
+        (lasts > 0).then(|| frames * self.timescale as f64 / lasts as f64)
+    }
+
+    /// Bytes of the frames at some positions of the order in which they are shown.
+    pub(crate) fn bytes_of(&self, shown: &std::ops::Range<usize>) -> u64 {
+        let packets = self.shown[shown.clone()].iter();
+        packets.map(|&packet| self.packets[packet].size).sum()
     }
 
     /// The bytes of some packets that follow each other.
@@ -184,12 +243,22 @@ fn codec(path: &Path, mp4: &Mp4, track: &Track) -> Result<Codec> {
         StsdBoxContent::Av01(av01) => Ok(Codec::Av1 {
             header: av01.av1c.contents.config_obus.clone(),
         }),
-        other => Err(Error::Unsupported {
-            what: path.display().to_string(),
-            found: format!("video codec {}", other.codec_string().unwrap_or_default()),
-            supported: "H.264 and AV1; convert it with ffmpeg -c:v libx264 -pix_fmt yuv420p"
-                .to_owned(),
+        StsdBoxContent::Unknown(name) => Err(unsupported(path, &name.to_string())),
+        other => Ok(Codec::Other {
+            name: other.codec_string().unwrap_or_default(),
+            parameters: track.raw_codec_config(mp4).unwrap_or_default(),
         }),
+    }
+}
+
+/// The refusal of a codec, with what to do.
+pub(crate) fn unsupported(path: &Path, codec: &str) -> Error {
+    Error::Unsupported {
+        what: path.display().to_string(),
+        found: format!("video codec `{codec}`"),
+        supported: "AV1 and H.264 (8 bits, 4:2:0); encode it anew with `lerobot-edit-dataset \
+                    --operation.type reencode_videos`, or `ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p -g 2 OUT`"
+            .to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Read: H.264 and AV1 in mp4, fragmented or not, with edit lists and B-pictures.
 
+pub(crate) mod boxes;
 pub(crate) mod color;
 pub(crate) mod decode;
 pub(crate) mod demux;

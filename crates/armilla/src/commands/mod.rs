@@ -1,7 +1,7 @@
 //! The commands, one module each: they resolve configuration, call the crates, and report.
 
 pub(crate) mod bench;
-mod dataset;
+pub(crate) mod dataset;
 mod demo;
 mod doctor;
 mod eval;

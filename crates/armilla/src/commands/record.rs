@@ -250,6 +250,7 @@ fn with_policy(
                         .take(trace.actions.len())
                         .collect(),
                     actions: trace.actions,
+                    ..EpisodeFrames::default()
                 },
                 success: outcome.success,
                 scene: outcome.labels.get("scene").cloned().unwrap_or_default(),
