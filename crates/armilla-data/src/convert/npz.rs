@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> std::result::Result<Array, Refused> {
     let mut entry = archive
         .by_name("arr_0.npy")
         .map_err(|error| broken(format!("expected the array `arr_0`: {error}")))?;
-    let header = Header::read(&mut entry).map_err(|problem| broken(problem))?;
+    let header = Header::read(&mut entry).map_err(broken)?;
     if header.is_fortran && header.shape.len() > 1 {
         return Err(Refused::Kind("an array in Fortran order".to_owned()));
     }
