@@ -275,6 +275,9 @@ pub(crate) struct DoctorArguments {
     /// Compare every layer with burn's own operations on the CPU, forwards and backwards, train and watch the memory.
     #[arg(long)]
     pub self_test: bool,
+    /// Only open the device, multiply on it and say what it is.
+    #[arg(long, hide = true)]
+    pub probe: bool,
     /// Training steps over which memory must stay as it is.
     #[arg(long, default_value_t = 1000)]
     pub steps: u64,

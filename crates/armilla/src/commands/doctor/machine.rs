@@ -2,10 +2,13 @@
 
 use std::process::Command;
 
+use burn::tensor::Tensor;
 use serde::Serialize;
 
 use crate::machine::{Machine, field_mib};
 
+/// How a message about a device begins.
+const FAILED: &str = "error: device ";
 /// The viewer that reads what we write.
 const VIEWER: &str = "0.36.3";
 /// Memory below which the demo may not fit, MiB.
@@ -39,7 +42,10 @@ pub(super) fn look() -> Found {
             .zip(memory("MemAvailable:"))
             .map(|(all, free)| [all, free]),
         devices: armilla_nn::device::built_in(),
-        gpus: armilla_nn::device::gpus(),
+        gpus: armilla_nn::device::gpus()
+            .into_iter()
+            .map(|name| (name.clone(), ask(&name)))
+            .collect(),
         viewer: viewer(),
         advice: Vec::new(),
     };
@@ -133,6 +139,40 @@ fn vectors() -> Vec<&'static str> {
     let known: [(&str, bool); 0] = [];
     let has = known.into_iter().filter(|(_, has)| *has);
     has.map(|(name, _)| name).collect()
+}
+
+/// What a GPU is, asked in a process of its own, because a broken driver may end it; why it cannot be used, otherwise.
+fn ask(name: &str) -> Result<String, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new(program)
+        .args(["doctor", "--probe", "--device", name])
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let errors = text(&output.stderr);
+    let error = errors.lines().find_map(|line| line.strip_prefix(FAILED));
+    let ended = || {
+        format!(
+            "its driver ended the program ({}): update it",
+            output.status
+        )
+    };
+    Err(error.map_or_else(ended, |error| format!("device {error}")))
+}
+
+/// Opens a device and multiplies on it; says what it is.
+pub(super) fn probe(name: &str) -> anyhow::Result<String> {
+    let device = armilla_nn::device::parse(name)?;
+    let ones = Tensor::<2>::ones([16, 16], &device);
+    let sum = ones.clone().matmul(ones).sum().into_scalar::<f32>();
+    anyhow::ensure!(
+        sum == 4096.0,
+        "device `{name}` multiplies wrongly: expected 4096, found {sum}; update its driver"
+    );
+    Ok(armilla_nn::device::describe(&device))
 }
 
 /// What the viewer on the path says of its version.

@@ -48,6 +48,9 @@ impl Check {
 
 /// Runs `armilla doctor`.
 pub(crate) fn run(arguments: &DoctorArguments) -> Result<()> {
+    if arguments.probe {
+        return Ok(print(&machine::probe(&arguments.device)?)?);
+    }
     let found = machine::look();
     if !arguments.json {
         found.lines().iter().try_for_each(|line| print(line))?;
@@ -82,13 +85,13 @@ fn self_test(arguments: &DoctorArguments) -> Result<Vec<Check>> {
         checks.push(check);
         Ok(())
     };
+    tell(training::adamw(&device))?;
     for precision in [Precision::F32, Precision::Bf16] {
         if precision.runs_on(&device) {
             layers::check(&device, precision, &mut tell)?;
             training::learn(&device, precision, &mut tell)?;
         }
     }
-    tell(training::adamw(&device))?;
     tell(training::memory(&device, arguments.steps)?)?;
     Ok(checks)
 }
