@@ -151,78 +151,63 @@ fn copy(name: &str) -> TempDir {
     folder
 }
 
-#[test]
-fn what_cannot_be_converted_is_named_and_leaves_nothing() {
-    type Break = fn(&Path);
-    let cases: [(&str, &[&str], Break); 7] = [
-        ("lerobot_v21", &["v1.6", "v2.1"], |root| {
-            replace(&root.join("meta/info.json"), "v2.1", "v1.6");
-        }),
-        (
-            "lerobot_v21",
-            &["episode_000001.parquet", "missing"],
-            |root| {
-                std::fs::remove_file(root.join("data/chunk-000/episode_000001.parquet")).unwrap();
-            },
-        ),
-        (
-            "lerobot_v21",
-            &["episode_000002.mp4", "episode 2"],
-            |root| {
-                let videos = root.join("videos/chunk-000/observation.image");
-                std::fs::copy(
-                    videos.join("episode_000000.mp4"),
-                    videos.join("episode_000002.mp4"),
-                )
-                .unwrap();
-            },
-        ),
-        ("lerobot_v21", &["task_index 1", "tasks.jsonl"], |root| {
-            replace(
-                &root.join("meta/tasks.jsonl"),
-                "\"task_index\": 1",
-                "\"task_index\": 8",
-            );
-        }),
-        ("video_folder", &["action.npz", "npz"], |root| {
-            cut(&root.join("action.npz"))
-        }),
-        ("video_folder", &["ep_1.mp4", "missing"], |root| {
-            std::fs::remove_file(root.join("pixels/ep_1.mp4")).unwrap();
-        }),
-        ("video_folder", &["ep_len.npz", "neither"], |root| {
-            std::fs::remove_file(root.join("ep_len.npz")).unwrap();
-        }),
-    ];
-    for (name, words, damage) in cases {
-        let folder = copy(name);
-        damage(folder.path());
-        let target = tempfile::tempdir().unwrap();
-        let options = ConvertOptions::default();
-        let error = convert(
-            folder.path(),
-            &target.path().join("new"),
-            &options,
-            &|_, _| (),
-        );
-        let error = error.unwrap_err().to_string();
-        assert!(
-            words.iter().all(|word| error.contains(word)),
-            "{words:?} {error}"
-        );
-        assert_eq!(
-            std::fs::read_dir(target.path()).unwrap().count(),
-            0,
-            "{words:?}"
-        );
-    }
-    let there = tempfile::tempdir().unwrap();
-    let error = convert(
-        &old("lerobot_v21"),
-        there.path(),
-        &ConvertOptions::default(),
-        &|_, _| (),
+type Break = fn(&Path);
+
+/// Converting a broken copy names what is wrong, by these words, and leaves nothing.
+fn refused(name: &str, words: &[&str], damage: Break) {
+    let folder = copy(name);
+    damage(folder.path());
+    let target = tempfile::tempdir().unwrap();
+    let new = target.path().join("new");
+    let error = convert(folder.path(), &new, &ConvertOptions::default(), &|_, _| ());
+    let error = error.unwrap_err().to_string();
+    assert!(
+        words.iter().all(|word| error.contains(word)),
+        "{words:?} {error}"
     );
+    let left = std::fs::read_dir(target.path()).unwrap().count();
+    assert_eq!(left, 0, "{words:?}");
+}
+
+#[test]
+fn a_broken_lerobot_dataset_is_named_and_leaves_nothing() {
+    let refused = |words: &[&str], damage: Break| refused("lerobot_v21", words, damage);
+    refused(&["v1.6", "v2.1"], |root| {
+        replace(&root.join("meta/info.json"), "v2.1", "v1.6");
+    });
+    refused(&["episode_000001.parquet", "missing"], |root| {
+        std::fs::remove_file(root.join("data/chunk-000/episode_000001.parquet")).unwrap();
+    });
+    refused(&["episode_000002.mp4", "episode 2"], |root| {
+        let video = |episode: usize| {
+            let name = format!("videos/chunk-000/observation.image/episode_00000{episode}.mp4");
+            root.join(name)
+        };
+        std::fs::copy(video(0), video(2)).unwrap();
+    });
+    refused(&["task_index 1", "tasks.jsonl"], |root| {
+        let (from, to) = ("\"task_index\": 1", "\"task_index\": 8");
+        replace(&root.join("meta/tasks.jsonl"), from, to);
+    });
+}
+
+#[test]
+fn a_broken_video_folder_is_named_and_leaves_nothing() {
+    let refused = |words: &[&str], damage: Break| refused("video_folder", words, damage);
+    refused(&["action.npz", "npz"], |root| cut(&root.join("action.npz")));
+    refused(&["ep_1.mp4", "missing"], |root| {
+        std::fs::remove_file(root.join("pixels/ep_1.mp4")).unwrap();
+    });
+    refused(&["ep_len.npz", "neither"], |root| {
+        std::fs::remove_file(root.join("ep_len.npz")).unwrap();
+    });
+}
+
+#[test]
+fn an_occupied_target_is_left_alone() {
+    let there = tempfile::tempdir().unwrap();
+    let options = ConvertOptions::default();
+    let error = convert(&old("lerobot_v21"), there.path(), &options, &|_, _| ());
     assert!(error.unwrap_err().to_string().contains("already"));
 }
 
