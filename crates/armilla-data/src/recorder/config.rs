@@ -23,7 +23,7 @@ pub struct RecorderConfig {
     pub task: String,
     /// How finely pictures are kept.
     pub quality: Quality,
-    /// When [`Recorder::finish`] begins new files and folders.
+    /// When [`Recorder::finish`](crate::Recorder::finish) begins new files and folders.
     pub limits: FileLimits,
 }
 

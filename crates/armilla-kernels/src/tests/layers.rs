@@ -183,12 +183,12 @@ fn convolutions_agree_with_patches_and_a_product() {
         let ours = |all| {
             let (input, kernel, bias) = shaped(all);
             let columns = [Some(scale(&input)), Some(bias)];
-            convolve(input, kernel, columns, patch, Function::Relu)
+            convolve(input, kernel, columns, patch, Function::Silu)
         };
         let reference = |all| {
             let (input, kernel, bias) = shaped(all);
             let scaled = kernel * scale(&input).unsqueeze();
-            burns_activation::relu(gather(input, patch).matmul(scaled) + bias.unsqueeze())
+            burns_activation::silu(gather(input, patch).matmul(scaled) + bias.unsqueeze())
         };
         check(&format!("scaled, {patch:?}"), sizes, ours, reference);
     }
