@@ -238,31 +238,10 @@ impl TryFrom<StepReply> for Step {
     }
 }
 
-/// LeRobot's spelling of each data type.
-const DATA_TYPES: [(DataType, &str); 14] = [
-    (DataType::Video, "video"),
-    (DataType::Image, "image"),
-    (DataType::Float32, "float32"),
-    (DataType::Float64, "float64"),
-    (DataType::Int64, "int64"),
-    (DataType::Int32, "int32"),
-    (DataType::Int16, "int16"),
-    (DataType::Int8, "int8"),
-    (DataType::UInt64, "uint64"),
-    (DataType::UInt32, "uint32"),
-    (DataType::UInt16, "uint16"),
-    (DataType::UInt8, "uint8"),
-    (DataType::Bool, "bool"),
-    (DataType::String, "string"),
-];
-
 impl From<&Feature> for FeatureBody {
     fn from(feature: &Feature) -> Self {
-        let spelled = DATA_TYPES
-            .iter()
-            .find(|(data_type, _)| *data_type == feature.data_type);
         Self {
-            dtype: spelled.map_or_else(String::new, |(_, word)| (*word).to_owned()),
+            dtype: feature.data_type.name().to_owned(),
             shape: feature.shape.iter().map(|&size| size as u32).collect(),
             names: feature.names.clone(),
         }
@@ -273,15 +252,14 @@ impl TryFrom<FeatureBody> for Feature {
     type Error = BusError;
 
     fn try_from(body: FeatureBody) -> Result<Self> {
-        let read = DATA_TYPES.iter().find(|(_, word)| *word == body.dtype);
-        let (data_type, _) = read.ok_or_else(|| BusError::Malformed {
+        let data_type = DataType::named(&body.dtype).ok_or_else(|| BusError::Malformed {
             expected: "a data type of LeRobot",
             found: format!("`{}`", body.dtype),
         })?;
         check_limit("a shape's axes", body.shape.len(), 8)?;
         check_elements(body.names.len())?;
         Ok(Self {
-            data_type: *data_type,
+            data_type,
             shape: body.shape.iter().map(|&size| size as usize).collect(),
             names: body.names,
         })

@@ -43,6 +43,51 @@ pub enum DataType {
 }
 
 impl DataType {
+    /// Every type.
+    pub const ALL: [Self; 14] = [
+        Self::Video,
+        Self::Image,
+        Self::Float32,
+        Self::Float64,
+        Self::Int64,
+        Self::Int32,
+        Self::Int16,
+        Self::Int8,
+        Self::UInt64,
+        Self::UInt32,
+        Self::UInt16,
+        Self::UInt8,
+        Self::Bool,
+        Self::String,
+    ];
+
+    /// LeRobot's name of the type, such as `float32`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Image => "image",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+            Self::Int64 => "int64",
+            Self::Int32 => "int32",
+            Self::Int16 => "int16",
+            Self::Int8 => "int8",
+            Self::UInt64 => "uint64",
+            Self::UInt32 => "uint32",
+            Self::UInt16 => "uint16",
+            Self::UInt8 => "uint8",
+            Self::Bool => "bool",
+            Self::String => "string",
+        }
+    }
+
+    /// The type that LeRobot calls so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
     /// Whether the values are pictures.
     #[must_use]
     pub fn is_picture(self) -> bool {

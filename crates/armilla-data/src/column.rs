@@ -13,7 +13,7 @@ use arrow::datatypes as arrow_types;
 
 use crate::error::{Error, Result};
 use crate::pictures;
-use crate::types::{TYPES, element_type, type_name};
+use crate::types::element_type;
 
 /// The values of one feature, frame after frame; a frame's values follow each other in row-major order.
 ///
@@ -130,11 +130,8 @@ impl Column {
     pub fn data_type(&self) -> FeatureType {
         let of = |known: FeatureType| element_type(known) == *self.0.data_type();
         // `Video` looks like `Image` here, and is never kept in a column.
-        let known = TYPES.iter().map(|(_, known)| *known).skip(1);
-        known
-            .into_iter()
-            .find(|known| of(*known))
-            .unwrap_or(FeatureType::Image)
+        let mut known = FeatureType::ALL.into_iter().skip(1);
+        known.find(|known| of(*known)).unwrap_or(FeatureType::Image)
     }
 
     /// The values, if they are of this very type.
@@ -203,9 +200,9 @@ impl Column {
             format!("feature `{key}`"),
             format!(
                 "{per_frame} values of {} in each of {frames} frames",
-                type_name(feature.data_type)
+                feature.data_type.name()
             ),
-            format!("{} of {}", self.len(), type_name(self.data_type())),
+            format!("{} of {}", self.len(), self.data_type().name()),
         ))
     }
 }
@@ -230,7 +227,7 @@ mod tests {
             (None, FeatureType::String)
         );
         assert!(words.images().is_err());
-        for (_, data_type) in TYPES.into_iter().skip(1) {
+        for data_type in FeatureType::ALL.into_iter().skip(1) {
             assert_eq!(Column::empty(data_type).data_type(), data_type);
         }
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::nesting::{elements, is_even, nested, nested_type};
 use crate::pictures;
 use crate::table::{Entry, schema};
-use crate::types::{AUTOMATIC, automatic_type, element_type, table_features, type_name};
+use crate::types::{AUTOMATIC, automatic_type, element_type, table_features};
 
 /// An episode's columns before they become a table.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +92,7 @@ pub(crate) fn huggingface_entry(features: &Features) -> Entry {
 }
 
 fn huggingface_feature(feature: &Feature) -> Value {
-    let dtype = type_name(feature.data_type);
+    let dtype = feature.data_type.name();
     let value = json!({"dtype": dtype, "_type": "Value"});
     match cell_shape(feature) {
         _ if feature.data_type == FeatureType::Image => json!({"_type": "Image"}),
@@ -166,7 +166,7 @@ fn converted(feature: &Feature, values: &ArrayRef) -> std::result::Result<ArrayR
         || (found.is_floating() && wanted.is_floating())
         || (is_text(found) && is_text(&wanted));
     if !same_kind {
-        let declared = type_name(feature.data_type);
+        let declared = feature.data_type.name();
         return Err(format!("expected {declared}, as declared, found {found}"));
     }
     let options = CastOptions {

@@ -50,7 +50,7 @@ pub use loader::{
 };
 pub use recorder::{EpisodeFrames, Frame, Recorder, RecorderConfig};
 pub use recover::Recovered;
-pub use types::{AUTOMATIC, type_name};
+pub use types::AUTOMATIC;
 pub use video::encode::Quality;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::types::{TYPES, automatic_type, type_name};
+use crate::types::automatic_type;
 
 /// Axes that the Python package `datasets` has a type for.
 const MOST_AXES: usize = 5;
@@ -48,7 +48,7 @@ impl FeatureFile {
             None => Map::new(),
         };
         Self {
-            dtype: type_name(feature.data_type).to_owned(),
+            dtype: feature.data_type.name().to_owned(),
             shape: feature.shape.clone(),
             names,
             info: Some(info).filter(|info| !info.is_empty()),
@@ -72,9 +72,8 @@ impl FeatureFile {
             found,
             supported: supported.to_owned(),
         };
-        let known = TYPES.iter().find(|(name, _)| *name == self.dtype);
-        let Some(&(_, data_type)) = known else {
-            let names = TYPES.map(|(name, _)| name).join(", ");
+        let Some(data_type) = DataType::named(&self.dtype) else {
+            let names = DataType::ALL.map(DataType::name).join(", ");
             let advice = format!("{names} (remove the feature, or convert its values)");
             return Err(unsupported(format!("dtype `{}`", self.dtype), &advice));
         };
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_type_is_known_and_written_as_it_was() {
-        for (name, data_type) in TYPES {
+        for (name, data_type) in DataType::ALL.map(|known| (known.name(), known)) {
             let shape = if data_type.is_picture() {
                 json!([4, 6, 3])
             } else {

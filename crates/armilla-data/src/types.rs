@@ -1,4 +1,4 @@
-//! The types of features: LeRobot's names for them, and what Arrow keeps them as.
+//! The types of features: what Arrow keeps them as, and what is kept where.
 
 use std::sync::Arc;
 
@@ -13,33 +13,6 @@ pub const AUTOMATIC: [&str; 5] = [
     "index",
     "task_index",
 ];
-
-/// LeRobot's names of the types that are read and written.
-pub(crate) const TYPES: [(&str, FeatureType); 14] = [
-    ("video", FeatureType::Video),
-    ("image", FeatureType::Image),
-    ("float32", FeatureType::Float32),
-    ("float64", FeatureType::Float64),
-    ("int64", FeatureType::Int64),
-    ("int32", FeatureType::Int32),
-    ("int16", FeatureType::Int16),
-    ("int8", FeatureType::Int8),
-    ("uint64", FeatureType::UInt64),
-    ("uint32", FeatureType::UInt32),
-    ("uint16", FeatureType::UInt16),
-    ("uint8", FeatureType::UInt8),
-    ("bool", FeatureType::Bool),
-    ("string", FeatureType::String),
-];
-
-/// LeRobot's name of a type, such as `float32`.
-#[must_use]
-pub fn type_name(data_type: FeatureType) -> &'static str {
-    TYPES
-        .iter()
-        .find(|(_, known)| *known == data_type)
-        .map_or("float32", |(name, _)| name)
-}
 
 /// LeRobot's name of an automatic feature's type.
 pub(crate) fn automatic_type(key: &str) -> &'static str {

@@ -1,8 +1,8 @@
 //! Fused operations for the CPU backend, forward and backward.
 //!
 //! burn's CPU backend multiplies matrices faster than most, and does everything around them value by value on one thread. Here
-//! are the operations that this costs most: activations, batch normalisation with the activation that follows it, and the
-//! patches of a convolution. Each runs on all threads, in the vector instructions that the processor has (chosen at run
+//! are the operations that this costs most: linear layers and convolutions with what follows them, attention, normalisation,
+//! pooling, activations and AdamW. Each runs on all threads, in the vector instructions that the processor has (chosen at run
 //! time), and in an order that depends on neither, so that results are the same on any number of threads.
 //!
 //! They join burn by its extension mechanism. [`runs_on`] says where they can run; models reach them through

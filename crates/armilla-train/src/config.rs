@@ -34,8 +34,8 @@ pub struct TrainConfig {
     /// Decay of the moving average of weights, which is what is exported; 0 is off. It starts lower and rises to this value,
     /// so that the random initial weights are soon forgotten.
     pub ema_decay: f64,
-    /// Batches whose mean gradient makes one step; on the CPU they are computed side by side, on a GPU one after another. The first alone moves the running
-    /// statistics of batch normalisation.
+    /// Batches whose mean gradient makes one step; on the CPU they are computed side by side, on a GPU one after another. The
+    /// first alone moves the running statistics of batch normalisation.
     pub accumulation: u64,
     /// `f32`, or `bf16` for matrix products and convolutions on GPUs that have it; weights, normalisations and losses stay f32.
     /// The CPU computes in bf16 too, for tests, but slower than in f32.

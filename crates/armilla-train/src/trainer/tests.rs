@@ -247,22 +247,28 @@ fn clipping_limits_the_first_moment() {
 
 #[test]
 fn one_batch_is_learned_by_heart() {
-    let run = RunDirectory::create(&folder("overfit"), "").unwrap();
-    let mut case = Case::new(
-        &run,
-        TrainConfig {
-            steps: 300,
-            accumulation: 1,
-            log_every: 300,
-            checkpoint_every: 0,
-            weight_decay: 0.0,
-            ..config()
-        },
-    );
-    case.source.same = true;
-    case.train().unwrap();
-    let loss = read_metrics(&run.metrics()).unwrap()[0].loss;
-    assert!(loss < 0.05, "{loss}");
+    for (name, precision, limit) in [
+        ("overfit", Precision::F32, 0.05),
+        ("overfit-bf16", Precision::Bf16, 0.1),
+    ] {
+        let run = RunDirectory::create(&folder(name), "").unwrap();
+        let mut case = Case::new(
+            &run,
+            TrainConfig {
+                steps: 300,
+                accumulation: 1,
+                log_every: 300,
+                checkpoint_every: 0,
+                weight_decay: 0.0,
+                precision,
+                ..config()
+            },
+        );
+        case.source.same = true;
+        case.train().unwrap();
+        let loss = read_metrics(&run.metrics()).unwrap()[0].loss;
+        assert!(loss < limit, "{name}: {loss}");
+    }
 }
 
 #[test]
@@ -286,27 +292,6 @@ fn a_step_in_bf16_is_close_to_one_in_f32_and_keeps_its_weights_wide() {
     for (path, weight) in rounded.2 {
         assert_eq!(weight.dtype(), burn::tensor::DType::F32, "{path}");
     }
-}
-
-#[test]
-fn one_batch_is_learned_by_heart_in_bf16() {
-    let run = RunDirectory::create(&folder("overfit-bf16"), "").unwrap();
-    let mut case = Case::new(
-        &run,
-        TrainConfig {
-            steps: 300,
-            accumulation: 1,
-            log_every: 300,
-            checkpoint_every: 0,
-            weight_decay: 0.0,
-            precision: Precision::Bf16,
-            ..config()
-        },
-    );
-    case.source.same = true;
-    case.train().unwrap();
-    let loss = read_metrics(&run.metrics()).unwrap()[0].loss;
-    assert!(loss < 0.1, "{loss}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use armilla_core::features::Feature;
-use armilla_data::{Dataset, type_name};
+use armilla_data::Dataset;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -48,7 +48,7 @@ fn to_json(dataset: &Dataset) -> Result<Value> {
     let mut features = Map::new();
     for (key, feature) in &dataset.features().0 {
         let mut entry = json!({
-            "dtype": type_name(feature.data_type),
+            "dtype": feature.data_type.name(),
             "shape": feature.shape,
             "names": feature.names,
         });
@@ -105,7 +105,7 @@ fn show(dataset: &Dataset) -> Result<()> {
 
 /// Type, shape, names and coding of a feature.
 fn described(dataset: &Dataset, key: &str, feature: &Feature) -> String {
-    let mut text = format!("{} {:?}", type_name(feature.data_type), feature.shape);
+    let mut text = format!("{} {:?}", feature.data_type.name(), feature.shape);
     if let Some(codec) = dataset.info().codec(key) {
         text += &format!(" {codec}");
     }

@@ -109,7 +109,7 @@ impl Found {
         let no_gpu = self.devices.len() == 1;
         say(
             no_gpu,
-            "for a GPU build with `--features cuda` or `--features vulkan`".to_owned(),
+            "to compute on a GPU, build with `--features cuda` or `--features vulkan`".to_owned(),
         );
         let unseen = !no_gpu && self.gpus.is_empty();
         say(
