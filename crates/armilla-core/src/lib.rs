@@ -34,4 +34,4 @@ pub use image::Image;
 pub use observation::Observation;
 pub use policy::{EpisodeId, Policy, PolicyRequest};
 pub use statistics::{FeatureStatistics, Normalization, Statistics};
-pub use window::WindowBatch;
+pub use window::{CameraWindows, WindowBatch};

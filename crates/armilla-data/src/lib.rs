@@ -4,8 +4,8 @@
 //!   [`Recorder::add_episodes`] for whole episodes encoded side by side; [`Recorder::finish`] joins them into few files.
 //!   A crash loses at most the episode in progress.
 //! - [`Dataset`] reads one, whoever wrote it: schema, episodes, instructions, statistics, columns, pictures.
-//! - [`FrameStore`] and [`WindowLoader`] hand windows in time to a model, batch by batch; a batch is a pure function
-//!   of the step.
+//! - [`WindowLoader`] hands windows in time to a model, batch by batch, from one dataset or a mixture; a batch is a pure
+//!   function of the step.
 //!
 //! Names beside LeRobot's: an instruction is a `task` there, a camera `top` is the feature `observation.images.top`.
 //!
@@ -46,7 +46,8 @@ pub use error::{Error, Result};
 pub use frame::FrameRecord;
 pub use info::{FileLimits, Info};
 pub use loader::{
-    FrameStore, LaterSpec, StoreConfig, StoredEpisode, Window, WindowLoader, WindowSpec,
+    Batches, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera, LoaderConfig,
+    LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader, WindowSpec,
 };
 pub use recorder::{EpisodeFrames, Frame, Recorder, RecorderConfig};
 pub use recover::Recovered;

@@ -19,7 +19,7 @@ use crate::layout::{FilePlace, INFO};
 use crate::nesting::flatten;
 use crate::table::{Selection, column, read_footer, read_rows};
 use crate::types::videos;
-use crate::video::decode::decode;
+use crate::video::decode::{Decoders, decode};
 use crate::video::demux::VideoIndex;
 
 /// A dataset's episodes and what was looked up of their files so far.
@@ -31,6 +31,7 @@ pub(crate) struct Reader {
     first_rows: BTreeMap<FilePlace, usize>,
     footers: Mutex<BTreeMap<PathBuf, ArrowReaderMetadata>>,
     indices: Mutex<BTreeMap<PathBuf, Arc<VideoIndex>>>,
+    pub(crate) decoders: Decoders,
 }
 
 impl Reader {
@@ -63,6 +64,7 @@ impl Reader {
             first_rows,
             footers: Mutex::default(),
             indices: Mutex::default(),
+            decoders: Decoders::default(),
         })
     }
 
@@ -77,13 +79,23 @@ impl Reader {
 
     /// Columns of numbers of an episode, each row after row.
     pub(crate) fn numbers(&self, episode: usize, keys: &[&str]) -> Result<Vec<Vec<f64>>> {
-        let (path, batches) = self.batches(episode, keys)?;
+        let frames = 0..self.episode(episode)?.length;
+        let (path, batches) = self.batches(episode, keys, frames)?;
         keys.iter().map(|key| flat(&path, &batches, key)).collect()
     }
 
     /// Columns of an episode of any type that the schema declares.
     pub(crate) fn columns(&self, episode: usize, keys: &[&str]) -> Result<Vec<Column>> {
-        let (path, batches) = self.batches(episode, keys)?;
+        self.columns_at(episode, keys, 0..self.episode(episode)?.length)
+    }
+
+    fn columns_at(
+        &self,
+        episode: usize,
+        keys: &[&str],
+        frames: Range<usize>,
+    ) -> Result<Vec<Column>> {
+        let (path, batches) = self.batches(episode, keys, frames)?;
         let read = |key: &&str| {
             let feature = self.feature(key)?;
             let parts: Result<Vec<_>> = batches
@@ -96,7 +108,7 @@ impl Reader {
     }
 
     /// A feature of the schema.
-    fn feature(&self, key: &str) -> Result<&Feature> {
+    pub(crate) fn feature(&self, key: &str) -> Result<&Feature> {
         let features = &self.info.features.0;
         features.get(key).ok_or_else(|| {
             let known: Vec<_> = features.keys().collect();
@@ -104,36 +116,72 @@ impl Reader {
         })
     }
 
-    /// The rows of an episode, checked to be all of it.
-    fn batches(&self, episode: usize, keys: &[&str]) -> Result<(PathBuf, Vec<RecordBatch>)> {
+    /// Some rows of an episode, checked to be its own.
+    fn batches(
+        &self,
+        episode: usize,
+        keys: &[&str],
+        frames: Range<usize>,
+    ) -> Result<(PathBuf, Vec<RecordBatch>)> {
         let episode = self.episode(episode)?;
-        let path = self.root.join(episode.data.path(&self.info.data_path, "")?);
+        let path = self.data_path(episode.data)?;
         let footer = self.footer(&path)?;
-        let first = self.first_rows.get(&episode.data).copied().unwrap_or(0);
-        let mut wanted = keys.to_vec();
-        if !keys.contains(&"episode_index") {
-            wanted.push("episode_index");
-        }
+        let columns = with_owner(keys);
+        let first = self.rows_of(episode).start;
         let selection = Selection {
-            offset: episode.first_index - first,
-            limit: episode.length,
-            columns: &wanted,
+            offset: first + frames.start,
+            limit: frames.len(),
+            columns: &columns,
         };
         let batches = read_rows(&path, &footer, &selection)?;
-        let owners = flat(&path, &batches, "episode_index")?;
-        if owners.len() != episode.length || owners.iter().any(|&o| o != episode.index as f64) {
-            return Err(Error::file(
-                &path,
-                format!(
-                    "expected {} rows of episode {} from row {}, found {} rows, not all of it",
-                    episode.length,
-                    episode.index,
-                    selection.offset,
-                    owners.len()
-                ),
-            ));
-        }
+        let owners = flat(&path, &batches, OWNER)?;
+        check_owners(&path, episode, &owners, frames.len(), selection.offset)?;
         Ok((path, batches))
+    }
+
+    /// Columns of numbers of episodes that lie in the same file, which is read once: for each episode each column, row after
+    /// row.
+    pub(crate) fn numbers_of_file(
+        &self,
+        file: FilePlace,
+        episodes: &[usize],
+        keys: &[&str],
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
+        let path = self.data_path(file)?;
+        let columns = with_owner(keys);
+        let selection = Selection {
+            columns: &columns,
+            ..Selection::ALL
+        };
+        let batches = read_rows(&path, &self.footer(&path)?, &selection)?;
+        let owners = flat(&path, &batches, OWNER)?;
+        let columns: Result<Vec<_>> = keys.iter().map(|key| flat(&path, &batches, key)).collect();
+        let columns = columns?;
+        drop(batches);
+        let of_episode = |&number: &usize| {
+            let episode = self.episode(number)?;
+            let rows = self.rows_of(episode);
+            let own = owners.get(rows.start..rows.end.min(owners.len()));
+            let own = own.unwrap_or_default();
+            check_owners(&path, episode, own, episode.length, rows.start)?;
+            let values = |column: &Vec<f64>| {
+                let width = column.len() / owners.len().max(1);
+                column[rows.start * width..rows.end * width].to_vec()
+            };
+            Ok(columns.iter().map(values).collect())
+        };
+        episodes.iter().map(of_episode).collect()
+    }
+
+    fn data_path(&self, file: FilePlace) -> Result<PathBuf> {
+        Ok(self.root.join(file.path(&self.info.data_path, "")?))
+    }
+
+    /// The rows of an episode in its file.
+    fn rows_of(&self, episode: &Episode) -> Range<usize> {
+        let first = self.first_rows.get(&episode.data).copied().unwrap_or(0);
+        let start = episode.first_index - first;
+        start..start + episode.length
     }
 
     fn footer(&self, path: &Path) -> Result<ArrowReaderMetadata> {
@@ -206,12 +254,9 @@ impl Reader {
                 (decode(&index, shown)?, index.path.clone())
             }
             _ => {
-                let mut columns = self.columns(episode, &[key])?;
+                let mut columns = self.columns_at(episode, &[key], frames)?;
                 let column = columns.pop().unwrap_or(Column::empty(DataType::Image));
-                (
-                    column.slice(frames.start, frames.len()).images()?,
-                    self.root.clone(),
-                )
+                (column.images()?, self.root.clone())
             }
         };
         for image in &images {
@@ -225,6 +270,38 @@ impl Reader {
         }
         Ok(images)
     }
+}
+
+/// The column that says whose a row is.
+const OWNER: &str = "episode_index";
+
+/// Columns with the one that says whose a row is.
+fn with_owner<'a>(keys: &[&'a str]) -> Vec<&'a str> {
+    let mut columns = keys.to_vec();
+    if !columns.contains(&OWNER) {
+        columns.push(OWNER);
+    }
+    columns
+}
+
+/// Checks that rows are an episode's, and as many as there should be.
+fn check_owners(
+    path: &Path,
+    episode: &Episode,
+    owners: &[f64],
+    expected: usize,
+    from: usize,
+) -> Result<()> {
+    if owners.len() == expected && owners.iter().all(|&owner| owner == episode.index as f64) {
+        return Ok(());
+    }
+    let (index, found) = (episode.index, owners.len());
+    Err(Error::file(
+        path,
+        format!(
+            "expected {expected} rows of episode {index} from row {from}, found {found} rows, not all of it"
+        ),
+    ))
 }
 
 /// A column of numbers in all of some batches.

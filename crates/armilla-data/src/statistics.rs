@@ -162,6 +162,23 @@ fn byte_at(counts: &[u64; 256], position: f64) -> Option<f64> {
     Some((below as f64 + (above as f64 - below as f64) * position.fract()) / 255.0)
 }
 
+/// The statistics of several datasets together, of the features that all of them have alike.
+pub(crate) fn merge_all<'a>(datasets: impl Iterator<Item = &'a Statistics> + Clone) -> Statistics {
+    let keys = datasets
+        .clone()
+        .next()
+        .into_iter()
+        .flat_map(|first| first.keys());
+    let of = |key: &String| {
+        let parts: Option<Vec<_>> = datasets
+            .clone()
+            .map(|statistics| statistics.get(key))
+            .collect();
+        merge(parts?.into_iter()).map(|joined| (key.clone(), joined))
+    };
+    keys.filter_map(of).collect()
+}
+
 /// Joins episodes' statistics of one feature: count, mean, deviation and ends exactly, quantiles by weighted mean.
 pub(crate) fn merge<'a>(
     parts: impl Iterator<Item = &'a FeatureStatistics> + Clone,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use armilla_nn::checkpoint::{Metadata, load_weights, read, save_weights, write, write_atomically};
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::average::Average;
 use crate::config::TrainConfig;
@@ -28,6 +29,8 @@ pub(crate) struct State<M> {
     pub(crate) step: u64,
     /// Seconds of training so far.
     pub(crate) seconds: f64,
+    /// What the source of the batches says of itself.
+    pub(crate) data: Value,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,11 +40,13 @@ struct StateFile {
     step: u64,
     seconds: f64,
     config: TrainConfig,
+    #[serde(default)]
+    data: Value,
 }
 
 impl<M: Module> State<M> {
-    /// A run that has not begun.
-    pub(crate) fn new(model: M, config: &TrainConfig) -> Self {
+    /// A run that has not begun, on batches whose source says `data` of itself.
+    pub(crate) fn new(model: M, config: &TrainConfig, data: Value) -> Self {
         let averaging = config.ema_decay > 0.0;
         Self {
             optimizer: AdamW::new(&model),
@@ -49,6 +54,7 @@ impl<M: Module> State<M> {
             model,
             step: 0,
             seconds: 0.0,
+            data,
         }
     }
 
@@ -90,6 +96,7 @@ impl<M: Module> State<M> {
             step: self.step,
             seconds: self.seconds,
             config: config.clone(),
+            data: self.data.clone(),
         };
         let path = folder.join("state.json");
         let text = serde_json::to_string_pretty(&state)
@@ -98,7 +105,12 @@ impl<M: Module> State<M> {
     }
 
     /// The state in a checkpoint's folder, in the place of the model's own weights.
-    pub(crate) fn load(model: M, checkpoint: &Path, config: &TrainConfig) -> Result<Self> {
+    pub(crate) fn load(
+        model: M,
+        checkpoint: &Path,
+        config: &TrainConfig,
+        data: Value,
+    ) -> Result<Self> {
         let folder = checkpoint.join(FOLDER);
         let path = folder.join("state.json");
         let text = std::fs::read_to_string(&path).map_err(file_error("read", &path))?;
@@ -108,7 +120,9 @@ impl<M: Module> State<M> {
             let reason = format!("expected version {VERSION}, found {}", state.version);
             return Err(malformed(&path, reason));
         }
-        check_unchanged(&state.config, config, checkpoint)?;
+        let json = |config: &TrainConfig| serde_json::to_value(config).unwrap_or_default();
+        check_unchanged(&json(&state.config), &json(config), checkpoint)?;
+        check_unchanged(&state.data, &data, checkpoint)?;
         let model = load_weights(model, &folder.join("weights.safetensors"))?;
         let moments = folder.join("moments.safetensors");
         let optimizer = AdamW::with_state(&model, read(&moments)?.0, &moments)?;
@@ -131,6 +145,7 @@ impl<M: Module> State<M> {
             average,
             step: state.step,
             seconds: state.seconds,
+            data,
         })
     }
 }
@@ -140,20 +155,15 @@ fn malformed(path: &Path, reason: String) -> Error {
     Error::Malformed { path, reason }
 }
 
-/// A resumed run gives the weights of an uninterrupted one only with all its settings, but for how often it reports.
-fn check_unchanged(started: &TrainConfig, now: &TrainConfig, checkpoint: &Path) -> Result<()> {
-    let fields = |config: &TrainConfig| match serde_json::to_value(config) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let now = fields(now);
-    for (key, expected) in fields(started) {
-        let found = now.get(&key).cloned().unwrap_or_default();
+/// A resumed run gives the weights of an uninterrupted one only with all its settings and data, but for how often it reports.
+fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()> {
+    for (key, expected) in started.as_object().into_iter().flatten() {
+        let found = &now[key];
         let reports = ["log_every", "checkpoint_every"].contains(&key.as_str());
         if found != expected && !reports {
             return Err(Error::ConfigChanged {
                 path: checkpoint.to_path_buf(),
-                key,
+                key: key.clone(),
                 expected: expected.to_string(),
                 found: found.to_string(),
             });

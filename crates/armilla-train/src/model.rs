@@ -58,4 +58,10 @@ pub trait BatchSource: Send {
     ///
     /// If it cannot be loaded, which ends the run.
     fn batch(&mut self, micro_step: u64) -> Result<Self::Batch, BoxError>;
+
+    /// What must be the same for the same batches to come: an object, kept in every checkpoint and compared when a run is
+    /// resumed. Nothing by default.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }

@@ -90,10 +90,10 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     config.validate()?;
     let model = model.train();
     let mut state = match run.last_checkpoint() {
-        None => State::new(model, config),
+        None => State::new(model, config, source.state()),
         Some(checkpoint) => {
             tracing::info!(checkpoint = %checkpoint.display(), "resuming");
-            State::load(model, &checkpoint, config)?
+            State::load(model, &checkpoint, config, source.state())?
         }
     };
     let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;

@@ -78,7 +78,7 @@ pub struct Processor {
 }
 
 impl FlowBatch {
-    /// The last observation of each window and the actions from there on.
+    /// The last observation of each window, by its first camera, and the actions from there on.
     ///
     /// # Errors
     ///
@@ -94,15 +94,18 @@ impl FlowBatch {
         let steps = batch * windows.action_horizon;
         expect_len(ACTION, windows.actions.len(), steps * action_width)?;
         expect_len("action_is_pad", windows.action_is_pad.len(), steps)?;
-        let pixels = windows.height * windows.width * 3;
-        expect_len("images", windows.images.len(), batch * time * pixels)?;
+        let camera = windows.cameras.first().ok_or_else(|| {
+            armilla_core::Error::invalid("windows", "pictures of a camera", "none")
+        })?;
+        let pixels = camera.picture_len();
+        expect_len("images", camera.images.len(), batch * time * pixels)?;
         let instructions: Vec<&str> = windows.instructions.iter().map(String::as_str).collect();
         expect_len("instructions", instructions.len(), batch)?;
 
         let observation = processor.observation(
             &RawObservations {
-                size: [windows.height, windows.width],
-                images: &last_of_each(&windows.images, time, pixels),
+                size: [camera.height, camera.width],
+                images: &last_of_each(&camera.images, time, pixels),
                 states: last_of_each(&windows.states, time, state_width),
                 instructions: &instructions,
             },
@@ -342,8 +345,8 @@ mod tests {
     fn of_several_observations_the_last_counts() {
         let mut twice = windows();
         twice.time = 2;
-        twice.images = twice
-            .images
+        let images = &mut twice.cameras[0].images;
+        *images = images
             .chunks(SIDE * SIDE * 3)
             .flat_map(|image| [vec![0; image.len()], image.to_vec()].concat())
             .collect();

@@ -1,7 +1,7 @@
 //! A small policy and small inputs for the tests of this crate.
 
 use armilla_core::random::{normals, stream};
-use armilla_core::{FeatureStatistics, Image, Observation, Statistics, WindowBatch};
+use armilla_core::{CameraWindows, FeatureStatistics, Image, Observation, Statistics, WindowBatch};
 use burn::module::{ModuleMapper, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 
@@ -101,9 +101,12 @@ pub(crate) fn windows() -> WindowBatch {
         batch: 2,
         time: 1,
         action_horizon: 4,
-        height: SIDE,
-        width: SIDE,
-        images: [picture(0).into_data(), picture(1).into_data()].concat(),
+        cameras: vec![CameraWindows {
+            height: SIDE,
+            width: SIDE,
+            images: [picture(0).into_data(), picture(1).into_data()].concat(),
+            ..CameraWindows::default()
+        }],
         states: vec![0.1, 2.0, -0.4, 3.0],
         actions: (0..16).map(|index| (index as f32 * 0.7).sin()).collect(),
         action_is_pad: vec![false; 8],

@@ -1,12 +1,12 @@
 //! Windows of a recording as tensors.
 
-use armilla_core::WindowBatch;
+use armilla_core::{CameraWindows, WindowBatch};
 use armilla_nn::images::{CHANNELS, images_to_tensor};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::action_scale::ActionScale;
 use crate::config::JepaConfig;
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 
 /// Two frames of a window, and how many model steps lie between them.
 #[derive(Clone, Debug)]
@@ -39,7 +39,8 @@ pub struct JepaBatch {
 }
 
 impl JepaBatch {
-    /// Takes windows whose observations are `action_repeat` steps apart, with the actions from the first observation on.
+    /// Takes windows whose observations are `action_repeat` steps apart, with the actions from the first observation on. The
+    /// first camera's pictures are used.
     ///
     /// # Errors
     ///
@@ -50,7 +51,7 @@ impl JepaBatch {
         config: &JepaConfig,
         device: &Device,
     ) -> Result<Self> {
-        check(windows, config)?;
+        let camera = check(windows, config)?;
         let (batch, time, repeat) = (windows.batch, windows.time, config.action_repeat);
         let (transitions, width) = (time - 1, config.action);
         let (mut actions, mut weight) = (Vec::new(), Vec::new());
@@ -69,10 +70,14 @@ impl JepaBatch {
         let tensor = TensorData::new(actions, [batch, transitions, repeat, width]);
         let actions = Tensor::<4>::from_data(tensor, device);
         let side = config.image_size;
-        let frames = time + usize::from(!windows.later_images.is_empty());
+        let frames = time + usize::from(!windows.later_steps.is_empty());
         Ok(Self {
-            images: images_to_tensor(&interleave(windows), [batch * frames, side, side], device)
-                .reshape([batch, frames, side, side, CHANNELS]),
+            images: images_to_tensor(
+                &interleave(camera, batch),
+                [batch * frames, side, side],
+                device,
+            )
+            .reshape([batch, frames, side, side, CHANNELS]),
             time,
             mean_actions: actions
                 .clone()
@@ -85,17 +90,18 @@ impl JepaBatch {
     }
 }
 
-/// Checks every size.
-fn check(windows: &WindowBatch, config: &JepaConfig) -> Result<()> {
+/// Checks every size; the first camera.
+fn check<'a>(windows: &'a WindowBatch, config: &JepaConfig) -> Result<&'a CameraWindows> {
     let side = config.image_size;
-    let found = format!("{} x {}", windows.height, windows.width);
-    let fits = windows.height == side && windows.width == side;
-    ensure(
-        fits,
-        "picture",
-        format!("{side} x {side} as image_size says"),
-        found,
-    )?;
+    let camera = windows.cameras.first();
+    let found = camera.map_or_else(
+        || "no camera".to_owned(),
+        |camera| format!("{} x {}", camera.height, camera.width),
+    );
+    let fits = |camera: &&CameraWindows| camera.height == side && camera.width == side;
+    let expected = format!("{side} x {side} as image_size says");
+    let misfit = || Error::invalid("picture", expected, found);
+    let camera = camera.filter(fits).ok_or_else(misfit)?;
     ensure(
         windows.time >= 2,
         "window",
@@ -124,7 +130,7 @@ fn check(windows: &WindowBatch, config: &JepaConfig) -> Result<()> {
         (
             "window images",
             windows.batch * windows.time * picture,
-            windows.images.len(),
+            camera.images.len(),
         ),
         (
             "window actions",
@@ -135,24 +141,23 @@ fn check(windows: &WindowBatch, config: &JepaConfig) -> Result<()> {
         (
             "window later_images",
             later * picture,
-            windows.later_images.len(),
+            camera.later_images.len(),
         ),
     ] {
         ensure(expected == found, what, format!("{expected} values"), found)?;
     }
-    Ok(())
+    Ok(camera)
 }
 
 /// Each window's pictures followed by its later picture.
-fn interleave(windows: &WindowBatch) -> Vec<u8> {
-    if windows.later_images.is_empty() {
-        return windows.images.clone();
+fn interleave(camera: &CameraWindows, batch: usize) -> Vec<u8> {
+    let (images, later_images) = (&camera.images, &camera.later_images);
+    if later_images.is_empty() {
+        return images.clone();
     }
-    let window = windows.images.len() / windows.batch;
-    let later = windows.later_images.len() / windows.batch;
-    let mut pictures = Vec::with_capacity(windows.images.len() + windows.later_images.len());
-    let parts = windows.images.chunks(window);
-    for (window, later) in parts.zip(windows.later_images.chunks(later)) {
+    let mut pictures = Vec::with_capacity(images.len() + later_images.len());
+    let parts = images.chunks(images.len() / batch);
+    for (window, later) in parts.zip(later_images.chunks(later_images.len() / batch)) {
         pictures.extend_from_slice(window);
         pictures.extend_from_slice(later);
     }
@@ -167,7 +172,7 @@ fn pairs(
     device: &Device,
 ) -> Pairs {
     let (batch, time) = (windows.batch, windows.time);
-    let later = usize::from(!windows.later_images.is_empty());
+    let later = usize::from(!windows.later_steps.is_empty());
     let (mut from, mut to) = (Vec::new(), Vec::new());
     for first in 0..time {
         for second in first..time + later {
@@ -228,12 +233,15 @@ pub(crate) mod tests {
             batch: 2,
             time: 3,
             action_horizon: 4,
-            height: 16,
-            width: 16,
-            images: (0..6 * 768).map(|i| (i % 251) as u8).collect(),
+            cameras: vec![CameraWindows {
+                height: 16,
+                width: 16,
+                images: (0..6 * 768).map(|i| (i % 251) as u8).collect(),
+                later_images: vec![255; 2 * 768],
+                ..CameraWindows::default()
+            }],
             actions: (0..16).map(|i| i as f32).collect(),
             action_is_pad,
-            later_images: vec![255; 2 * 768],
             later_steps: vec![6, 3],
             ..WindowBatch::default()
         };

@@ -97,9 +97,12 @@ impl Symmetry {
 ///
 /// [`Error::Invalid`](crate::Error::Invalid) unless pictures are square and actions are moves along the picture's two axes.
 pub fn turn(windows: &mut WindowBatch, generator: &mut ChaCha8Rng) -> Result<()> {
-    let (side, batch) = (windows.width, windows.batch);
-    let found = format!("{} x {side}", windows.height);
-    ensure(windows.height == side, "picture to turn", "a square", found)?;
+    let batch = windows.batch;
+    for camera in &windows.cameras {
+        let found = format!("{} x {}", camera.height, camera.width);
+        let is_square = camera.height == camera.width;
+        ensure(is_square, "picture to turn", "a square", found)?;
+    }
     let moves = batch * windows.action_horizon * 2;
     let expected = format!("{moves} values, x and y of each");
     ensure(
@@ -109,7 +112,11 @@ pub fn turn(windows: &mut WindowBatch, generator: &mut ChaCha8Rng) -> Result<()>
         windows.actions.len(),
     )?;
     let symmetries: Vec<_> = (0..batch).map(|_| Symmetry::draw(generator)).collect();
-    for images in [&mut windows.images, &mut windows.later_images] {
+    let cameras = windows.cameras.iter_mut();
+    for (side, images) in cameras.flat_map(|camera| {
+        let side = camera.width;
+        [(side, &mut camera.images), (side, &mut camera.later_images)]
+    }) {
         let each = (images.len() / batch.max(1)).max(1);
         let pairs = images.par_chunks_mut(each).zip(&symmetries);
         pairs.for_each(|(images, symmetry)| {
@@ -130,6 +137,7 @@ pub fn turn(windows: &mut WindowBatch, generator: &mut ChaCha8Rng) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use armilla_core::CameraWindows;
     use armilla_core::random::stream;
 
     /// A pixel lit at a place, `[x, y]`.
@@ -152,19 +160,23 @@ mod tests {
                 batch: 1,
                 time: 2,
                 action_horizon: 1,
-                height: 8,
-                width: 8,
-                images: [lit([1, 2]), lit([4, 3])].concat(),
+                cameras: vec![CameraWindows {
+                    height: 8,
+                    width: 8,
+                    images: [lit([1, 2]), lit([4, 3])].concat(),
+                    later_images: lit([4, 3]),
+                    ..CameraWindows::default()
+                }],
                 actions: vec![3.0, 1.0],
-                later_images: lit([4, 3]),
                 ..WindowBatch::default()
             };
             turn(&mut windows, &mut stream(seed, "turn", 0)).unwrap();
-            let [from, to] = [0, 192].map(|at| place(&windows.images[at..at + 192]));
+            let camera = &windows.cameras[0];
+            let [from, to] = [0, 192].map(|at| place(&camera.images[at..at + 192]));
             for axis in 0..2 {
                 assert_eq!(to[axis] as f32 - from[axis] as f32, windows.actions[axis]);
             }
-            assert_eq!(place(&windows.later_images), to);
+            assert_eq!(place(&camera.later_images), to);
             seen.insert((from, to));
         }
         assert_eq!(seen.len(), 8);
@@ -172,23 +184,23 @@ mod tests {
 
     #[test]
     fn what_cannot_be_turned_is_refused() {
-        let windows = WindowBatch {
+        let windows = |height| WindowBatch {
             batch: 1,
-            height: 4,
-            width: 8,
+            action_horizon: 1,
+            actions: vec![0.0; 3],
+            cameras: vec![CameraWindows {
+                height,
+                width: 8,
+                ..CameraWindows::default()
+            }],
             ..WindowBatch::default()
         };
-        let error = turn(&mut windows.clone(), &mut stream(0, "turn", 0)).unwrap_err();
+        let error = turn(&mut windows(4), &mut stream(0, "turn", 0)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "picture to turn: expected a square, found 4 x 8"
         );
-        let mut windows = WindowBatch {
-            height: 8,
-            action_horizon: 1,
-            actions: vec![0.0; 3],
-            ..windows
-        };
-        assert!(turn(&mut windows, &mut stream(0, "turn", 0)).is_err());
+        let error = turn(&mut windows(8), &mut stream(0, "turn", 0)).unwrap_err();
+        assert!(error.to_string().contains("actions to turn"), "{error}");
     }
 }

@@ -242,9 +242,26 @@ pub(crate) struct BenchArguments {
     /// Of matrix products and convolutions.
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionChoice,
+    /// Of `loader`: what to load.
+    #[command(flatten)]
+    pub loader: LoaderBenchArguments,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `bench loader` loads.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LoaderBenchArguments {
+    /// A dataset for `loader`; one of two 96-pixel cameras is recorded unless given.
+    #[arg(long)]
+    pub dataset: Option<PathBuf>,
+    /// Threads of `loader`, each with a batch of its own.
+    #[arg(long, default_value_t = 2)]
+    pub workers: usize,
+    /// GiB for pictures that `loader` keeps; 0 decodes each anew.
+    #[arg(long, default_value_t = 0.0)]
+    pub memory_gib: f64,
 }
 
 /// In which precision products are computed.

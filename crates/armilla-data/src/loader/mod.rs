@@ -1,12 +1,16 @@
-//! Windows in time, batch after batch, from frames held in memory.
+//! Windows in time, batch after batch, from one dataset or a mixture of several.
 //!
-//! A [`FrameStore`] decodes an episode selection once (side by side on rayon's threads) and holds the pictures as
-//! bytes, below a limit. A [`WindowLoader`] cuts windows from it; [`WindowLoader::batch`] is a pure function of the
-//! step, so a run that is resumed needs no state of the loader. Several loaders may share a store.
+//! A [`WindowLoader`] holds the numbers of its episodes in memory and decodes pictures when a batch needs them, window by
+//! window on the threads of rayon's pool. Pictures that were decoded (and resized) are kept as long as
+//! [`LoaderConfig::memory_limit_bytes`] allows: where all fit, [`WindowLoader::preload`] decodes each once.
+//!
+//! [`WindowLoader::batch`] is a pure function of the step. A run that is resumed therefore needs the step, and
+//! [`WindowLoader::state`] to check that the data and settings are still those of before. [`WindowLoader::batches`] computes
+//! batches ahead.
 //!
 //! A window is anchored at a frame `t`:
-//! - observations are the frames `t + offset`. Offsets before the episode's start repeat its first frame; offsets past
-//!   its end make no window;
+//! - observations are the frames `t + offset`. Offsets before the episode's start repeat its first frame, and
+//!   `observation_is_pad` says so; offsets past its end make no window;
 //! - actions are the `action_horizon` ones from `t +` the first offset on (or from [`WindowSpec::actions_from`]). Past
 //!   the episode's end they repeat the last and `action_is_pad` says so; such windows exist only if
 //!   [`WindowSpec::allow_short_tail`];
@@ -14,171 +18,180 @@
 //!   within the episode; if even `min_steps` lies past its end, it is the last frame. By [`LaterSpec::last_share`] it is
 //!   the latest of these instead.
 //!
-//! The pictures are one camera's.
+//! # Mixtures
+//!
+//! Datasets may differ in cameras, rates and scales. A camera is found by its name or through [`LoaderSource::cameras`];
+//! where a dataset has none, its pictures are black and `is_missing` says so. With [`WindowSpec::rate_hz`] steps mean the same
+//! time in all of them. [`LoaderConfig::normalization`] scales each by its own statistics. States and actions that are
+//! narrower than the widest end in zeros.
+//!
+//! # Memory
+//!
+//! Four bytes for each value of state and action, and for each frame's instruction; the kept pictures; beside them the
+//! batches that are ahead.
 
+mod batch;
+mod episodes;
+mod frames;
+mod jitter;
 mod order;
-mod store;
+mod prefetch;
+mod rows;
+mod source;
+mod spec;
+mod state;
+mod transform;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use armilla_core::WindowBatch;
-use armilla_core::random::stream;
-use rand::RngExt as _;
+use armilla_core::{Normalization, Statistics};
+use rayon::prelude::*;
 
-use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::statistics;
+use episodes::Episodes;
+use frames::Frames;
+pub use jitter::ColorJitter;
 use order::Order;
-pub use store::{FrameStore, StoreConfig, StoredEpisode};
+pub use prefetch::Batches;
+pub use source::LoaderSource;
+use source::{Opened, open_all};
+pub use spec::{LaterSpec, WindowSpec};
+pub use state::{DatasetState, LoaderState};
+pub use transform::ImageTransform;
 
-/// A later picture of the same episode, for goals in hindsight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LaterSpec {
-    /// Fewest steps after the window's first observation.
-    pub min_steps: usize,
-    /// Most steps after it.
-    pub max_steps: usize,
-    /// Share of the windows, from 0 to 1, whose later picture is the latest possible.
-    pub last_share: f64,
-}
-
-/// What a window holds.
+/// How windows are cut.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WindowSpec {
-    /// Steps from the anchor to each observation, such as `[0]`, `[-1, 0]` or `[0, 5, 10, 15]`.
-    pub observation_offsets: Vec<i64>,
-    /// Actions in a window; may be zero.
-    pub action_horizon: usize,
-    /// Steps from the anchor to the first action; the first observation's offset if none.
-    pub actions_from: Option<i64>,
-    /// Whether windows may reach past the episode's end with their actions.
-    pub allow_short_tail: bool,
-    /// A later picture, if wanted.
-    pub later: Option<LaterSpec>,
+pub struct LoaderConfig {
+    /// What a window holds.
+    pub spec: WindowSpec,
+    /// Windows a batch.
+    pub batch_size: usize,
+    /// Seed of the order and of everything that is drawn.
+    pub seed: u64,
+    /// Cameras by name, in the order of [`armilla_core::WindowBatch::cameras`]; all of the first dataset's if none.
+    pub cameras: Option<Vec<String>>,
+    /// Changes of the pictures, in this order. What all pictures undergo alike before the first random one is kept in memory.
+    pub transforms: Vec<ImageTransform>,
+    /// How `observation.state` and `action` are scaled, by feature key, each dataset by its own statistics; not at all where
+    /// nothing is said.
+    pub normalization: BTreeMap<String, Normalization>,
+    /// Bytes for rows and kept pictures.
+    pub memory_limit_bytes: u64,
 }
 
-impl WindowSpec {
-    /// Whole windows without a later picture.
+impl LoaderConfig {
+    /// All cameras as they are, in 2 GiB at most.
     #[must_use]
-    pub fn new(observation_offsets: &[i64], action_horizon: usize) -> Self {
+    pub fn new(spec: WindowSpec, batch_size: usize, seed: u64) -> Self {
         Self {
-            observation_offsets: observation_offsets.to_vec(),
-            action_horizon,
-            actions_from: None,
-            allow_short_tail: false,
-            later: None,
+            spec,
+            batch_size,
+            seed,
+            cameras: None,
+            transforms: Vec::new(),
+            normalization: BTreeMap::new(),
+            memory_limit_bytes: 2 << 30,
         }
-    }
-
-    fn first_offset(&self) -> i64 {
-        self.observation_offsets.first().copied().unwrap_or(0)
-    }
-
-    /// Number of anchors in an episode: they are its first frames.
-    fn anchors(&self, length: usize) -> usize {
-        let mut reach = self.observation_offsets.iter().copied().max().unwrap_or(0);
-        if !self.allow_short_tail && self.action_horizon > 0 {
-            let from = self.actions_from.unwrap_or(self.first_offset());
-            reach = reach.max(from + self.action_horizon as i64 - 1);
-        }
-        length.saturating_sub(usize::try_from(reach).unwrap_or(0))
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.observation_offsets.is_empty() {
-            return Err(Error::invalid(
-                "observation offsets",
-                "at least one",
-                "none",
-            ));
-        }
-        if let Some(later) = self.later.filter(|later| later.min_steps > later.max_steps) {
-            let found = format!("{} > {}", later.min_steps, later.max_steps);
-            return Err(Error::invalid(
-                "later picture",
-                "min_steps <= max_steps",
-                found,
-            ));
-        }
-        let share = self.later.map_or(0.0, |later| later.last_share);
-        if !(0.0..=1.0).contains(&share) {
-            return Err(Error::invalid(
-                "later picture",
-                "a last_share from 0 to 1",
-                share,
-            ));
-        }
-        Ok(())
     }
 }
 
-/// A window: an episode's position in the store's selection, and the anchor's frame number.
+/// An episode that windows are cut from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoaderEpisode {
+    /// Position of its dataset among the sources.
+    pub source: usize,
+    /// Its number in the dataset.
+    pub index: usize,
+    /// Frames.
+    pub length: usize,
+}
+
+/// A window: an episode's position in [`WindowLoader::episodes`], and the anchor's frame number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Window {
-    /// Position of the episode among [`FrameStore::episodes`].
+    /// Position of the episode.
     pub episode: usize,
     /// Frame number of the anchor.
     pub frame: usize,
 }
 
-/// Hands out batches of windows.
+/// A camera of the batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderCamera {
+    /// Its name.
+    pub name: String,
+    /// Rows of a picture after all transforms.
+    pub height: usize,
+    /// Columns of a picture after all transforms.
+    pub width: usize,
+}
+
+/// Hands out batches of windows. Sharing it among threads is fine.
 pub struct WindowLoader {
-    store: Arc<FrameStore>,
-    spec: WindowSpec,
-    batch_size: usize,
-    seed: u64,
-    windows: Vec<Window>,
+    config: LoaderConfig,
+    sources: Vec<Opened>,
+    cameras: Vec<LoaderCamera>,
+    /// Widths of state and action: the widest of all sources.
+    widths: [usize; 2],
+    episodes: Episodes,
+    frames: Frames,
     order: Order,
 }
 
 impl WindowLoader {
-    /// Decodes a dataset into a store of its own and cuts windows from it.
+    /// Reads the numbers of all episodes.
     ///
     /// # Errors
     ///
-    /// As [`FrameStore::load`] and [`Self::new`].
-    pub fn open(
-        dataset: &Dataset,
-        config: &StoreConfig,
-        spec: WindowSpec,
-        batch_size: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        let store = FrameStore::load(dataset, config, &|_, _| ())?;
-        Self::new(Arc::new(store), spec, batch_size, seed)
-    }
-
-    /// Cuts windows from a store.
-    ///
-    /// # Errors
-    ///
-    /// When no episode is long enough for one window, or the specification or batch size makes no sense.
-    pub fn new(
-        store: Arc<FrameStore>,
-        spec: WindowSpec,
-        batch_size: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        spec.check()?;
-        let mut windows = Vec::new();
-        for (episode, stored) in store.episodes().iter().enumerate() {
-            let frames = 0..spec.anchors(stored.length);
-            windows.extend(frames.map(|frame| Window { episode, frame }));
+    /// When no episode is long enough for one window, a setting makes no sense, an episode or camera does not exist, a
+    /// camera's pictures differ in size among the sources, statistics for the normalisation are missing, the rows alone need
+    /// more memory than allowed, or a file cannot be read.
+    pub fn new(sources: Vec<LoaderSource>, config: LoaderConfig) -> Result<Self> {
+        config.spec.check()?;
+        let (mut sources, cameras, widths) = open_all(sources, &config)?;
+        let row_bytes = sources.iter().map(Opened::row_bytes).sum::<u64>();
+        let left = config.memory_limit_bytes.checked_sub(row_bytes);
+        let left = left.ok_or_else(|| {
+            let needed = format!("{} MiB", row_bytes.div_ceil(1 << 20));
+            let expected = format!(
+                "at most {} MiB (raise the limit or select fewer episodes)",
+                config.memory_limit_bytes >> 20
+            );
+            Error::invalid("memory of states and actions", expected, needed)
+        })?;
+        for source in &mut sources {
+            source.read_rows(&config)?;
         }
-        if windows.is_empty() || batch_size == 0 {
-            let longest = store.episodes().iter().map(|e| e.length).max().unwrap_or(0);
+        let episodes = Episodes::new(&sources, &config.spec);
+        if episodes.windows() == 0 || config.batch_size == 0 {
+            let longest = episodes.all().iter().map(|e| e.length).max().unwrap_or(0);
+            let (size, spec) = (config.batch_size, &config.spec);
             return Err(Error::invalid(
                 "windows",
                 "a batch size above zero, and an episode at least as long as a window",
-                format!("batch size {batch_size}, {spec:?}, longest episode {longest} frames"),
+                format!("batch size {size}, {spec:?}, longest episode {longest} frames"),
             ));
         }
+        let weights: Option<Vec<_>> = sources.iter().map(|source| source.weight).collect();
+        let order = match weights {
+            Some(weights) => {
+                let counts = episodes.windows_by_source(sources.len());
+                source::check_weights(&sources, &counts)?;
+                Order::mixed(&counts, &weights, config.seed)
+            }
+            None => Order::permuted(episodes.windows(), config.seed),
+        };
+        let largest = sources.iter().map(Opened::largest_picture).max();
         Ok(Self {
-            order: Order::permuted(windows.len(), seed),
-            store,
-            spec,
-            batch_size,
-            seed,
-            windows,
+            frames: Frames::new(left, largest.unwrap_or(0)),
+            order,
+            config,
+            sources,
+            cameras,
+            widths,
+            episodes,
         })
     }
 
@@ -188,105 +201,94 @@ impl WindowLoader {
     ///
     /// When a weight is negative or not finite, or all are zero.
     pub fn with_weights(mut self, weight: impl Fn(Window) -> f32) -> Result<Self> {
-        let weights: Vec<_> = self.windows.iter().map(|&window| weight(window)).collect();
-        self.order = Order::weighted(&weights, self.seed)?;
+        let weights: Vec<_> = (0..self.len())
+            .map(|index| weight(self.episodes.window(index)))
+            .collect();
+        self.order = Order::weighted(&weights, self.config.seed)?;
         Ok(self)
     }
 
     /// Number of distinct windows: an epoch.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.windows.len()
+        self.episodes.windows()
     }
 
     /// Never true: a loader without a window cannot be made.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.windows.is_empty()
+        self.len() == 0
     }
 
-    /// The frames it cuts from.
+    /// The episodes that windows are cut from.
     #[must_use]
-    pub fn store(&self) -> &Arc<FrameStore> {
-        &self.store
+    pub fn episodes(&self) -> &[LoaderEpisode] {
+        self.episodes.all()
+    }
+
+    /// The cameras of the batches.
+    #[must_use]
+    pub fn cameras(&self) -> &[LoaderCamera] {
+        &self.cameras
+    }
+
+    /// Values of a state and of an action.
+    #[must_use]
+    pub fn widths(&self) -> [usize; 2] {
+        self.widths
+    }
+
+    /// Statistics over all sources, by feature key: a model that sees a mixture without normalisation scales by these.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        if let [source] = self.sources.as_slice() {
+            return source.dataset.statistics().clone();
+        }
+        statistics::merge_all(
+            self.sources
+                .iter()
+                .map(|source| source.dataset.statistics()),
+        )
     }
 
     /// The windows of a batch.
     #[must_use]
     pub fn windows(&self, step: u64) -> Vec<Window> {
-        let picked = self.order.pick(step, self.batch_size);
+        let picked = self.order.pick(step, self.config.batch_size);
         picked
             .into_iter()
-            .map(|index| self.windows[index])
+            .map(|index| self.episodes.window(index))
             .collect()
     }
 
-    /// The batch of a step: the same step gives the same batch, always.
+    /// Whether all pictures can be kept in memory.
     #[must_use]
-    pub fn batch(&self, step: u64) -> WindowBatch {
-        let windows = self.windows(step);
-        let mut batch = WindowBatch {
-            batch: windows.len(),
-            time: self.spec.observation_offsets.len(),
-            action_horizon: self.spec.action_horizon,
-            height: self.store.height(),
-            width: self.store.width(),
-            ..WindowBatch::default()
-        };
-        let picture = self.store.picture_len();
-        batch
-            .images
-            .reserve_exact(batch.batch * batch.time * picture);
-        let mut later = stream(self.seed, "later", step);
-        for window in windows {
-            self.fill(&mut batch, window);
-            if let Some(spec) = self.spec.later {
-                // Drawn for every window alike, so that one window's episode does not move the next one's draw.
-                self.fill_later(&mut batch, window, spec, later.random::<f64>());
+    pub fn fits_in_memory(&self) -> bool {
+        let pictures =
+            |source: &Opened| source.frames() * source.cameras.iter().flatten().count() as u64;
+        let largest = self.sources.iter().map(Opened::largest_picture).max();
+        let all = self.sources.iter().map(pictures).sum();
+        self.frames.holds(all, largest.unwrap_or(0))
+    }
+
+    /// Decodes all pictures into memory, side by side, if they fit. `progress` is told how many episodes of how many are done.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn preload(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<()> {
+        if !self.fits_in_memory() {
+            return Ok(());
+        }
+        let (done, all) = (AtomicUsize::new(0), self.episodes());
+        all.par_iter().try_for_each(|episode| {
+            let source = &self.sources[episode.source];
+            for camera in source.cameras.iter().flatten() {
+                let place = &camera.place;
+                self.frames.preload(&source.dataset, place, episode.index)?;
             }
-        }
-        batch
-    }
-
-    fn fill(&self, batch: &mut WindowBatch, window: Window) {
-        let episode = &self.store.episodes()[window.episode];
-        let at = |offset: i64| {
-            let frame = window.frame as i64 + offset;
-            (frame.clamp(0, episode.length as i64 - 1) as usize, frame)
-        };
-        for &offset in &self.spec.observation_offsets {
-            let (frame, _) = at(offset);
-            batch.images.extend_from_slice(episode.image(frame));
-            batch.states.extend_from_slice(episode.states.row(frame));
-        }
-        let from = self.spec.actions_from.unwrap_or(self.spec.first_offset());
-        for step in 0..self.spec.action_horizon {
-            let (frame, asked) = at(from + step as i64);
-            batch.actions.extend_from_slice(episode.actions.row(frame));
-            batch.action_is_pad.push(asked >= episode.length as i64);
-        }
-        batch.instructions.push(episode.instruction.clone());
-    }
-
-    fn fill_later(&self, batch: &mut WindowBatch, window: Window, spec: LaterSpec, draw: f64) {
-        let episode = &self.store.episodes()[window.episode];
-        let last = episode.length - 1;
-        let first = window
-            .frame
-            .saturating_add_signed(self.spec.first_offset() as isize);
-        let remaining = last - first.min(last);
-        let most = spec.max_steps.min(remaining);
-        let least = spec.min_steps.min(most);
-        // One draw decides both: below `last_share` for the latest, and the rest of it spreads over all.
-        let steps = if draw < spec.last_share {
-            most
-        } else {
-            let even = (draw - spec.last_share) / (1.0 - spec.last_share);
-            (least + (even * (most - least + 1) as f64) as usize).min(most)
-        };
-        batch
-            .later_images
-            .extend_from_slice(episode.image(first + steps));
-        batch.later_steps.push(steps as u32);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, all.len());
+            Ok(())
+        })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use armilla_core::random::stream;
 use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Error, Result};
 
@@ -22,6 +23,8 @@ enum Kind {
     },
     /// Drawn by weight: the running sum of the weights.
     Weighted { sums: Vec<f64> },
+    /// A dataset by weight, and any of its windows alike: running sums of weights and of windows.
+    Mixed { sums: Vec<f64>, ends: Vec<usize> },
 }
 
 /// An epoch's number and its permutation.
@@ -58,6 +61,23 @@ impl Order {
         Ok(Self { seed, kind })
     }
 
+    /// Datasets of so many windows each, drawn by weight.
+    pub(super) fn mixed(counts: &[usize], weights: &[f64], seed: u64) -> Self {
+        let sums = weights.iter().scan(0.0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        });
+        let ends = counts.iter().scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        let kind = Kind::Mixed {
+            sums: sums.collect(),
+            ends: ends.collect(),
+        };
+        Self { seed, kind }
+    }
+
     /// The window numbers of a step.
     pub(super) fn pick(&self, step: u64, batch_size: usize) -> Vec<usize> {
         match &self.kind {
@@ -74,14 +94,18 @@ impl Order {
             }
             Kind::Weighted { sums } => {
                 let mut generator = stream(self.seed, "weighted windows", step);
-                let total = sums.last().copied().unwrap_or(0.0);
                 (0..batch_size)
-                    .map(|_| {
-                        let draw = generator.random::<f64>() * total;
-                        let index = sums.partition_point(|&sum| sum <= draw);
-                        index.min(sums.len() - 1)
-                    })
+                    .map(|_| by_weight(sums, &mut generator))
                     .collect()
+            }
+            Kind::Mixed { sums, ends } => {
+                let mut generator = stream(self.seed, "mixed windows", step);
+                let mut draw = || {
+                    let part = by_weight(sums, &mut generator);
+                    let start = part.checked_sub(1).map_or(0, |before| ends[before]);
+                    generator.random_range(start..ends[part])
+                };
+                (0..batch_size).map(|_| draw()).collect()
             }
         }
     }
@@ -104,6 +128,13 @@ impl Order {
     }
 }
 
+/// Draws a place by the running sums of weights.
+fn by_weight(sums: &[f64], generator: &mut ChaCha8Rng) -> usize {
+    let draw = generator.random::<f64>() * sums.last().copied().unwrap_or(0.0);
+    let index = sums.partition_point(|&sum| sum <= draw);
+    index.min(sums.len() - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +155,19 @@ mod tests {
         assert_eq!(Order::permuted(10, 3).pick(3, 4), drawn[12..16]);
         assert_eq!(order.pick(0, 4), drawn[..4]);
         assert_ne!(Order::permuted(10, 4).pick(0, 4), drawn[..4]);
+    }
+
+    #[test]
+    fn a_mixture_draws_datasets_by_weight_and_windows_alike() {
+        let order = Order::mixed(&[2, 10], &[1.0, 3.0], 0);
+        let mut counts = [0; 12];
+        for step in 0..100 {
+            for window in order.pick(step, 40) {
+                counts[window] += 1;
+            }
+        }
+        assert!(counts[..2].iter().all(|count| (440..560).contains(count)));
+        assert!(counts[2..].iter().all(|count| (240..360).contains(count)));
     }
 
     #[test]

@@ -1,12 +1,52 @@
 //! Windows from recorded datasets.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use armilla_core::features::{ACTION, STATE};
+use armilla_core::{Normalization, WindowBatch};
+
 use super::*;
 
-fn loader(spec: WindowSpec, batch: usize) -> (TempDir, WindowLoader) {
+fn opened(folder: &TempDir) -> LoaderSource {
+    LoaderSource::new(Arc::new(Dataset::open(folder.path()).unwrap()))
+}
+
+fn loader(spec: WindowSpec, batch: usize) -> (TempDir, Dataset, WindowLoader) {
     let folder = recorded();
+    let config = LoaderConfig::new(spec, batch, 5);
+    let loader = WindowLoader::new(vec![opened(&folder)], config).unwrap();
     let dataset = Dataset::open(folder.path()).unwrap();
-    let loader = WindowLoader::open(&dataset, &StoreConfig::default(), spec, batch, 5).unwrap();
-    (folder, loader)
+    (folder, dataset, loader)
+}
+
+/// A recording of one episode, with another camera and rate.
+fn other(camera: &str, [height, width]: [usize; 2], fps: u32, length: usize) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let features = Features::robot(
+        (camera, Feature::camera(height, width)),
+        Feature::vector(&["x"]),
+        Feature::vector(&["dx", "dy", "dz", "grip"]),
+    );
+    let config = RecorderConfig::new(features, fps, "arm", "lift it");
+    let mut recorder = Recorder::create(folder.path(), config).unwrap();
+    let mut frames = EpisodeFrames::default();
+    for frame in 0..length {
+        let observation = Observation {
+            images: [(
+                camera.to_owned(),
+                Image::filled(height, width, [7 * frame as u8, 50, 60]),
+            )]
+            .into(),
+            state: vec![frame as f32],
+            ..Observation::default()
+        };
+        let action = [1.0, 2.0, 3.0, 0.1].map(|factor| factor * frame as f32);
+        frames.push(observation, Action(action.to_vec()));
+    }
+    recorder.add_episodes(&[frames]).unwrap();
+    recorder.finish().unwrap();
+    folder
 }
 
 #[test]
@@ -18,44 +58,50 @@ fn windows_hold_what_they_should() {
         max_steps: 6,
         last_share: 0.5,
     });
-    let (_folder, loader) = loader(spec, 8);
+    let (_folder, dataset, loader) = loader(spec, 8);
     // Episodes of 7, 40, 1 and 12 frames; the last action lies 3 past the anchor.
     assert_eq!(loader.len(), 4 + 37 + 9);
-    let store = loader.store();
     let mut latest = 0;
     for step in [0, 11, 3, 11] {
-        let (batch, windows) = (loader.batch(step), loader.windows(step));
-        assert_eq!(batch, loader.batch(step));
+        let (batch, windows) = (loader.batch(step).unwrap(), loader.windows(step));
+        assert_eq!(batch, loader.batch(step).unwrap());
         assert_eq!((batch.batch, batch.time, batch.action_horizon), (8, 3, 4));
-        assert_eq!(batch.images.len(), 8 * 3 * HEIGHT * WIDTH * 3);
+        let camera = &batch.cameras[0];
+        let picture = camera.picture_len();
+        assert_eq!((camera.name.as_str(), picture), ("top", HEIGHT * WIDTH * 3));
+        assert_eq!(camera.images.len(), 8 * 3 * picture);
         for (i, window) in windows.iter().enumerate() {
-            let stored = &store.episodes()[window.episode];
+            let (episode, length) = (window.episode, LENGTHS[window.episode]);
+            let (states, images) = (
+                dataset.states(episode).unwrap(),
+                dataset.images(episode, "top").unwrap(),
+            );
             let frames = [
                 window.frame.saturating_sub(1),
                 window.frame,
                 window.frame + 2,
             ];
             for (time, frame) in frames.into_iter().enumerate() {
-                let at = (i * 3 + time) * store.picture_len();
+                let at = i * 3 + time;
                 assert_eq!(
-                    &batch.images[at..at + store.picture_len()],
-                    stored.image(frame)
+                    &camera.images[at * picture..][..picture],
+                    images[frame].data()
                 );
-                assert_eq!(
-                    &batch.states[(i * 3 + time) * 2..][..2],
-                    stored.states.row(frame)
-                );
+                assert_eq!(&batch.states[at * 2..][..2], states.row(frame));
+                assert_eq!(batch.observation_is_pad[at], time == 0 && window.frame == 0);
             }
             let first_action = batch.actions[i * 12 + 2];
             assert_eq!(first_action, window.frame as f32);
-            assert_eq!(batch.instructions[i], stored.instruction);
+            assert_eq!(
+                batch.instructions[i],
+                dataset.episodes()[episode].instruction()
+            );
             let first = frames[0];
             let later = batch.later_steps[i] as usize;
-            assert!((3..=6).contains(&later) && first + later < stored.length);
-            latest += usize::from(later == 6.min(stored.length - 1 - first));
-            let at = i * store.picture_len();
-            let picture = &batch.later_images[at..at + store.picture_len()];
-            assert_eq!(picture, stored.image(first + later));
+            assert!((3..=6).contains(&later) && first + later < length);
+            latest += usize::from(later == 6.min(length - 1 - first));
+            let found = &camera.later_images[i * picture..][..picture];
+            assert_eq!(found, images[first + later].data());
         }
     }
     assert!(
@@ -68,11 +114,11 @@ fn windows_hold_what_they_should() {
 fn actions_past_the_end_are_padding() {
     let mut spec = WindowSpec::new(&[0], 5);
     spec.allow_short_tail = true;
-    let (_folder, loader) = loader(spec, 60);
+    let (_folder, _, loader) = loader(spec, 60);
     assert_eq!(loader.len(), 60);
-    let batch = loader.batch(0);
+    let batch = loader.batch(0).unwrap();
     for (i, window) in loader.windows(0).iter().enumerate() {
-        let length = loader.store().episodes()[window.episode].length;
+        let length = loader.episodes()[window.episode].length;
         for step in 0..5 {
             let frame = window.frame + step;
             assert_eq!(batch.action_is_pad[i * 5 + step], frame >= length);
@@ -83,30 +129,272 @@ fn actions_past_the_end_are_padding() {
 }
 
 #[test]
-fn a_store_keeps_its_limit_and_selection() {
+fn memory_changes_nothing_but_time() {
     let folder = recorded();
-    let dataset = Dataset::open(folder.path()).unwrap();
-    let mut config = StoreConfig {
-        episodes: Some(vec![3, 0]),
-        ..StoreConfig::default()
+    let batches = |limit: u64, preload: bool| -> (bool, Vec<WindowBatch>) {
+        let mut config = LoaderConfig::new(WindowSpec::new(&[0, 3], 3), 6, 1);
+        config.memory_limit_bytes = limit;
+        let loader = WindowLoader::new(vec![opened(&folder)], config).unwrap();
+        if preload {
+            loader.preload(&|_, _| ()).unwrap();
+        }
+        let fits = loader.fits_in_memory();
+        (
+            fits,
+            (0..12).map(|step| loader.batch(step).unwrap()).collect(),
+        )
     };
-    let store = FrameStore::load(&dataset, &config, &|_, _| ()).unwrap();
-    let lengths: Vec<_> = store
-        .episodes()
-        .iter()
-        .map(|e| (e.index, e.length))
-        .collect();
-    assert_eq!(lengths, [(3, 12), (0, 7)]);
+    let (fits, expected) = batches(1 << 30, true);
+    assert!(fits);
+    // Rows alone; a few pictures; all of them without having been decoded in advance.
+    for limit in [60 * 24, 100 * (HEIGHT * WIDTH * 3) as u64 / 2, 1 << 24] {
+        assert_eq!(batches(limit, false).1, expected, "{limit}");
+    }
+    let mut config = LoaderConfig::new(WindowSpec::new(&[0], 3), 6, 1);
     config.memory_limit_bytes = 1000;
-    let error = FrameStore::load(&dataset, &config, &|_, _| ())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("19 decoded frames") && error.contains("limit"),
-        "{error}"
-    );
-    let error = WindowLoader::new(store.into(), WindowSpec::new(&[0], 50), 4, 0)
+    let error = WindowLoader::new(vec![opened(&folder)], config)
         .err()
         .unwrap();
-    assert!(error.to_string().contains("longest episode 12"), "{error}");
+    assert!(error.to_string().contains("raise the limit"), "{error}");
+}
+
+#[test]
+fn batches_come_in_order_from_any_number_of_workers() {
+    let (_folder, _, loader) = loader(WindowSpec::new(&[0], 2), 4);
+    let loader = Arc::new(loader);
+    let expected: Vec<_> = (5..14).map(|step| loader.batch(step).unwrap()).collect();
+    for workers in [1, 2, 5] {
+        let batches = loader.batches(5, workers).unwrap().take(9);
+        let found: Result<Vec<_>> = batches.collect();
+        assert_eq!(found.unwrap(), expected, "{workers} workers");
+    }
+    assert!(loader.batches(0, 0).is_err());
+}
+
+#[test]
+fn a_mixture_joins_other_cameras_rates_and_widths() {
+    let (first, second) = (recorded(), other("wrist", [20, 30], 30, 31));
+    let mut spec = WindowSpec::new(&[-1, 0], 3);
+    (spec.rate_hz, spec.actions_from, spec.allow_short_tail) = (Some(10.0), Some(0), true);
+    let mut config = LoaderConfig::new(spec, 40, 2);
+    config.transforms = vec![ImageTransform::ResizeWithPad {
+        height: 16,
+        width: 24,
+    }];
+    config.cameras = Some(vec!["top".to_owned(), "wrist".to_owned()]);
+    let source = |folder, weight, cameras| LoaderSource {
+        weight: Some(weight),
+        cameras,
+        ..opened(folder)
+    };
+    let sources = vec![
+        source(&first, 1.0, BTreeMap::new()),
+        source(&second, 3.0, BTreeMap::new()),
+    ];
+    let loader = WindowLoader::new(sources, config.clone()).unwrap();
+    assert_eq!(loader.widths(), [2, 4]);
+    let mut seconds = 0;
+    for step in 0..10 {
+        let batch = loader.batch(step).unwrap();
+        for (i, window) in loader.windows(step).iter().enumerate() {
+            let is_second = loader.episodes()[window.episode].source == 1;
+            seconds += usize::from(is_second);
+            assert_eq!(
+                [0, 1].map(|camera| batch.cameras[camera].is_missing[i]),
+                [is_second, !is_second]
+            );
+            let missing = &batch.cameras[usize::from(!is_second)];
+            let size = 2 * missing.picture_len();
+            assert!(
+                missing.images[i * size..][..size]
+                    .iter()
+                    .all(|&value| value == 0)
+            );
+            let actions = &batch.actions[i * 12..][..12];
+            if is_second {
+                // Three frames a step at 30 Hz.
+                let at = |step: usize| (window.frame + 3 * step).min(30) as f32;
+                assert_eq!([actions[0], actions[4], actions[8]], [0, 1, 2].map(at));
+                assert_eq!(batch.states[i * 4 + 3], 0.0, "narrower states end in zeros");
+                let before = window.frame.saturating_sub(3) as f32;
+                assert_eq!(
+                    (batch.states[i * 4], batch.observation_is_pad[2 * i]),
+                    (before, window.frame < 3)
+                );
+                assert_eq!(batch.instructions[i], "lift it");
+                let middle = (8 * 24 + 12) * 3;
+                let red = batch.cameras[1].images[i * size + size / 2 + middle];
+                assert!(
+                    red.abs_diff(7 * window.frame as u8) < 6,
+                    "{red} {}",
+                    window.frame
+                );
+            } else {
+                assert_eq!(actions[3], 0.0, "narrower actions end in zeros");
+            }
+        }
+    }
+    assert!(
+        (270..330).contains(&seconds),
+        "three quarters of 400, found {seconds}"
+    );
+
+    // One camera under two names.
+    let renamed = BTreeMap::from([("top".to_owned(), "wrist".to_owned())]);
+    let sources = || {
+        vec![
+            source(&first, 1.0, BTreeMap::new()),
+            source(&second, 1.0, renamed.clone()),
+        ]
+    };
+    config.cameras = None;
+    let loader = WindowLoader::new(sources(), config.clone()).unwrap();
+    assert_eq!(loader.cameras().len(), 1);
+    assert!(
+        loader.batch(0).unwrap().cameras[0]
+            .is_missing
+            .iter()
+            .all(|missing| !missing)
+    );
+    config.transforms.clear();
+    let error = WindowLoader::new(sources(), config)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("[32, 48]") && error.contains("resize"),
+        "{error}"
+    );
+}
+
+#[test]
+fn each_dataset_is_normalised_by_its_own_statistics() {
+    let (first, second) = (recorded(), other("top", [HEIGHT, WIDTH], 10, 31));
+    let mut config = LoaderConfig::new(WindowSpec::new(&[0], 1), 64, 2);
+    config.normalization = [
+        (STATE, Normalization::MeanStd),
+        (ACTION, Normalization::MinMax),
+    ]
+    .map(|(key, mode)| (key.to_owned(), mode))
+    .into();
+    let sources = vec![opened(&first), opened(&second)];
+    let loader = WindowLoader::new(sources, config.clone()).unwrap();
+    let batch = loader.batch(0).unwrap();
+    assert!(
+        batch
+            .actions
+            .iter()
+            .all(|value| (-1.0..=1.0).contains(value))
+    );
+    for (i, window) in loader.windows(0).iter().enumerate() {
+        if loader.episodes()[window.episode].source == 1 {
+            let expected = window.frame as f32 / 15.0 - 1.0;
+            for action in &batch.actions[i * 4..][..4] {
+                assert!((action - expected).abs() < 1e-5);
+            }
+            let deviation = (960.0_f32 / 12.0).sqrt();
+            let expected = (window.frame as f32 - 15.0) / deviation;
+            assert!((batch.states[i * 2] - expected).abs() < 1e-4);
+        }
+    }
+    let joined = loader.statistics();
+    assert!(!joined.contains_key(ACTION), "of other widths");
+    config.normalization = [("next.reward".to_owned(), Normalization::MeanStd)].into();
+    let error = WindowLoader::new(vec![opened(&first)], config)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("next.reward"), "{error}");
+}
+
+#[test]
+fn random_transforms_change_windows_and_not_batches() {
+    let folder = recorded();
+    let pictures = |transforms: Vec<ImageTransform>| {
+        let mut config = LoaderConfig::new(WindowSpec::new(&[0, 1], 1), 8, 3);
+        config.transforms = transforms;
+        let loader = WindowLoader::new(vec![opened(&folder)], config).unwrap();
+        let batch = loader.batch(2).unwrap();
+        assert_eq!(batch, loader.batch(2).unwrap());
+        batch.cameras.into_iter().next().unwrap()
+    };
+    let plain = pictures(Vec::new());
+    let crop = pictures(vec![ImageTransform::RandomCrop {
+        height: 24,
+        width: 40,
+    }]);
+    assert_eq!(
+        (crop.height, crop.width, crop.images.len()),
+        (24, 40, 8 * 2 * 24 * 40 * 3)
+    );
+    let jitter = ColorJitter {
+        brightness: 0.4,
+        ..ColorJitter::default()
+    };
+    let bright = pictures(vec![ImageTransform::ColorJitter(jitter)]);
+    let window = 2 * plain.picture_len();
+    let factors: Vec<_> = (0..8)
+        .map(|i| {
+            let sum = |images: &[u8]| images.iter().map(|&value| f64::from(value)).sum::<f64>();
+            sum(&bright.images[i * window..][..window]) / sum(&plain.images[i * window..][..window])
+        })
+        .collect();
+    assert!(
+        factors.iter().all(|factor| (0.55..=1.41).contains(factor)),
+        "{factors:?}"
+    );
+    assert!(
+        factors
+            .windows(2)
+            .any(|pair| (pair[0] - pair[1]).abs() > 0.05),
+        "{factors:?}"
+    );
+}
+
+#[test]
+fn a_checkpoint_tells_other_data_apart() {
+    let spec = WindowSpec::new(&[0], 2);
+    let state = |folder: &TempDir, episodes: Option<Vec<usize>>, spec: &WindowSpec| {
+        let source = LoaderSource {
+            episodes,
+            ..opened(folder)
+        };
+        let config = LoaderConfig::new(spec.clone(), 4, 1);
+        WindowLoader::new(vec![source], config).unwrap().state()
+    };
+    let (folder, again) = (recorded(), recorded());
+    let first = state(&folder, None, &spec);
+    assert_eq!(state(&again, None, &spec), first, "wherever it lies");
+    assert_ne!(state(&folder, Some(vec![0, 1]), &spec), first);
+    assert_ne!(state(&folder, None, &WindowSpec::new(&[0], 3)), first);
+    let text = serde_json::to_string(&first).unwrap();
+    assert_eq!(serde_json::from_str::<LoaderState>(&text).unwrap(), first);
+}
+
+#[test]
+fn what_cannot_be_loaded_is_said() {
+    let folder = recorded();
+    let load = |change: &dyn Fn(&mut LoaderConfig, &mut LoaderSource)| {
+        let mut config = LoaderConfig::new(WindowSpec::new(&[0], 2), 4, 1);
+        let mut source = opened(&folder);
+        change(&mut config, &mut source);
+        WindowLoader::new(vec![source], config)
+            .err()
+            .unwrap()
+            .to_string()
+    };
+    let error = load(&|config, _| config.spec = WindowSpec::new(&[0], 50));
+    assert!(error.contains("longest episode 40"), "{error}");
+    let error = load(&|_, source| source.episodes = Some(vec![1, 4]));
+    assert!(error.contains("below 4, found 4"), "{error}");
+    let error = load(&|_, source| source.episodes = Some(vec![1, 1]));
+    assert!(error.contains("each once"), "{error}");
+    let error = load(&|config, _| config.cameras = Some(vec!["wrist".to_owned()]));
+    assert!(
+        error.contains("observation.images.top") && error.contains("wrist"),
+        "{error}"
+    );
+    let error = load(&|_, source| source.weight = Some(-1.0));
+    assert!(error.contains("above zero"), "{error}");
+    let error = load(&|config, _| config.spec.rate_hz = Some(0.0));
+    assert!(error.contains("rate_hz"), "{error}");
 }

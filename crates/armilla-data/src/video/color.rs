@@ -97,78 +97,10 @@ impl YUVSource for Yuv {
     }
 }
 
-/// Decoded planes, with the bytes from one row to the next.
-pub(crate) struct Planes<'a> {
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) luma: (&'a [u8], usize),
-    pub(crate) blue: (&'a [u8], usize),
-    pub(crate) red: (&'a [u8], usize),
-}
-
-/// The factors of one colour space, in thirteen-bit fixed point.
-struct Factors {
-    black: i32,
-    luma: i32,
-    red: i32,
-    green_blue: i32,
-    green_red: i32,
-    blue: i32,
-}
-
-impl Factors {
-    fn of(space: ColorSpace) -> Self {
-        let (red, blue) = match space.matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-        };
-        let green = 1.0 - red - blue;
-        let (black, luma, chroma) = if space.full_range {
-            (0, 1.0, 1.0)
-        } else {
-            (16, 255.0 / 219.0, 255.0 / 224.0)
-        };
-        let fixed = |value: f64| (value * 8192.0).round() as i32;
-        Self {
-            black,
-            luma: fixed(luma),
-            red: fixed(2.0 * (1.0 - red) * chroma),
-            green_blue: fixed(-2.0 * (1.0 - blue) * blue / green * chroma),
-            green_red: fixed(-2.0 * (1.0 - red) * red / green * chroma),
-            blue: fixed(2.0 * (1.0 - blue) * chroma),
-        }
-    }
-}
-
-/// Converts planes to `[height, width, 3]`.
-///
-/// Bit for bit what swscale does on x86 (each term cut off, not rounded; each chroma value for its four pixels), so that
-/// a policy sees the same pixels here as in Python, where PyAV decodes.
-pub(crate) fn to_rgb(planes: &Planes<'_>, space: ColorSpace) -> Vec<u8> {
-    let factors = Factors::of(space);
-    let term = |value: i32, factor: i32| (value * 8 * factor) >> 16;
-    let mut rgb = vec![0; planes.height * planes.width * 3];
-    let half = planes.width.div_ceil(2);
-    for (row, target) in rgb.chunks_exact_mut(planes.width * 3).enumerate() {
-        let luma = &planes.luma.0[row * planes.luma.1..][..planes.width];
-        let blue = &planes.blue.0[row / 2 * planes.blue.1..][..half];
-        let red = &planes.red.0[row / 2 * planes.red.1..][..half];
-        for (column, pixel) in target.chunks_exact_mut(3).enumerate() {
-            let y = term(i32::from(luma[column]) - factors.black, factors.luma);
-            let u = i32::from(blue[column / 2]) - 128;
-            let v = i32::from(red[column / 2]) - 128;
-            let byte = |value: i32| value.clamp(0, 255) as u8;
-            pixel[0] = byte(y + term(v, factors.red));
-            pixel[1] = byte(y + term(u, factors.green_blue) + term(v, factors.green_red));
-            pixel[2] = byte(y + term(u, factors.blue));
-        }
-    }
-    rgb
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::video::rgb::{Planes, write_rgb};
 
     fn there_and_back(color: [u8; 3]) -> [u8; 3] {
         let mut yuv = Yuv::default();
@@ -180,7 +112,8 @@ mod tests {
             blue: (&yuv.blue, 1),
             red: (&yuv.red, 1),
         };
-        let rgb = to_rgb(&planes, ColorSpace::LEROBOT);
+        let mut rgb = [0; 12];
+        write_rgb(&planes, ColorSpace::LEROBOT, &mut rgb);
         [rgb[0], rgb[1], rgb[2]]
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use armilla_core::Image;
 use openh264::OpenH264API;
@@ -9,135 +10,289 @@ use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig, Flush};
 use openh264::formats::YUVSource as _;
 use re_rav1d::dav1d;
 
-use super::color::{ColorSpace, Matrix, Planes, to_rgb};
+use super::color::{ColorSpace, Matrix};
 use super::demux::{Codec, VideoIndex, unsupported, with_start_codes};
+use super::rgb::{Planes, write_rgb};
 use crate::error::{Error, Result};
 
 /// Decodes the frames at positions `shown` in the order in which they are shown.
 pub(crate) fn decode(index: &VideoIndex, shown: Range<usize>) -> Result<Vec<Image>> {
-    let wanted = &index.shown[shown.clone()];
-    let (Some(&first), Some(&last)) = (wanted.iter().min(), wanted.iter().max()) else {
-        return Ok(Vec::new());
-    };
-    let start = (0..=first)
-        .rev()
-        .find(|&packet| index.packets[packet].is_key)
-        .unwrap_or(0);
-    let fed = start..last + 1;
-    let data = index.read_packets(fed.clone())?;
-    let pictures = match &index.codec {
-        Codec::H264 {
-            parameters,
-            length_bytes,
-        } => decode_h264(&index.path, parameters, *length_bytes, &data)?,
-        Codec::Av1 { header } => decode_av1(&index.path, header, data)?,
-        Codec::Other { name, .. } => return Err(unsupported(&index.path, name)),
-    };
-    if pictures.len() != fed.len() {
-        return Err(Error::file(
-            &index.path,
-            format!(
-                "of {} frames only {} could be decoded",
-                fed.len(),
-                pictures.len()
-            ),
-        ));
+    let mut images = Vec::with_capacity(shown.len());
+    let wanted: Vec<_> = shown.clone().collect();
+    Decoders::default().decode(index, &wanted, &mut |position, decoded| {
+        if shown.contains(&position) {
+            images.push(decoded.to_image()?);
+        }
+        Ok(())
+    })?;
+    Ok(images)
+}
+
+/// A frame as its decoder holds it.
+pub(crate) struct Decoded<'a> {
+    path: &'a Path,
+    planes: Planes<'a>,
+    space: ColorSpace,
+}
+
+impl Decoded<'_> {
+    /// Height and width.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.planes.height, self.planes.width]
     }
-    // Decoders hand pictures out in the order in which they are shown.
-    let mut order: Vec<_> = fed.collect();
-    order.sort_by_key(|&packet| index.packets[packet].time);
-    let mut found: Vec<_> = order.into_iter().zip(pictures).collect();
-    found.retain(|(packet, _)| wanted.contains(packet));
-    found.sort_by_key(|(packet, _)| index.packets[*packet].time);
-    Ok(found.into_iter().map(|(_, image)| image).collect())
+
+    /// Writes it as RGB, `[height, width, 3]`; `rgb` has room for exactly that.
+    pub(crate) fn write_rgb(&self, rgb: &mut [u8]) -> Result<()> {
+        let planes = &self.planes;
+        let half = planes.height.div_ceil(2);
+        let enough = |(data, stride): (&[u8], usize), rows: usize, columns: usize| {
+            rows > 0 && stride >= columns && data.len() >= (rows - 1) * stride + columns
+        };
+        let whole = enough(planes.luma, planes.height, planes.width)
+            && enough(planes.blue, half, planes.width.div_ceil(2))
+            && enough(planes.red, half, planes.width.div_ceil(2));
+        if !whole {
+            return Err(Error::file(
+                self.path,
+                "the decoder gave a picture with missing rows",
+            ));
+        }
+        write_rgb(planes, self.space, rgb);
+        Ok(())
+    }
+
+    fn to_image(&self) -> Result<Image> {
+        let [height, width] = self.size();
+        let mut rgb = vec![0; height * width * 3];
+        self.write_rgb(&mut rgb)?;
+        Ok(Image::new(height, width, rgb)?)
+    }
+}
+
+/// Given each frame that was decoded, and its position in the order in which the frames are shown.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(usize, &Decoded<'_>) -> Result<()>;
+
+/// Decoders that wait for the next frames: making one costs more than a small picture.
+#[derive(Default)]
+pub(crate) struct Decoders {
+    av1: Mutex<Vec<dav1d::Decoder>>,
+    h264: Mutex<Vec<Decoder>>,
+}
+
+impl Decoders {
+    /// Decodes the frames at the positions `wanted`, which rise, and those that they are built upon. All of them are shown to
+    /// `visit`, those that nobody wanted too.
+    pub(crate) fn decode(
+        &self,
+        index: &VideoIndex,
+        wanted: &[usize],
+        visit: Visit<'_>,
+    ) -> Result<()> {
+        for run in runs(index, wanted) {
+            self.decode_run(index, run, visit)?;
+        }
+        Ok(())
+    }
+
+    /// Decodes packets, of which the first is a key.
+    fn decode_run(&self, index: &VideoIndex, fed: Range<usize>, visit: Visit<'_>) -> Result<()> {
+        let packets = index.read_packets(fed.clone())?;
+        // Decoders hand frames out in the order in which they are shown.
+        let mut order: Vec<_> = fed.clone().collect();
+        order.sort_by_key(|&packet| index.packets[packet].time);
+        let mut order = order.into_iter();
+        let mut show = |decoded: Decoded<'_>| match order.next() {
+            Some(packet) => match index.position(packet) {
+                Some(position) => visit(position, &decoded),
+                None => Ok(()),
+            },
+            None => Err(Error::file(
+                &index.path,
+                format!("more than {} frames came out of as many", fed.len()),
+            )),
+        };
+        match &index.codec {
+            Codec::H264 {
+                parameters,
+                length_bytes,
+            } => {
+                let mut decoder = match take(&self.h264) {
+                    Some(decoder) => decoder,
+                    None => h264_decoder(&index.path)?,
+                };
+                let stream = H264Stream {
+                    path: &index.path,
+                    parameters,
+                    length_bytes: *length_bytes,
+                };
+                stream.decode(&mut decoder, &packets, &mut show)?;
+                give_back(&self.h264, decoder);
+            }
+            Codec::Av1 { header } => {
+                let mut decoder = match take(&self.av1) {
+                    Some(decoder) => decoder,
+                    None => av1_decoder(&index.path)?,
+                };
+                decode_av1(&index.path, header, packets, &mut decoder, &mut show)?;
+                decoder.flush();
+                give_back(&self.av1, decoder);
+            }
+            Codec::Other { name, .. } => return Err(unsupported(&index.path, name)),
+        }
+        match order.len() {
+            0 => Ok(()),
+            missing => Err(Error::file(
+                &index.path,
+                format!(
+                    "of {} frames only {} could be decoded",
+                    fed.len(),
+                    fed.len() - missing
+                ),
+            )),
+        }
+    }
+}
+
+fn take<T>(waiting: &Mutex<Vec<T>>) -> Option<T> {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.pop()
+}
+
+fn give_back<T>(waiting: &Mutex<Vec<T>>, decoder: T) {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.push(decoder);
+}
+
+/// The packets to feed, each run from a key on.
+fn runs(index: &VideoIndex, wanted: &[usize]) -> Vec<Range<usize>> {
+    let mut packets: Vec<_> = wanted
+        .iter()
+        .map(|&position| index.shown[position])
+        .collect();
+    packets.sort_unstable();
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for packet in packets {
+        let keys = (0..=packet).rev();
+        let mut keys = keys.filter(|&earlier| index.packets[earlier].is_key);
+        let start = keys.next().unwrap_or(0);
+        match runs.last_mut() {
+            Some(run) if start < run.end => run.end = run.end.max(packet + 1),
+            _ => runs.push(start..packet + 1),
+        }
+    }
+    runs
 }
 
 /// The profiles of H.264 that the decoder takes: Baseline, Main and High.
 const PROFILES: [u8; 3] = [66, 77, 100];
 
-fn decode_h264(
-    path: &Path,
-    parameters: &[u8],
-    length_bytes: usize,
-    packets: &[Vec<u8>],
-) -> Result<Vec<Image>> {
-    // The profile follows the start code and the unit's type.
-    let profile = parameters.get(5).copied().unwrap_or(0);
-    if !PROFILES.contains(&profile) {
-        return Err(unsupported(path, &format!("h264, profile {profile}")));
-    }
-    let failed = |error: openh264::Error| Error::file(path, format!("H.264 decoder: {error}"));
+fn h264_decoder(path: &Path) -> Result<Decoder> {
     let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
-    let mut decoder =
-        Decoder::with_api_config(OpenH264API::from_source(), config).map_err(failed)?;
-    let mut images = Vec::with_capacity(packets.len());
-    let mut stream = parameters.to_vec();
-    for packet in packets {
-        with_start_codes(path, packet, length_bytes, &mut stream)?;
-        if let Some(picture) = decoder.decode(&stream).map_err(failed)? {
-            images.push(h264_image(path, &picture)?);
-        }
-        stream.clear();
-    }
-    for picture in decoder.flush_remaining().map_err(failed)? {
-        images.push(h264_image(path, &picture)?);
-    }
-    Ok(images)
+    Decoder::with_api_config(OpenH264API::from_source(), config)
+        .map_err(|error| h264_failed(path, &error))
 }
 
-fn h264_image(path: &Path, picture: &DecodedYUV<'_>) -> Result<Image> {
+fn h264_failed(path: &Path, error: &openh264::Error) -> Error {
+    Error::file(path, format!("H.264 decoder: {error}"))
+}
+
+/// What is given each frame as it comes out of a decoder.
+type Show<'a> = &'a mut dyn FnMut(Decoded<'_>) -> Result<()>;
+
+struct H264Stream<'a> {
+    path: &'a Path,
+    parameters: &'a [u8],
+    length_bytes: usize,
+}
+
+impl H264Stream<'_> {
+    fn decode(&self, decoder: &mut Decoder, packets: &[Vec<u8>], show: Show<'_>) -> Result<()> {
+        // The profile follows the start code and the unit's type.
+        let profile = self.parameters.get(5).copied().unwrap_or(0);
+        if !PROFILES.contains(&profile) {
+            return Err(unsupported(self.path, &format!("h264, profile {profile}")));
+        }
+        let failed = |error: openh264::Error| h264_failed(self.path, &error);
+        let mut stream = self.parameters.to_vec();
+        for packet in packets {
+            with_start_codes(self.path, packet, self.length_bytes, &mut stream)?;
+            if let Some(picture) = decoder.decode(&stream).map_err(failed)? {
+                show(h264_frame(self.path, &picture))?;
+            }
+            stream.clear();
+        }
+        for picture in decoder.flush_remaining().map_err(failed)? {
+            show(h264_frame(self.path, &picture))?;
+        }
+        Ok(())
+    }
+}
+
+fn h264_frame<'a>(path: &'a Path, picture: &'a DecodedYUV<'_>) -> Decoded<'a> {
     let (width, height) = picture.dimensions();
     let (luma, blue, red) = picture.strides();
-    let planes = Planes {
-        height,
-        width,
-        luma: (picture.y(), luma),
-        blue: (picture.u(), blue),
-        red: (picture.v(), red),
-    };
-    image(path, &planes, ColorSpace::LEROBOT)
+    Decoded {
+        path,
+        planes: Planes {
+            height,
+            width,
+            luma: (picture.y(), luma),
+            blue: (picture.u(), blue),
+            red: (picture.v(), red),
+        },
+        space: ColorSpace::LEROBOT,
+    }
 }
 
-fn decode_av1(path: &Path, header: &[u8], packets: Vec<Vec<u8>>) -> Result<Vec<Image>> {
-    let failed = |error: dav1d::Error| Error::file(path, format!("AV1 decoder: {error}"));
+fn av1_failed(path: &Path, error: dav1d::Error) -> Error {
+    Error::file(path, format!("AV1 decoder: {error}"))
+}
+
+fn av1_decoder(path: &Path) -> Result<dav1d::Decoder> {
     let mut settings = dav1d::Settings::new();
     // Several files are decoded side by side; threads within one only cost at these sizes.
     settings.set_n_threads(1);
     settings.set_max_frame_delay(1);
-    let mut decoder = dav1d::Decoder::with_settings(&settings).map_err(failed)?;
-    let mut images = Vec::with_capacity(packets.len());
+    dav1d::Decoder::with_settings(&settings).map_err(|error| av1_failed(path, error))
+}
+
+fn decode_av1(
+    path: &Path,
+    header: &[u8],
+    packets: Vec<Vec<u8>>,
+    decoder: &mut dav1d::Decoder,
+    show: Show<'_>,
+) -> Result<()> {
+    let failed = |error| av1_failed(path, error);
     let mut header = Some(header.to_vec());
     for packet in packets {
-        let mut data = header.take().unwrap_or_default();
-        data.extend_from_slice(&packet);
+        let data = match header.take() {
+            Some(header) => [header, packet].concat(),
+            None => packet,
+        };
         let mut sent = decoder.send_data(data, None, None, None);
         while matches!(sent, Err(dav1d::Error::Again)) {
             let picture = decoder.get_picture().map_err(failed)?;
-            images.push(av1_image(path, &picture)?);
+            show_av1(path, &picture, show)?;
             sent = decoder.send_pending_data();
         }
         sent.map_err(failed)?;
-        take_av1_pictures(path, &mut decoder, &mut images)?;
+        show_av1_pictures(path, decoder, show)?;
     }
-    take_av1_pictures(path, &mut decoder, &mut images)?;
-    Ok(images)
+    show_av1_pictures(path, decoder, show)
 }
 
-fn take_av1_pictures(
-    path: &Path,
-    decoder: &mut dav1d::Decoder,
-    images: &mut Vec<Image>,
-) -> Result<()> {
+fn show_av1_pictures(path: &Path, decoder: &mut dav1d::Decoder, show: Show<'_>) -> Result<()> {
     loop {
         match decoder.get_picture() {
-            Ok(picture) => images.push(av1_image(path, &picture)?),
+            Ok(picture) => show_av1(path, &picture, show)?,
             Err(dav1d::Error::Again) => return Ok(()),
-            Err(error) => return Err(Error::file(path, format!("AV1 decoder: {error}"))),
+            Err(error) => return Err(av1_failed(path, error)),
         }
     }
 }
 
-fn av1_image(path: &Path, picture: &dav1d::Picture) -> Result<Image> {
+fn show_av1(path: &Path, picture: &dav1d::Picture, show: Show<'_>) -> Result<()> {
     use dav1d::PlanarImageComponent::{U, V, Y};
     use dav1d::pixel::{MatrixCoefficients, YUVRange};
     let (layout, bits) = (picture.pixel_layout(), picture.bit_depth());
@@ -161,26 +316,9 @@ fn av1_image(path: &Path, picture: &dav1d::Picture) -> Result<Image> {
         _ => Matrix::Bt601,
     };
     let full_range = picture.color_range() == YUVRange::Full;
-    image(path, &planes, ColorSpace { matrix, full_range })
-}
-
-fn image(path: &Path, planes: &Planes<'_>, space: ColorSpace) -> Result<Image> {
-    let half = planes.height.div_ceil(2);
-    let enough = |(data, stride): (&[u8], usize), rows: usize, columns: usize| {
-        rows > 0 && stride >= columns && data.len() >= (rows - 1) * stride + columns
-    };
-    let whole = enough(planes.luma, planes.height, planes.width)
-        && enough(planes.blue, half, planes.width.div_ceil(2))
-        && enough(planes.red, half, planes.width.div_ceil(2));
-    if !whole {
-        return Err(Error::file(
-            path,
-            "the decoder gave a picture with missing rows",
-        ));
-    }
-    Ok(Image::new(
-        planes.height,
-        planes.width,
-        to_rgb(planes, space),
-    )?)
+    show(Decoded {
+        path,
+        planes,
+        space: ColorSpace { matrix, full_range },
+    })
 }

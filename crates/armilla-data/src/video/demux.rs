@@ -112,6 +112,19 @@ impl VideoIndex {
         })
     }
 
+    /// The position in `shown` of a packet's frame; none if it is never shown.
+    pub(crate) fn position(&self, packet: usize) -> Option<usize> {
+        let time = self.packets[packet].time;
+        let from = self
+            .shown
+            .partition_point(|&shown| self.packets[shown].time < time);
+        let alike = self.shown[from..].iter();
+        let mut alike = alike.take_while(|&&shown| self.packets[shown].time == time);
+        alike
+            .position(|&shown| shown == packet)
+            .map(|after| from + after)
+    }
+
     /// The position in `shown` of the frame nearest to a time, and how far off it is, in seconds.
     pub(crate) fn nearest(&self, secs: f64) -> Option<(usize, f64)> {
         let time = |position: usize| {

@@ -12,6 +12,7 @@ pub(crate) mod decode;
 pub(crate) mod demux;
 pub(crate) mod encode;
 pub(crate) mod join;
+pub(crate) mod rgb;
 
 /// Pictures from one key picture to the next.
 pub(crate) const GROUP_OF_PICTURES: u32 = 2;

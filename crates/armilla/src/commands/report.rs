@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use armilla_core::WilsonInterval;
-use armilla_data::{Dataset, WindowLoader};
+use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader};
 use armilla_imagine::{Imagination, imagine};
 use armilla_viz::filmstrip::{FilmRow, Filmstrip};
 use armilla_viz::report::{self as page, Estimate, ReportData};
@@ -77,10 +78,14 @@ pub(crate) fn look_into(
         episodes.push(imagine(&model, &images, &actions, DREAMS.1)?);
     }
     let config = model.jepa().config();
-    let store = train::load_frames(&dataset, kept, 4.0)?;
-    let loader = WindowLoader::new(store, train::world_model_windows(config), WINDOWS, 0)?;
-    let batch =
-        JepaBatch::from_windows(&loader.batch(0), &model.interface().actions, config, device)?;
+    let mut settings = LoaderConfig::new(train::world_model_windows(config), WINDOWS, 0);
+    settings.cameras = Some(vec![model.interface().camera.clone()]);
+    let source = LoaderSource {
+        episodes: Some(kept),
+        ..LoaderSource::new(Arc::new(dataset))
+    };
+    let windows = WindowLoader::new(vec![source], settings)?.batch(0)?;
+    let batch = JepaBatch::from_windows(&windows, &model.interface().actions, config, device)?;
     let found = Diagnostics::measure(model.jepa(), &batch);
     let latents = [
         ("effective_rank", found.effective_rank),

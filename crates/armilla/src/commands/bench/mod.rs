@@ -3,6 +3,7 @@
 //! `scripts/bench/compare.py` runs these beside the same work in PyTorch.
 
 mod large;
+mod loader;
 pub(crate) mod models;
 
 use std::hint::black_box;
@@ -17,7 +18,7 @@ use armilla_train::{
 use burn::tensor::Device;
 use serde::Serialize;
 
-use crate::cli::BenchArguments;
+use crate::cli::{BenchArguments, LoaderBenchArguments};
 use crate::machine::Machine;
 
 /// Repetitions that are not counted.
@@ -39,6 +40,7 @@ struct Settings {
     time: Duration,
     device: Device,
     precision: Precision,
+    loader: LoaderBenchArguments,
 }
 
 impl Settings {
@@ -64,7 +66,10 @@ struct Measured {
 
 /// Runs `armilla bench`.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
-    let works = || models::ALL.iter().chain(large::ALL);
+    let works = || {
+        let models = models::ALL.iter().chain(large::ALL);
+        models.chain(loader::ALL)
+    };
     let unknown = arguments
         .names
         .iter()
@@ -79,6 +84,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         time,
         device: armilla_nn::device::parse(&arguments.device)?,
         precision: arguments.precision.into(),
+        loader: arguments.loader.clone(),
     };
     if !settings.precision.runs_on(&settings.device) {
         anyhow::bail!("--precision bf16: {} has no bf16", arguments.device);

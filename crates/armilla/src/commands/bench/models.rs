@@ -1,8 +1,8 @@
 //! The work that is measured: models with fresh weights on noise.
 
 use anyhow::Result;
-use armilla_core::WindowBatch;
 use armilla_core::random::stream;
+use armilla_core::{CameraWindows, WindowBatch};
 use armilla_nn::Activation;
 use armilla_nn::images::CHANNELS;
 use armilla_nn::layers::{Linear, LinearConfig, StridedConv, StridedConvConfig};
@@ -225,14 +225,17 @@ pub(crate) fn world_model_batch(batch: usize, device: &Device) -> Result<JepaBat
         batch,
         time: 2,
         action_horizon: config.action_repeat,
-        height: SIDE,
-        width: SIDE,
-        images: pixels(2 * batch).collect(),
+        cameras: vec![CameraWindows {
+            height: SIDE,
+            width: SIDE,
+            images: pixels(2 * batch).collect(),
+            later_images: pixels(batch).collect(),
+            ..CameraWindows::default()
+        }],
         actions: (0..batch * config.block())
             .map(|i| (i % 7) as f32 / 7.0)
             .collect(),
         action_is_pad: vec![false; batch * config.action_repeat],
-        later_images: pixels(batch).collect(),
         later_steps: vec![30; batch],
         ..WindowBatch::default()
     };

@@ -1,0 +1,127 @@
+//! What is trained on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use armilla_core::FeatureStatistics;
+use armilla_core::features::{ACTION, IMAGE_PREFIX};
+use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
+use serde::{Deserialize, Serialize};
+
+use super::TrainRunConfig;
+use crate::progress::Progress;
+
+/// One more dataset to draw from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MixturePart {
+    /// Its folder.
+    pub dataset: PathBuf,
+    /// How often it is drawn; the first dataset is drawn with weight 1.
+    pub weight: f64,
+    /// Its names for the first dataset's cameras, where they are others.
+    #[serde(default)]
+    pub cameras: BTreeMap<String, String>,
+}
+
+/// The datasets of a run.
+pub(super) struct TrainingData {
+    first: Arc<Dataset>,
+    others: Vec<(Arc<Dataset>, MixturePart)>,
+}
+
+impl TrainingData {
+    pub(super) fn open(config: &TrainRunConfig) -> Result<Self> {
+        let root = config.dataset.as_ref();
+        let root = root.context("config.toml: `dataset` is missing")?;
+        let open = |part: &MixturePart| {
+            let dataset = Arc::new(Dataset::open(&part.dataset)?);
+            Ok((dataset, part.clone()))
+        };
+        let others: Result<Vec<_>> = config.mixture.iter().map(open).collect();
+        Ok(Self {
+            first: Arc::new(Dataset::open(root)?),
+            others: others?,
+        })
+    }
+
+    /// Windows of the episodes to train on, of the first dataset's first camera.
+    pub(super) fn loader(&self, config: &TrainRunConfig, spec: WindowSpec) -> Result<WindowLoader> {
+        let source = |dataset: &Arc<Dataset>| LoaderSource {
+            episodes: Some(split(dataset, config.validation_share).0),
+            ..LoaderSource::new(Arc::clone(dataset))
+        };
+        let mut sources = vec![source(&self.first)];
+        for (dataset, part) in &self.others {
+            sources[0].weight = Some(1.0);
+            sources.push(LoaderSource {
+                weight: Some(part.weight),
+                cameras: part.cameras.clone(),
+                ..source(dataset)
+            });
+        }
+        let mut settings = LoaderConfig::new(spec, config.batch_size, config.train.seed);
+        settings.cameras = Some(vec![self.camera()?]);
+        settings.transforms.clone_from(&config.transforms);
+        settings.memory_limit_bytes = (config.memory_limit_gib * f64::from(1 << 30)) as u64;
+        let loader = preloaded(sources, settings)?;
+        let (camera, feature) = (&loader.cameras()[0], self.first.first_camera()?);
+        let recorded = &self.first.features().0[&feature].shape;
+        ensure!(
+            recorded[..2] == [camera.height, camera.width],
+            "`transforms`: expected pictures of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
+            recorded[0],
+            recorded[1],
+            camera.height,
+            camera.width
+        );
+        Ok(loader)
+    }
+
+    /// Name of the first camera, as observations have it.
+    pub(super) fn camera(&self) -> Result<String> {
+        let key = self.first.first_camera()?;
+        Ok(key.strip_prefix(IMAGE_PREFIX).unwrap_or(&key).to_owned())
+    }
+
+    /// All instructions.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &str> {
+        let others = self.others.iter().map(|(dataset, _)| dataset);
+        let all = std::iter::once(&self.first).chain(others);
+        all.flat_map(|dataset| dataset.tasks().iter().map(String::as_str))
+    }
+
+    pub(super) fn action_statistics(&self, loader: &WindowLoader) -> Result<FeatureStatistics> {
+        let root = self.first.root().display();
+        let known = loader.statistics().remove(ACTION);
+        known.ok_or_else(|| anyhow!("{root}: no statistics of `{ACTION}`"))
+    }
+}
+
+/// Numbers of the episodes to train on and to keep, in this order.
+pub(crate) fn split(dataset: &Dataset, validation_share: f64) -> (Vec<usize>, Vec<usize>) {
+    let count = dataset.episodes().len();
+    let kept = ((count as f64 * validation_share).round() as usize).min(count.saturating_sub(1));
+    ((0..count - kept).collect(), (count - kept..count).collect())
+}
+
+/// A loader whose pictures are decoded in advance, if they fit in its memory.
+fn preloaded(sources: Vec<LoaderSource>, config: LoaderConfig) -> Result<WindowLoader> {
+    let loader = WindowLoader::new(sources, config)?;
+    if !loader.fits_in_memory() {
+        return Ok(loader);
+    }
+    let total = loader.episodes().len() as u64;
+    let progress = Mutex::new(Progress::new("decode", "episodes", total));
+    loader.preload(&|done, _| {
+        if let Ok(mut progress) = progress.lock() {
+            progress.set(done as u64, "");
+        }
+    })?;
+    if let Ok(progress) = progress.into_inner() {
+        progress.finish();
+    }
+    Ok(loader)
+}

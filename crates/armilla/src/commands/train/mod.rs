@@ -1,0 +1,153 @@
+//! `armilla train`: a world model or a policy, on a dataset.
+
+mod data;
+mod policy;
+mod world_model;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use armilla_data::{Dataset, ImageTransform};
+use armilla_train::{
+    BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
+    Trainable, Training,
+};
+use armilla_vla::FlowPolicyConfig;
+use armilla_world::JepaConfig;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::TrainArguments;
+use crate::commands::stop_asked;
+use crate::config::Source;
+use crate::progress::{Progress, say};
+pub(crate) use data::split;
+use data::{MixturePart, TrainingData};
+pub(crate) use policy::PolicyTraining;
+pub(crate) use world_model::{JepaTraining, windows as world_model_windows};
+
+/// What to train, on what, and how.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainRunConfig {
+    /// The dataset's folder, unless typed.
+    #[serde(default)]
+    pub dataset: Option<PathBuf>,
+    /// More datasets, drawn beside it, which counts as one of weight 1.
+    #[serde(default)]
+    pub mixture: Vec<MixturePart>,
+    /// Windows a batch.
+    pub batch_size: usize,
+    /// Share of the episodes, from the last, kept from training.
+    pub validation_share: f64,
+    /// Recordings are decoded into memory where they fit in so much, else as they are needed.
+    pub memory_limit_gib: f64,
+    /// Random changes of the pictures; their size must stay the same.
+    #[serde(default)]
+    pub transforms: Vec<ImageTransform>,
+    /// Steps, learning rate and the rest.
+    pub train: TrainConfig,
+    /// A world model.
+    #[serde(default)]
+    pub jepa: Option<JepaConfig>,
+    /// A policy.
+    #[serde(default, rename = "flow-policy")]
+    pub flow_policy: Option<FlowPolicyConfig>,
+}
+
+/// How a training ended.
+pub(crate) struct TrainOutcome {
+    /// The last checkpoint's model folder.
+    pub checkpoint: PathBuf,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+/// Runs `armilla train`.
+pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
+    let device = armilla_nn::device::parse(&arguments.device)?;
+    let outcome = match (&arguments.resume, &arguments.config, &arguments.out) {
+        (Some(run), _, _) => resume(run, &device)?,
+        (None, Some(config), Some(out)) => {
+            let mut source = Source::open(config)?;
+            source.set(&arguments.set)?;
+            let typed: TrainRunConfig = source.parse()?;
+            let dataset = arguments.dataset.clone().or(typed.dataset);
+            let dataset = dataset
+                .context("which dataset? Give --dataset, or `dataset` in the configuration")?;
+            train(&source, &dataset, out, &device)?
+        }
+        _ => bail!("train: expected a configuration and --out, or --resume"),
+    };
+    if outcome.stopped {
+        say("stopped; `armilla train --resume RUN` goes on from here");
+    }
+    say(&format!("checkpoint: {}", outcome.checkpoint.display()));
+    Ok(())
+}
+
+/// Begins a run.
+pub(crate) fn train(
+    source: &Source,
+    dataset: &Path,
+    out: &Path,
+    device: &Device,
+) -> Result<TrainOutcome> {
+    let mut config: TrainRunConfig = source.parse()?;
+    let dataset = std::path::absolute(dataset)
+        .with_context(|| format!("cannot find {}", dataset.display()))?;
+    // Opened before the run's folder is made, so that bad data leaves nothing behind.
+    Dataset::open(&dataset)?;
+    config.dataset = Some(dataset);
+    let run = RunDirectory::create(out, &toml::to_string_pretty(&config)?)?;
+    start(&config, &run, device)
+}
+
+/// Goes on with a run.
+fn resume(path: &Path, device: &Device) -> Result<TrainOutcome> {
+    let run = RunDirectory::open(path)?;
+    let file = path.join("config.toml");
+    let config: TrainRunConfig = Source::open(&file.to_string_lossy())?.parse()?;
+    start(&config, &run, device)
+}
+
+fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result<TrainOutcome> {
+    let data = TrainingData::open(config)?;
+    match (&config.jepa, &config.flow_policy) {
+        (Some(jepa), None) => world_model::train(config, jepa, &data, run, device),
+        (None, Some(policy)) => policy::train(config, policy, &data, run, device),
+        _ => bail!("expected exactly one of [jepa] and [flow-policy] in the configuration"),
+    }
+}
+
+/// Trains to the end, or to Ctrl-C.
+fn finish<M: Trainable>(
+    config: &TrainRunConfig,
+    run: &RunDirectory,
+    model: M,
+    source: &mut dyn BatchSource<Batch = M::Batch>,
+    export: &dyn Fn(&M, &Path) -> Result<(), BoxError>,
+) -> Result<TrainOutcome> {
+    let mut progress = Progress::new("train", "steps", config.train.steps);
+    let mut listen = |state: &TrainProgress| {
+        progress.set(state.step, format!("loss {:.4}", state.loss));
+        if stop_asked() {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
+    };
+    let training = Training {
+        source,
+        config: &config.train,
+        run,
+        export,
+        progress: &mut listen,
+    };
+    let trained = armilla_train::train(model, training)?;
+    progress.finish();
+    Ok(TrainOutcome {
+        checkpoint: trained.checkpoint.join("model"),
+        stopped: trained.stopped,
+    })
+}
