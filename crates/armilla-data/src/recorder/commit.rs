@@ -81,6 +81,7 @@ struct Plan {
 impl Recorder {
     /// Finishes episodes in their order; `info.json` comes last and once.
     pub(super) fn commit(&mut self, prepared: Vec<PreparedEpisode>) -> Result<()> {
+        self.check_folder()?;
         let mut plan = self.plan(prepared)?;
         let episodes = plan.episodes.par_iter_mut();
         episodes.try_for_each(|episode| episode.write(&self.info))?;

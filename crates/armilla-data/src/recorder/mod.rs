@@ -4,7 +4,11 @@
 //! and, once they are on the disk, renamed into place in the order video, frame table, instructions, episode metadata;
 //! that last rename is what finishes the episode. `info.json`, which counts the episodes, follows once for all that are
 //! recorded together. [`Recorder::finish`] joins them into few files and writes the statistics.
+//!
+//! Step by step, each camera's pictures go through a bounded queue to a thread of its own that encodes and counts them.
+//! [`Recorder::add`] waits when a queue is full; [`Recorder::try_add`] leaves the step out, for all cameras, and counts it.
 
+mod camera;
 mod commit;
 pub(crate) mod compact;
 mod config;
@@ -18,9 +22,10 @@ use rayon::prelude::*;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::info::Info;
-use crate::layout::{FilePlace, RECORDING, remove_folder};
-pub use config::{EpisodeFrames, Frame, RecorderConfig};
-use episode::{EpisodeInProgress, PreparedEpisode};
+use crate::layout::{FilePlace, LOCK, RECORDING, remove_folder};
+use camera::Encoding;
+pub use config::{Added, CAPTURE_TIMESTAMP, EpisodeFrames, Frame, RecorderConfig, SavedEpisode};
+use episode::{EpisodeInProgress, PreparedEpisode, clean_up};
 
 /// Writes a dataset, episode by episode.
 pub struct Recorder {
@@ -30,6 +35,8 @@ pub struct Recorder {
     tasks: Vec<String>,
     places: Places,
     current: Option<EpisodeInProgress>,
+    /// Why the episode in progress cannot go on, until the caller has given it up.
+    failed: Option<String>,
     /// Held as long as the recorder lives, so that a reader can tell a recording from a crash.
     _lock: File,
 }
@@ -82,6 +89,7 @@ impl Recorder {
             tasks: Vec::new(),
             places: Places::default(),
             current: None,
+            failed: None,
             _lock: lock,
         })
     }
@@ -122,6 +130,7 @@ impl Recorder {
             tasks: dataset.tasks().to_vec(),
             places,
             current: None,
+            failed: None,
             _lock: lock,
         })
     }
@@ -138,39 +147,126 @@ impl Recorder {
         self.info.total_frames
     }
 
-    /// Adds a step to the episode in progress, beginning one if there is none. The picture is encoded at once.
+    /// Adds a step to the episode in progress, beginning one if there is none. It waits while a camera's queue is full, so
+    /// that nothing is ever left out; the same steps give the same files.
     ///
     /// # Errors
     ///
-    /// When the frame does not fit the schema (nothing is added then), or the disk refuses.
+    /// When the frame does not fit the schema (nothing is added then). When the disk refuses, with this step or one before
+    /// it: the episode is lost then, and every step refused until [`Self::discard_episode`] or [`Self::save_episode`].
     pub fn add(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let mut current = match self.current.take() {
-            Some(current) => current,
-            None => EpisodeInProgress::begin(&self.root, self.info.total_episodes, &self.config)?,
-        };
-        let added = current.add(frame, &self.config);
-        self.current = Some(current);
-        added
+        self.begin_with(frame)?;
+        self.push(frame)
     }
 
-    /// Finishes the episode in progress: from here on no crash loses it.
+    /// Adds a step in real time: it never waits for an encoder. When a camera's queue is full, the step is left out for all
+    /// cameras and columns, so that they stay aligned, and counted in [`SavedEpisode::dropped`].
     ///
     /// # Errors
     ///
-    /// When the episode has no frame, or the disk refuses.
-    pub fn save_episode(&mut self) -> Result<()> {
+    /// As [`Self::add`].
+    pub fn try_add(&mut self, frame: &Frame<'_>) -> Result<Added> {
+        self.begin_with(frame)?;
+        if let Some(current) = &mut self.current
+            && let Some(camera) = current.full_camera()
+        {
+            let camera = camera.to_owned();
+            if current.leave_out() == 1 {
+                let index = self.info.total_episodes;
+                tracing::warn!(
+                    "episode {index}: a step is dropped, for camera `{camera}` is encoded more slowly than it is recorded"
+                );
+            }
+            return Ok(Added::Dropped);
+        }
+        self.push(frame)?;
+        Ok(Added::Kept)
+    }
+
+    /// Checks a step and makes sure that there is an episode to add it to.
+    fn begin_with(&mut self, frame: &Frame<'_>) -> Result<()> {
+        if let Some(cause) = &self.failed {
+            let problem = format!("the episode in progress is lost, discard it: {cause}");
+            return Err(Error::OutOfOrder(problem));
+        }
+        episode::check(frame, &self.config)?;
+        if self.current.is_none() {
+            self.check_folder()?;
+            let index = self.info.total_episodes;
+            let begun =
+                EpisodeInProgress::begin(&self.root, index, &self.config, Encoding::Beside)?;
+            self.current = Some(begun);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let Some(mut current) = self.current.take() else {
+            return Ok(());
+        };
+        match current.push(frame, &self.config) {
+            Ok(()) => self.current = Some(current),
+            Err(error) => {
+                current.discard();
+                self.failed = Some(error.to_string());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the episode in progress is encoded and on the disk: from here on no crash loses it.
+    ///
+    /// # Errors
+    ///
+    /// When the episode has no frame, or the disk refuses; the episode is lost then, those before it are not.
+    pub fn save_episode(&mut self) -> Result<SavedEpisode> {
+        if let Some(cause) = self.failed.take() {
+            let problem = format!("the episode to save is lost: {cause}");
+            return Err(Error::OutOfOrder(problem));
+        }
         let current = self.current.take();
         let current = current
             .ok_or_else(|| Error::OutOfOrder("the episode to save has no frame".to_owned()))?;
-        let prepared = current.finish(&self.config)?;
-        self.commit(vec![prepared])
+        let (saved, folder) = (current.summary(), current.folder().to_owned());
+        let committed = current
+            .finish(&self.config)
+            .and_then(|prepared| self.commit(vec![prepared]));
+        if let Err(error) = committed {
+            // What it has written is of no use, and the disk may be full of it.
+            clean_up(&folder);
+            return Err(error);
+        }
+        if saved.dropped > 0 {
+            let SavedEpisode {
+                index,
+                frames,
+                dropped,
+            } = saved;
+            tracing::warn!("episode {index}: {frames} steps recorded, {dropped} dropped");
+        }
+        Ok(saved)
     }
 
     /// Forgets the episode in progress.
     pub fn discard_episode(&mut self) {
+        self.failed = None;
         if let Some(current) = self.current.take() {
             current.discard();
         }
+    }
+
+    /// Checks that the folder is still where it was, lest a dataset of its last episodes alone comes about.
+    fn check_folder(&self) -> Result<()> {
+        if self.root.join(RECORDING).join(LOCK).exists() {
+            return Ok(());
+        }
+        Err(Error::File {
+            path: self.root.clone(),
+            problem: "the folder that is recorded into was moved or removed meanwhile".to_owned(),
+            remedy: "put it back and open it, which recovers its finished episodes; then resume recording, or begin anew"
+                .to_owned(),
+        })
     }
 
     /// Records a whole episode.
@@ -190,6 +286,7 @@ impl Recorder {
     /// When an episode is in progress, an episode is empty or does not fit the schema (none of them is recorded
     /// then), or the disk refuses.
     pub fn add_episodes(&mut self, episodes: &[EpisodeFrames]) -> Result<()> {
+        self.check_folder()?;
         if self.current.is_some() {
             let problem =
                 "whole episodes cannot be added while one is in progress: save or discard it";
@@ -224,7 +321,8 @@ impl Recorder {
                 ));
             }
         }
-        let mut episode = EpisodeInProgress::begin(&self.root, index, &self.config)?;
+        let begun = EpisodeInProgress::begin(&self.root, index, &self.config, Encoding::Here);
+        let mut episode = begun?;
         let steps = frames.observations.iter().zip(&frames.actions);
         for (step, (observation, action)) in steps.enumerate() {
             let frame = Frame {
@@ -232,7 +330,8 @@ impl Recorder {
                 action,
                 others: &frames.others_at(step),
             };
-            episode.add(&frame, &self.config)?;
+            episode::check(&frame, &self.config)?;
+            episode.push(&frame, &self.config)?;
         }
         episode.finish(&self.config)
     }
@@ -242,9 +341,11 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// When the disk refuses; the finished episodes stay readable as they are.
+    /// When the disk refuses (joining takes as much room again as the episodes); the finished episodes stay readable as
+    /// they are.
     pub fn finish(mut self) -> Result<()> {
         self.discard_episode();
+        self.check_folder()?;
         if self.info.total_episodes > 0 {
             compact::compact(&self.root, &self.info, &self.tasks)?;
         }
@@ -256,7 +357,7 @@ impl Recorder {
 fn lock(root: &Path) -> Result<File> {
     let folder = root.join(RECORDING);
     fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let file = File::create(&path).map_err(Error::io("create", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -4,6 +4,7 @@
 
 mod large;
 pub(crate) mod models;
+mod recorder;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -64,6 +65,10 @@ struct Measured {
 
 /// Runs `armilla bench`.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
+    // By itself, so that the memory is its own.
+    if arguments.names == ["recorder"] {
+        return recorder::run(arguments);
+    }
     let works = || models::ALL.iter().chain(large::ALL);
     let unknown = arguments
         .names
@@ -71,7 +76,10 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         .find(|name| works().all(|work| work.name != **name));
     if let Some(name) = unknown {
         let known: Vec<_> = works().map(|work| work.name).collect();
-        anyhow::bail!("no benchmark `{name}`; there are {}", known.join(", "));
+        anyhow::bail!(
+            "no benchmark `{name}`; there are {}, and `recorder` by itself",
+            known.join(", ")
+        );
     }
     let time = Duration::try_from_secs_f64(arguments.seconds)
         .with_context(|| format!("--seconds: {} is no time", arguments.seconds))?;
