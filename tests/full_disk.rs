@@ -30,7 +30,7 @@ fn record_limited(folder: &Path, blocks: u32, arguments: &[&str]) -> String {
 fn a_video_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let said = record_limited(folder, 16, &["--episodes", "3", "--image-size", "256"]);
+    let said = record_limited(folder, 16, &["--episodes", "3", "--image-size", "224"]);
     assert!(
         said.contains("top.mp4") && said.contains("ulimit"),
         "{said}"

@@ -12,7 +12,7 @@ use armilla_core::features::{Feature, Features};
 use armilla_core::random::stream;
 use armilla_core::{Action, Image, Observation};
 use armilla_data::{CAPTURE_TIMESTAMP, Columns, Dataset, Frame, Recorder, RecorderConfig};
-use rand::RngExt as _;
+use rand::RngExt;
 
 const HEIGHT: usize = 32;
 const WIDTH: usize = 48;
@@ -230,7 +230,11 @@ fn record_and_kill(folder: &Path, generator: &mut impl RngExt, whole: Duration) 
             recording.wait_for(&format!(".recording/episode-{episode:06}/data.parquet"));
             later
         }
-        11..14 => {
+        11 => {
+            recording.wait_for(&format!(".recording/episode-{episode:06}/side.mp4"));
+            later
+        }
+        12 | 13 => {
             let camera = "videos/observation.images.side/chunk-000";
             recording.wait_for(&format!("{camera}/file-{episode:03}.mp4"));
             later / 8
