@@ -151,11 +151,11 @@ impl Recording {
         self.child.wait().unwrap();
         let mut output = self.child.stdout.take().unwrap();
         output.read_to_string(&mut said).unwrap();
-        let numbers = said.lines().filter_map(|line| {
+        let mut numbers = said.lines().filter_map(|line| {
             let (_, number) = line.split_once("finished ")?;
             number.parse().ok()
         });
-        numbers.last().unwrap_or(0)
+        numbers.next_back().unwrap_or(0)
     }
 }
 
@@ -276,11 +276,11 @@ fn check_episodes(dataset: &Dataset) {
             (states.len(), actions.len(), times.len()),
             (STEPS, STEPS, STEPS)
         );
-        for step in 0..STEPS {
+        for (step, &time) in times.iter().enumerate() {
             let expected = observation(index, step);
             assert_eq!(states.row(step), expected.state);
             assert_eq!(actions.row(step), action(index, step).0);
-            assert_eq!(times[step], expected.captured_at_secs);
+            assert_eq!(time, expected.captured_at_secs);
         }
         for (number, camera) in CAMERAS.iter().enumerate() {
             let images = dataset.images(index, camera).unwrap();

@@ -3,9 +3,10 @@
 
     python scripts/bench/recorder.py [--seconds 10] [--rounds 3]        # with lerobot[dataset]==0.6.1
 
-Needs the program built: `cargo build --release`. LeRobot records in its two ways: PNG files that are encoded when the
-episode is saved (its default, with four image writers a camera as `lerobot-record` has them), and streaming. Its streaming
-drops frames when it is behind; only those that are in the video count.
+Needs the program built: `cargo build --release`. LeRobot records an episode of that many seconds at 30 Hz, as fast as it
+can, in its two ways: PNG files that are encoded when the episode is saved (its default, with four image writers a camera as
+`lerobot-record` has them), and streaming, with room for all pictures in its queue, since it drops them when it is full.
+Both are measured until the episode is saved.
 """
 
 import argparse
@@ -52,12 +53,14 @@ def lerobot(streaming, cameras, seconds):
     pictures = [{key: picture(camera, number) for camera, key in enumerate(keys)} for number in range(PICTURES)]
     values = {key: np.full(len(JOINTS), 0.25, np.float32) for key in ("observation.state", "action")}
     folder = pathlib.Path(tempfile.mkdtemp())
-    options = {"streaming_encoding": True} if streaming else {"image_writer_threads": 4 * cameras}
+    steps = round(seconds * FPS)
+    options = {"image_writer_threads": 4 * cameras}
+    if streaming:
+        options = {"streaming_encoding": True, "encoder_queue_maxsize": steps}
     dataset = LeRobotDataset.create("bench/bench", FPS, features, root=folder / "d", **options)
-    steps, begun, busy = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - begun < seconds:
-        dataset.add_frame({**pictures[steps % PICTURES], **values, "task": "bench"})
-        steps += 1
+    begun, busy = time.perf_counter(), time.process_time()
+    for step in range(steps):
+        dataset.add_frame({**pictures[step % PICTURES], **values, "task": "bench"})
     dataset.save_episode()
     whole, busy = time.perf_counter() - begun, time.process_time() - busy
     dataset.finalize()

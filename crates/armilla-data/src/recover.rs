@@ -21,7 +21,7 @@ use crate::types::videos;
 pub struct Recovered {
     /// Finished episodes that are kept; none of them was lost.
     pub episodes: usize,
-    /// Files of the unfinished episode, removed.
+    /// Files of episodes that were not finished, removed.
     pub removed: Vec<PathBuf>,
     /// Whether another process is recording at this moment: nothing was touched, its finished episodes are shown.
     pub being_recorded: bool,
@@ -38,7 +38,7 @@ impl fmt::Display for Recovered {
         }
         write!(
             f,
-            "the recording was interrupted: {} finished episodes kept, {} files of an unfinished one removed",
+            "the recording was interrupted: {} finished episodes kept, {} files of unfinished ones removed",
             self.episodes,
             self.removed.len()
         )
