@@ -65,12 +65,14 @@ def lerobot(streaming, cameras, seconds):
     whole, busy = time.perf_counter() - begun, time.process_time() - busy
     dataset.finalize()
     kept = frames_in_video(folder / "d")
+    size = sum(path.stat().st_size for path in folder.rglob("*.mp4"))
     shutil.rmtree(folder)
     return {
         "steps": steps,
         "dropped": steps - kept,
         "steps_per_sec": kept / whole,
         "processors": busy / whole,
+        "megabytes_per_minute": size / 1e6 / (kept * cameras / FPS / 60),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
@@ -95,12 +97,12 @@ def show(name, rounds):
     figures = {key: statistics.median(found[key] for found in rounds) for key in rounds[0] if key in SHOWN}
     print(
         f"| {name} | {figures['steps_per_sec']:.1f} | {figures['dropped']:.0f} of {figures['steps']:.0f} "
-        f"| {figures['processors']:.2f} | {figures['peak_memory_mib']:.0f} |",
+        f"| {figures['processors']:.2f} | {figures['peak_memory_mib']:.0f} | {figures['megabytes_per_minute']:.0f} |",
         flush=True,
     )
 
 
-SHOWN = ("steps", "dropped", "steps_per_sec", "processors", "peak_memory_mib")
+SHOWN = ("steps", "dropped", "steps_per_sec", "processors", "peak_memory_mib", "megabytes_per_minute")
 
 
 def main():
@@ -120,7 +122,8 @@ def main():
         for peer in ("default", "streaming"):
             command = [sys.executable, __file__, "--peer", peer, "--seconds", arguments.seconds]
             peers.setdefault(peer, []).append(run(command))
-    print("| recording | steps/s | dropped | processors | memory, MiB |\n| --- | --- | --- | --- | --- |")
+    print("| recording | steps/s | dropped | processors | memory, MiB | MB a camera and minute |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, rounds in ours.items():
         show(f"`{name}`", rounds)
     for name, rounds in peers.items():
