@@ -1,6 +1,9 @@
 //! The error that everything in this crate returns.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use parquet::errors::ParquetError;
 
 /// What can go wrong with a dataset.
 #[derive(Debug, thiserror::Error)]
@@ -84,17 +87,46 @@ impl Error {
         Self::Invalid(armilla_core::Error::invalid(what, expected, found))
     }
 
-    /// Turns a system error at a path into an [`Error::Io`]; a missing file says what to do.
+    /// Turns a system error at a path into an [`Error::Io`]; what can be helped says what to do.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| match source.kind() {
-            std::io::ErrorKind::NotFound if action == "read" => {
-                Self::file(path, "the file is missing")
-            }
-            _ => Self::Io {
-                action,
-                path: path.to_owned(),
-                source,
+            ErrorKind::NotFound if action == "read" => Self::file(path, "the file is missing"),
+            kind => match remedy(kind) {
+                Some(remedy) => Self::File {
+                    path: path.to_owned(),
+                    problem: format!("cannot {action}: {source}"),
+                    remedy: remedy.to_owned(),
+                },
+                None => Self::Io {
+                    action,
+                    path: path.to_owned(),
+                    source,
+                },
             },
         }
+    }
+
+    /// What parquet said while it wrote; an error of the system is treated as one.
+    pub(crate) fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> Self {
+        move |error| match error {
+            ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+                Ok(source) => Self::io("write", path)(*source),
+                Err(cause) => Self::write(path, cause),
+            },
+            error => Self::write(path, error),
+        }
+    }
+}
+
+/// What to do when the system refuses to write.
+fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room on that disk; what was finished before is whole and stays")
+        }
+        ErrorKind::FileTooLarge => Some(
+            "raise the limit on the size of files (`ulimit -f`) or take another disk; what was finished before is whole",
+        ),
+        _ => None,
     }
 }

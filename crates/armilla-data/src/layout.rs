@@ -23,6 +23,8 @@ pub(crate) const VIDEO: &str =
     "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4";
 /// Where unfinished files lie while recording; its presence says that `finish` has not run.
 pub(crate) const RECORDING: &str = ".recording";
+/// The file in it that a recorder holds a lock on.
+pub(crate) const LOCK: &str = "lock";
 /// Files that are brought to the disk side by side: the disk takes about as long for all of them as for one.
 const SYNCS_AT_ONCE: usize = 16;
 /// Where compacted files lie until they replace the ones they were made of.

@@ -1,7 +1,7 @@
 //! Robot datasets on disk: LeRobotDataset v3.0 (parquet and mp4), written and read without Python or ffmpeg.
 //!
-//! - [`Recorder`] writes one: [`Recorder::add`] and [`Recorder::save_episode`] step by step, or
-//!   [`Recorder::add_episodes`] for whole episodes encoded side by side; [`Recorder::finish`] joins them into few files.
+//! - [`Recorder`] writes one: [`Recorder::add`] (or [`Recorder::try_add`] in real time) and [`Recorder::save_episode`]
+//!   step by step, or [`Recorder::add_episodes`] for whole episodes encoded side by side; [`Recorder::finish`] joins them into few files.
 //!   A crash loses at most the episode in progress.
 //! - [`Dataset`] reads one, whoever wrote it: schema, episodes, instructions, statistics, columns, pictures.
 //! - [`WindowLoader`] hands windows in time to a model, batch by batch, from one dataset or a mixture; a batch is a pure
@@ -49,7 +49,9 @@ pub use loader::{
     Batches, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera, LoaderConfig,
     LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader, WindowSpec,
 };
-pub use recorder::{EpisodeFrames, Frame, Recorder, RecorderConfig};
+pub use recorder::{
+    Added, CAPTURE_TIMESTAMP, EpisodeFrames, Frame, Recorder, RecorderConfig, SavedEpisode,
+};
 pub use recover::Recovered;
 pub use types::AUTOMATIC;
 pub use video::encode::Quality;

@@ -9,7 +9,7 @@ use crate::assemble::whole_statistics;
 use crate::episodes::{self, EpisodeRecord};
 use crate::error::{Error, Result};
 use crate::info::Info;
-use crate::layout::{COMPACT, RECORDING, files_below, remove_folder};
+use crate::layout::{COMPACT, INFO, LOCK, RECORDING, files_below, remove_folder};
 use crate::reader::Reader;
 use crate::recorder::compact::complete;
 use crate::statistics::{self, is_picture};
@@ -21,7 +21,7 @@ use crate::types::videos;
 pub struct Recovered {
     /// Finished episodes that are kept; none of them was lost.
     pub episodes: usize,
-    /// Files of the unfinished episode, removed.
+    /// Files of episodes that were not finished, removed.
     pub removed: Vec<PathBuf>,
     /// Whether another process is recording at this moment: nothing was touched, its finished episodes are shown.
     pub being_recorded: bool,
@@ -38,7 +38,7 @@ impl fmt::Display for Recovered {
         }
         write!(
             f,
-            "the recording was interrupted: {} finished episodes kept, {} files of an unfinished one removed",
+            "the recording was interrupted: {} finished episodes kept, {} files of unfinished ones removed",
             self.episodes,
             self.removed.len()
         )
@@ -52,7 +52,7 @@ pub(crate) fn recover(root: &Path) -> Result<Option<Recovered>> {
         return Ok(None);
     }
     fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let lock = File::create(&path).map_err(Error::io("create", &path))?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -66,6 +66,13 @@ pub(crate) fn recover(root: &Path) -> Result<Option<Recovered>> {
         Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
     }
     complete(root)?;
+    if !root.join(INFO).exists() {
+        return Err(Error::File {
+            path: root.to_owned(),
+            problem: "no dataset here: a recording was cut off before it began".to_owned(),
+            remedy: "nothing was recorded; remove the folder and record anew".to_owned(),
+        });
+    }
     let recovered = put_right(root)?;
     remove_folder(&folder)?;
     tracing::warn!("{}: {recovered}", root.display());
@@ -83,7 +90,9 @@ fn put_right(root: &Path) -> Result<Recovered> {
     let records = episodes::read_all(root, &keys, false)?;
     info.total_episodes = records.len();
     info.total_frames = records.iter().map(|record| record.episode.length).sum();
+    // Before anything is written, for the disk may be full.
     let mut removed = remove_unknown(root, &info, &records)?;
+    removed.extend(remove_unfinished(&root.join(RECORDING))?);
     if records.is_empty() {
         info.total_tasks = 0;
         info.write(root)?;
@@ -94,17 +103,21 @@ fn put_right(root: &Path) -> Result<Recovered> {
         let picture = |key: &str| is_picture(info.features.0.get(key));
         statistics::write(root, &whole_statistics(&reader)?, picture)?;
     }
-    let unfinished = files_below(&root.join(RECORDING))?;
-    removed.extend(
-        unfinished
-            .into_iter()
-            .filter(|path| !path.ends_with("lock")),
-    );
     Ok(Recovered {
         episodes: records.len(),
         removed,
         being_recorded: false,
     })
+}
+
+/// Removes the files of the episode that was in progress.
+fn remove_unfinished(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut unfinished = files_below(folder)?;
+    unfinished.retain(|path| !path.ends_with(LOCK));
+    for path in &unfinished {
+        fs::remove_file(path).map_err(Error::io("remove", path))?;
+    }
+    Ok(unfinished)
 }
 
 /// Removes frame tables and videos that no episode's metadata names, and half-written files.

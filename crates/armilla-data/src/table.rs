@@ -37,7 +37,7 @@ impl<'a> TableWriter<'a> {
             .map(|(key, value)| ((*key).to_owned(), value.clone()));
         let schema = schema.clone().with_metadata(inside.collect());
         let mut writer = ArrowWriter::try_new(file, Arc::new(schema), Some(properties))
-            .map_err(|error| Error::write(path, error))?;
+            .map_err(Error::parquet(path))?;
         if let Some((key, value)) = entry {
             writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
@@ -49,7 +49,7 @@ impl<'a> TableWriter<'a> {
         self.writer
             .write(batch)
             .and_then(|()| self.writer.flush())
-            .map_err(|error| Error::write(self.path, error))
+            .map_err(Error::parquet(self.path))
     }
 
     /// Bytes on disk so far.
@@ -58,16 +58,16 @@ impl<'a> TableWriter<'a> {
     }
 
     /// Writes the footer and brings the file to the disk.
-    pub(crate) fn close(self) -> Result<()> {
-        let path = self.path;
-        let file = self.close_unsynced()?;
-        file.sync_all().map_err(Error::io("sync", path))
+    pub(crate) fn close(mut self) -> Result<()> {
+        self.write_footer()?;
+        let file = self.writer.inner();
+        file.sync_all().map_err(Error::io("sync", self.path))
     }
 
-    /// Writes the footer.
-    fn close_unsynced(self) -> Result<File> {
-        let written = self.writer.into_inner();
-        written.map_err(|error| Error::write(self.path, error))
+    /// Parquet's `into_inner` would keep what the system said to itself.
+    fn write_footer(&mut self) -> Result<()> {
+        let written = self.writer.finish();
+        written.map(drop).map_err(Error::parquet(self.path))
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) type Entry = (&'static str, String);
 pub(crate) fn write_table(path: &Path, batch: &RecordBatch, entry: Option<Entry>) -> Result<()> {
     let mut writer = TableWriter::create(path, &batch.schema(), entry)?;
     writer.write(batch)?;
-    writer.close_unsynced().map(drop)
+    writer.write_footer()
 }
 
 /// Reads a file's footer; a cut file is told apart from a missing one.

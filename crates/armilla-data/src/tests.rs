@@ -14,6 +14,7 @@ mod converting;
 mod every_type;
 mod loading;
 mod peers;
+mod recording;
 
 const HEIGHT: usize = 32;
 const WIDTH: usize = 48;

@@ -81,6 +81,13 @@ struct Plan {
 impl Recorder {
     /// Finishes episodes in their order; `info.json` comes last and once.
     pub(super) fn commit(&mut self, prepared: Vec<PreparedEpisode>) -> Result<()> {
+        let committed = self.write_and_rename(prepared);
+        // A folder that has vanished is the cause of whatever else went wrong.
+        committed.or_else(|error| self.check_folder().and(Err(error)))
+    }
+
+    fn write_and_rename(&mut self, prepared: Vec<PreparedEpisode>) -> Result<()> {
+        self.check_folder()?;
         let mut plan = self.plan(prepared)?;
         let episodes = plan.episodes.par_iter_mut();
         episodes.try_for_each(|episode| episode.write(&self.info))?;
@@ -95,6 +102,8 @@ impl Recorder {
         let instructions_path = instructions.iter().map(|file| file.from.as_path());
         sync_files(&written.chain(instructions_path).collect::<Vec<_>>())?;
         for episode in plan.episodes {
+            // Renaming makes folders, which must not become a second dataset.
+            self.check_folder()?;
             for video in &episode.videos {
                 video.rename()?;
             }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::episode::clean_up;
 use crate::assemble::{Recorded, assemble};
 use crate::error::{Error, Result};
 use crate::info::Info;
@@ -27,8 +28,12 @@ pub(crate) fn compact(root: &Path, info: &Info, tasks: &[String]) -> Result<()> 
         reader: &reader,
         tasks,
     };
-    assemble(&source, &target, &|_| ())?;
-    replace_file(&target.join(MARKER), b"")?;
+    let joined = assemble(&source, &target, &|_| ());
+    if let Err(error) = joined.and_then(|()| replace_file(&target.join(MARKER), b"")) {
+        // Half of them are of no use, and the disk may be full of them.
+        clean_up(&target);
+        return Err(error);
+    }
     complete(root)
 }
 

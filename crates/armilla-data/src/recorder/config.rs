@@ -9,6 +9,14 @@ use crate::info::FileLimits;
 use crate::types::AUTOMATIC;
 use crate::video::encode::{Quality, check_size};
 
+/// When an observation was really taken, in seconds since the episode's reset on the clock of whoever took it
+/// (`float64`, shape `[1]`), beside LeRobot's nominal `timestamp`, which is `frame_index / fps`.
+///
+/// Its name begins neither like an observation nor like an action, so that no policy takes it for an input.
+pub const CAPTURE_TIMESTAMP: &str = "capture.timestamp";
+/// Pictures that wait for a camera's encoder, at most, unless the configuration says otherwise: LeRobot's number.
+const QUEUE_FRAMES: usize = 30;
+
 /// What is recorded, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecorderConfig {
@@ -25,6 +33,9 @@ pub struct RecorderConfig {
     pub quality: Quality,
     /// When [`Recorder::finish`](crate::Recorder::finish) begins new files and folders.
     pub limits: FileLimits,
+    /// Pictures of a camera that wait for its encoder, at most. While an episode is recorded step by step, its pictures
+    /// take up at most (this number + 1) × height × width × 3 bytes for each camera: 28 MB at 640 × 480 with the usual 30.
+    pub queue_frames: usize,
 }
 
 impl RecorderConfig {
@@ -38,13 +49,26 @@ impl RecorderConfig {
             task: task.to_owned(),
             quality: Quality::default(),
             limits: FileLimits::default(),
+            queue_frames: QUEUE_FRAMES,
         }
+    }
+
+    /// Keeps each observation's [`captured_at_secs`](Observation::captured_at_secs) as [`CAPTURE_TIMESTAMP`].
+    #[must_use]
+    pub fn with_capture_timestamps(mut self) -> Self {
+        let key = CAPTURE_TIMESTAMP.to_owned();
+        self.features.0.insert(key, capture_feature());
+        self
     }
 
     /// Checks that everything in it can be written.
     pub(super) fn check(&self) -> Result<()> {
         if !(1..=1000).contains(&self.fps) {
             return Err(Error::invalid("fps", "1 to 1000 frames a second", self.fps));
+        }
+        if !(1..=10_000).contains(&self.queue_frames) {
+            let expected = "1 to 10000 pictures a camera";
+            return Err(Error::invalid("queue_frames", expected, self.queue_frames));
         }
         let FileLimits {
             chunks_size,
@@ -65,11 +89,23 @@ impl RecorderConfig {
     }
 }
 
+fn capture_feature() -> Feature {
+    Feature {
+        data_type: DataType::Float64,
+        shape: vec![1],
+        names: vec!["captured_at_secs".to_owned()],
+    }
+}
+
 /// Checks that a feature can be recorded.
 fn check_feature(key: &str, feature: &Feature) -> Result<()> {
     let is_camera = key.starts_with(IMAGE_PREFIX);
     let is_vector = [STATE, ACTION].contains(&key);
     let supported = match feature.data_type {
+        _ if key == CAPTURE_TIMESTAMP => {
+            let expected = capture_feature();
+            (feature.data_type, &feature.shape) == (expected.data_type, &expected.shape)
+        }
         DataType::Video => is_camera,
         DataType::Float32 => !is_camera,
         DataType::Image => !is_vector,
@@ -82,7 +118,7 @@ fn check_feature(key: &str, feature: &Feature) -> Result<()> {
             found: format!("{:?} of shape {:?}", feature.data_type, feature.shape),
             supported: format!(
                 "video or image as `{IMAGE_PREFIX}NAME`, float32 as `{STATE}` and `{ACTION}`, any type but video as \
-                 other keys (text of shape [1])"
+                 other keys (text of shape [1]; float64 of shape [1] as `{CAPTURE_TIMESTAMP}`)"
             ),
         });
     }
@@ -117,6 +153,27 @@ pub struct Frame<'a> {
     pub action: &'a Action,
     /// The values of all other features, one row of each.
     pub others: &'a Columns,
+}
+
+/// What became of a step that was recorded in real time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Added {
+    /// It is part of the episode.
+    Kept,
+    /// An encoder's queue was full, and the step was left out for all cameras.
+    Dropped,
+}
+
+/// An episode that no crash loses any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedEpisode {
+    /// Its number in the dataset.
+    pub index: usize,
+    /// Frames that it has.
+    pub frames: usize,
+    /// Steps that were left out because an encoder's queue was full ([`Recorder::try_add`](crate::Recorder::try_add)).
+    pub dropped: usize,
 }
 
 /// A whole episode in memory, to be recorded beside others.

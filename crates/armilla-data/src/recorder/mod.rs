@@ -4,11 +4,16 @@
 //! and, once they are on the disk, renamed into place in the order video, frame table, instructions, episode metadata;
 //! that last rename is what finishes the episode. `info.json`, which counts the episodes, follows once for all that are
 //! recorded together. [`Recorder::finish`] joins them into few files and writes the statistics.
+//!
+//! Step by step, each camera's pictures go through a bounded queue to a thread of its own that encodes and counts them.
+//! [`Recorder::add`] waits when a queue is full; [`Recorder::try_add`] leaves the step out, for all cameras, and counts it.
 
+mod camera;
 mod commit;
 pub(crate) mod compact;
 mod config;
 mod episode;
+mod steps;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,8 +23,9 @@ use rayon::prelude::*;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::info::Info;
-use crate::layout::{FilePlace, RECORDING, remove_folder};
-pub use config::{EpisodeFrames, Frame, RecorderConfig};
+use crate::layout::{FilePlace, LOCK, RECORDING, remove_folder};
+use camera::Encoding;
+pub use config::{Added, CAPTURE_TIMESTAMP, EpisodeFrames, Frame, RecorderConfig, SavedEpisode};
 use episode::{EpisodeInProgress, PreparedEpisode};
 
 /// Writes a dataset, episode by episode.
@@ -30,6 +36,8 @@ pub struct Recorder {
     tasks: Vec<String>,
     places: Places,
     current: Option<EpisodeInProgress>,
+    /// Why the episode in progress cannot go on, until the caller has given it up.
+    failed: Option<String>,
     /// Held as long as the recorder lives, so that a reader can tell a recording from a crash.
     _lock: File,
 }
@@ -82,6 +90,7 @@ impl Recorder {
             tasks: Vec::new(),
             places: Places::default(),
             current: None,
+            failed: None,
             _lock: lock,
         })
     }
@@ -122,6 +131,7 @@ impl Recorder {
             tasks: dataset.tasks().to_vec(),
             places,
             current: None,
+            failed: None,
             _lock: lock,
         })
     }
@@ -138,39 +148,17 @@ impl Recorder {
         self.info.total_frames
     }
 
-    /// Adds a step to the episode in progress, beginning one if there is none. The picture is encoded at once.
-    ///
-    /// # Errors
-    ///
-    /// When the frame does not fit the schema (nothing is added then), or the disk refuses.
-    pub fn add(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let mut current = match self.current.take() {
-            Some(current) => current,
-            None => EpisodeInProgress::begin(&self.root, self.info.total_episodes, &self.config)?,
-        };
-        let added = current.add(frame, &self.config);
-        self.current = Some(current);
-        added
-    }
-
-    /// Finishes the episode in progress: from here on no crash loses it.
-    ///
-    /// # Errors
-    ///
-    /// When the episode has no frame, or the disk refuses.
-    pub fn save_episode(&mut self) -> Result<()> {
-        let current = self.current.take();
-        let current = current
-            .ok_or_else(|| Error::OutOfOrder("the episode to save has no frame".to_owned()))?;
-        let prepared = current.finish(&self.config)?;
-        self.commit(vec![prepared])
-    }
-
-    /// Forgets the episode in progress.
-    pub fn discard_episode(&mut self) {
-        if let Some(current) = self.current.take() {
-            current.discard();
+    /// Checks that the folder is still where it was, lest a dataset of its last episodes alone comes about.
+    fn check_folder(&self) -> Result<()> {
+        if self.root.join(RECORDING).join(LOCK).exists() {
+            return Ok(());
         }
+        Err(Error::File {
+            path: self.root.clone(),
+            problem: "the folder that is recorded into was moved or removed meanwhile".to_owned(),
+            remedy: "put it back and open it, which recovers its finished episodes; then resume recording, or begin anew"
+                .to_owned(),
+        })
     }
 
     /// Records a whole episode.
@@ -190,6 +178,7 @@ impl Recorder {
     /// When an episode is in progress, an episode is empty or does not fit the schema (none of them is recorded
     /// then), or the disk refuses.
     pub fn add_episodes(&mut self, episodes: &[EpisodeFrames]) -> Result<()> {
+        self.check_folder()?;
         if self.current.is_some() {
             let problem =
                 "whole episodes cannot be added while one is in progress: save or discard it";
@@ -224,7 +213,8 @@ impl Recorder {
                 ));
             }
         }
-        let mut episode = EpisodeInProgress::begin(&self.root, index, &self.config)?;
+        let begun = EpisodeInProgress::begin(&self.root, index, &self.config, Encoding::Here);
+        let mut episode = begun?;
         let steps = frames.observations.iter().zip(&frames.actions);
         for (step, (observation, action)) in steps.enumerate() {
             let frame = Frame {
@@ -232,7 +222,8 @@ impl Recorder {
                 action,
                 others: &frames.others_at(step),
             };
-            episode.add(&frame, &self.config)?;
+            episode::check(&frame, &self.config)?;
+            episode.push(&frame, &self.config)?;
         }
         episode.finish(&self.config)
     }
@@ -242,9 +233,11 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// When the disk refuses; the finished episodes stay readable as they are.
+    /// When the disk refuses (joining takes as much room again as the episodes); the finished episodes stay readable as
+    /// they are.
     pub fn finish(mut self) -> Result<()> {
         self.discard_episode();
+        self.check_folder()?;
         if self.info.total_episodes > 0 {
             compact::compact(&self.root, &self.info, &self.tasks)?;
         }
@@ -256,7 +249,7 @@ impl Recorder {
 fn lock(root: &Path) -> Result<File> {
     let folder = root.join(RECORDING);
     fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let file = File::create(&path).map_err(Error::io("create", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

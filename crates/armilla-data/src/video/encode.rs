@@ -151,7 +151,17 @@ impl VideoWriter {
         let segment = muxer.flush_segment().unwrap_or_default();
         self.file
             .write_all(&segment)
-            .map_err(Error::io("write", &self.path))
+            .map_err(Error::io("write", &self.path))?;
+        // What is written to a file without a name is lost, and the system does not say so.
+        match self.path.try_exists() {
+            Ok(false) => Err(Error::File {
+                path: self.path.clone(),
+                problem: "moved or removed while it was being written".to_owned(),
+                remedy: "put its folder back and record the episode again".to_owned(),
+            }),
+            Ok(true) => Ok(()),
+            Err(error) => Err(Error::io("look for", &self.path)(error)),
+        }
     }
 
     /// Writes what is left; bringing the file to the disk is left to the caller.

@@ -134,7 +134,7 @@ impl<'a> VideoJoiner<'a> {
         }
         let file = writer
             .into_inner()
-            .map_err(|error| Error::write(self.path, error))?;
+            .map_err(|error| Error::io("write", self.path)(error.into_error()))?;
         file.sync_all().map_err(Error::io("sync", self.path))
     }
 

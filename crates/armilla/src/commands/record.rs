@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use armilla_core::Reset;
+use armilla_core::{EnvironmentSpec, Reset};
 use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
 use armilla_envs::{EnvironmentConfig, Script, make};
 use armilla_imagine::{EvaluationConfig, InstructionControl, evaluate};
@@ -17,8 +17,10 @@ use crate::commands::{eval, stop_asked};
 use crate::config::{EpisodeGroup, RecordConfig, RecordedAction, Source};
 use crate::progress::{Progress, say};
 
-/// Episodes simulated and encoded side by side, then written in order.
+/// Episodes simulated and encoded side by side, then written in order, at most.
 const AT_ONCE: usize = 32;
+/// Bytes that the pictures of such episodes may take up; a single episode may take more.
+const PICTURES_AT_ONCE: usize = 512 << 20;
 
 /// What was recorded.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -111,7 +113,8 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
         &config.env,
         &config.env,
     );
-    let mut recorder = Recorder::create(out, recorder)?;
+    let at_once = episodes_at_once(&spec);
+    let mut recorder = Recorder::create(out, recorder.with_capture_timestamps())?;
     let total: usize = config.episodes.iter().map(|group| group.count).sum();
     let mut progress = Progress::new(&format!("record {}", config.env), "episodes", total as u64);
     let mut summary = RecordSummary {
@@ -122,7 +125,7 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
     for group in &config.episodes {
         let mut left = group.count;
         while left > 0 && !stop_asked() {
-            let count = left.min(AT_ONCE);
+            let count = left.min(at_once);
             let seeds = seed..seed + count as u64;
             seed = seeds.end;
             let episodes = simulate(&environment, config.action, group, seeds, device)?;
@@ -134,17 +137,35 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
             }
             summary.episodes += count;
             let frames: Vec<_> = episodes.into_iter().map(|episode| episode.frames).collect();
-            recorder.add_episodes(&frames)?;
+            let added = recorder.add_episodes(&frames);
+            added.with_context(|| kept(recorder.episodes(), out))?;
             progress.set(
                 summary.episodes as u64,
                 format!("{} frames", summary.frames),
             );
         }
     }
-    recorder.finish()?;
+    let episodes = recorder.episodes();
+    recorder.finish().with_context(|| kept(episodes, out))?;
     progress.finish();
     summary.hash = armilla_data::Dataset::open(out)?.content_hash()?;
     Ok(summary)
+}
+
+/// As many of an environment's longest episodes as there is room for.
+fn episodes_at_once(spec: &EnvironmentSpec) -> usize {
+    let cameras = spec.features.cameras();
+    let step: usize = cameras.map(|(_, feature)| feature.len()).sum();
+    let episode = step.saturating_mul(spec.max_steps).max(1);
+    (PICTURES_AT_ONCE / episode).clamp(1, AT_ONCE)
+}
+
+/// What is left when recording ends early.
+fn kept(episodes: usize, out: &Path) -> String {
+    format!(
+        "recording ended early; {episodes} finished episodes are whole in {}",
+        out.display()
+    )
 }
 
 /// A simulated episode.

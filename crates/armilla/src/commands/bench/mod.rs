@@ -5,6 +5,7 @@
 mod large;
 mod loader;
 pub(crate) mod models;
+mod recorder;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -66,6 +67,10 @@ struct Measured {
 
 /// Runs `armilla bench`.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
+    // By itself, so that the memory is its own.
+    if arguments.names == ["recorder"] {
+        return recorder::run(arguments);
+    }
     let works = || {
         let models = models::ALL.iter().chain(large::ALL);
         models.chain(loader::ALL)
@@ -76,7 +81,10 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         .find(|name| works().all(|work| work.name != **name));
     if let Some(name) = unknown {
         let known: Vec<_> = works().map(|work| work.name).collect();
-        anyhow::bail!("no benchmark `{name}`; there are {}", known.join(", "));
+        anyhow::bail!(
+            "no benchmark `{name}`; there are {}, and `recorder` by itself",
+            known.join(", ")
+        );
     }
     let time = Duration::try_from_secs_f64(arguments.seconds)
         .with_context(|| format!("--seconds: {} is no time", arguments.seconds))?;
