@@ -10,10 +10,14 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod checking;
 mod converting;
+mod damage;
+mod editing;
 mod every_type;
 mod loading;
 mod peers;
+mod repairing;
 
 const HEIGHT: usize = 32;
 const WIDTH: usize = 48;
