@@ -136,7 +136,7 @@ impl Survey {
             if self.root.join(name).exists() && !self.being_recorded {
                 let remedy = "opening the dataset puts it right: `armilla dataset info`";
                 let finding = Finding::error(name, "a recording was interrupted");
-                self.find(finding.to_do(remedy));
+                self.find(finding.remedied_by(remedy));
             }
         }
     }

@@ -10,6 +10,7 @@
 
 use armilla_core::FeatureStatistics;
 
+use super::is_within;
 use crate::statistics::get;
 
 /// Quantiles by name.
@@ -123,7 +124,7 @@ impl Element {
             let found = at(name).unwrap_or(f64::NAN);
             let squares_are_close = name == "std"
                 && (found * found - self.variance).abs() <= OF_LARGEST * largest * largest;
-            if !((found - expected).abs() <= allowed || squares_are_close) {
+            if !(is_within(found, expected, allowed) || squares_are_close) {
                 return wrong(name, expected, found);
             }
         }
@@ -180,7 +181,7 @@ pub(super) fn pictures_differ(
         for (channel, (expected, found)) in
             get(counted, name).iter().zip(get(kept, name)).enumerate()
         {
-            if !((expected - found).abs() <= allowed) {
+            if !is_within(*found, *expected, allowed) {
                 return Some(format!(
                     "{name} of channel {channel}: expected about {expected:.3}, found {found:.3}"
                 ));

@@ -31,7 +31,7 @@ pub(crate) fn check(survey: &Survey) -> Result<Vec<Finding>> {
                 _ if folder == "meta" || known.contains(&path) => continue,
                 _ => "no episode's metadata refers to this file",
             };
-            findings.push(Finding::warning(file, problem).to_do(UNUSED));
+            findings.push(Finding::warning(file, problem).remedied_by(UNUSED));
         }
     }
     Ok(findings)

@@ -73,7 +73,7 @@ impl Finding {
             Error::Unsupported { supported, .. } => format!("supported: {supported}"),
             _ => format!("{RESTORE}; {REPAIR}"),
         };
-        Self::error(file, problem_of(error)).to_do(remedy)
+        Self::error(file, problem_of(error)).remedied_by(remedy)
     }
 
     pub(crate) fn of(mut self, episodes: impl IntoIterator<Item = usize>) -> Self {
@@ -81,7 +81,7 @@ impl Finding {
         self
     }
 
-    pub(crate) fn to_do(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedied_by(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
         self
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::finding::Finding;
-use super::{TOLERANCE_SECS, lengths};
+use super::{TOLERANCE_SECS, is_within, lengths};
 use crate::layout::{EPISODES, INFO, TASKS};
 use crate::survey::{Survey, Surveyed};
 
@@ -26,15 +26,16 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
 
 /// Episodes that are missing between the first and the last.
 fn numbering(survey: &Survey) -> Option<Finding> {
-    let last = *survey.episodes.keys().next_back()?;
-    let end = last.max(survey.info.total_episodes.saturating_sub(1));
+    let last = survey.episodes.keys().next_back();
+    let known_end = last.map_or(0, |last| last.saturating_add(1));
+    let end = known_end.max(survey.info.total_episodes);
     // A number that is far off is one finding, not millions.
     let known = survey.episodes.len();
     if end > known.saturating_mul(2).saturating_add(100_000) {
-        let problem = format!("{known} episodes are described, but their numbers reach {end}");
+        let problem = format!("{known} episodes are described, but their numbers end before {end}");
         return Some(Finding::error(FOLDER, problem));
     }
-    let missing: Vec<_> = (0..=end)
+    let missing: Vec<_> = (0..end)
         .filter(|index| !survey.episodes.contains_key(index))
         .collect();
     let problem = "their metadata is missing";
@@ -66,8 +67,7 @@ fn episode(survey: &Survey, surveyed: &Surveyed, first_index: usize) -> Vec<Find
     let lasts = episode.length as f64 / f64::from(survey.info.fps);
     for (key, place) in &episode.videos {
         let found = place.to_secs - place.from_secs;
-        // NaN is wrong too.
-        if !((found - lasts).abs() <= TOLERANCE_SECS) {
+        if !is_within(found, lasts, TOLERANCE_SECS) {
             wrong(format!(
                 "in the video of `{key}` it lasts {found:.4} s (from_timestamp {:.4}, to_timestamp {:.4}), but {} frames last {lasts:.4} s",
                 place.from_secs, place.to_secs, episode.length

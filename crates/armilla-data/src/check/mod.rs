@@ -28,6 +28,11 @@ use crate::types::videos as camera_videos;
 /// Seconds by which a frame's time may be off, as LeRobot allows.
 const TOLERANCE_SECS: f64 = 1e-4;
 
+/// Whether a number is as expected; one that is not finite never is.
+fn is_within(found: f64, expected: f64, tolerance: f64) -> bool {
+    (found - expected).abs() <= tolerance
+}
+
 /// How thoroughly to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckOptions {
@@ -93,7 +98,7 @@ pub fn check(
         Err(error @ Error::Io { .. }) => return Err(error),
         Err(error) => {
             let finding = Finding::broken(INFO, &error)
-                .to_do("without the description nothing else can be checked; copy it again");
+                .remedied_by("without the description nothing else can be checked; copy it again");
             return Ok(CheckReport {
                 findings: vec![finding],
                 ..CheckReport::default()

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::counted::Counted;
 use super::finding::{Finding, inside, problem_of};
 use super::look::{Rows, not_finite, pictures};
-use super::{CheckOptions, Gathered, Steps, TOLERANCE_SECS};
+use super::{CheckOptions, Gathered, Steps, TOLERANCE_SECS, is_within};
 use crate::survey::{Run, Survey, Surveyed, Table};
 use crate::types::{AUTOMATIC, is_counted, statistics_width, table_features};
 
@@ -219,8 +219,7 @@ fn automatic(survey: &Survey, surveyed: &Surveyed, key: &str, values: &[f64]) ->
     let mut wrong = values
         .iter()
         .enumerate()
-        // NaN is wrong too.
-        .filter(|&(frame, value)| !((value - expected(frame)).abs() <= allowed(frame)));
+        .filter(|&(frame, value)| !is_within(*value, expected(frame), allowed(frame)));
     let (frame, value) = wrong.next()?;
     let count = 1 + wrong.count();
     let expected = expected(frame);

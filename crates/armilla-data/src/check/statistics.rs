@@ -39,17 +39,17 @@ pub(super) fn check(survey: &Survey, counted: &NumberCounts, gathered: &mut Gath
     }
     for ((file, problem), episodes) in wrong {
         let finding = Finding::warning(file, problem).of(episodes);
-        gathered.findings.push(finding.to_do(RECOUNT));
+        gathered.findings.push(finding.remedied_by(RECOUNT));
     }
     for (key, episodes) in missing {
         let problem = format!("there are no statistics of `{key}`");
         let finding = Finding::warning("meta/episodes", problem).of(episodes);
-        gathered.findings.push(finding.to_do(RECOUNT));
+        gathered.findings.push(finding.remedied_by(RECOUNT));
     }
     let whole = whole(survey, counted);
     gathered
         .findings
-        .extend(whole.into_iter().map(|one| one.to_do(RECOUNT)));
+        .extend(whole.into_iter().map(|one| one.remedied_by(RECOUNT)));
 }
 
 /// Features that should have statistics, but have none. The automatic features' are not needed by anybody.

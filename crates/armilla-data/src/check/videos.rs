@@ -125,6 +125,12 @@ fn file(survey: &Survey, path: &Path, shown: &[Shown<'_>], gathered: &mut Gather
         let problem = format!("it has {found} frames, of which episodes have {expected}");
         gathered.findings.push(Finding::warning(&file, problem));
     }
+    gathered.findings.extend(overlaps(&file, shown));
+}
+
+/// Episodes that share frames of a file.
+fn overlaps(file: &Path, shown: &[Shown<'_>]) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let mut places: Vec<_> = shown
         .iter()
         .map(|shown| (shown.place, shown.episode.index))
@@ -141,11 +147,10 @@ fn file(survey: &Survey, path: &Path, shown: &[Shown<'_>], gathered: &mut Gather
             );
             let mut episodes = [*first, *second];
             episodes.sort_unstable();
-            gathered
-                .findings
-                .push(Finding::error(&file, problem).of(episodes));
+            findings.push(Finding::error(file, problem).of(episodes));
         }
     }
+    findings
 }
 
 /// The positions of an episode's frames.

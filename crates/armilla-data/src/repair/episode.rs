@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use armilla_core::Statistics;
 use armilla_core::features::DataType;
 
-use super::Candidate;
+use super::candidates::Candidate;
 use crate::check::look::{Rows, look, not_finite, pictures};
 use crate::error::{Error, Result};
 use crate::frames_table::EpisodeColumns;

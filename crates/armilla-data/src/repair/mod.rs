@@ -5,25 +5,26 @@
 //! timestamps, statistics and the description are made anew. Metadata that is lost is made anew too, as far as the
 //! places in the videos follow from the other episodes.
 
+mod candidates;
 mod episode;
 mod places;
 mod salvage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use crate::assemble::{Source as _, Target, assemble};
-use crate::check::finding::problem_of;
 use crate::check::unused_files;
 use crate::edit::{EpisodesDone, write_episodes};
 use crate::error::{Error, Result};
-use crate::survey::{Run, Survey};
+use crate::survey::Survey;
 use crate::types::videos;
+use candidates::{Candidate, candidates};
 use episode::SavedEpisode;
-use places::{Begins, Step, frames_in, infer};
+use places::{Step, frames_in, infer};
 use salvage::Salvage;
 
 /// What became of a broken dataset.
@@ -46,15 +47,6 @@ pub struct Lost {
     pub episode: usize,
     /// Why.
     pub reason: String,
-}
-
-/// An episode's rows in a frame table that can be read.
-struct Candidate {
-    episode: usize,
-    path: PathBuf,
-    run: Run,
-    /// Where it begins in each camera's video file.
-    begins: BTreeMap<String, Begins>,
 }
 
 /// Saves what can be saved of a dataset in a folder that does not exist yet. `progress` counts episodes that were looked
@@ -119,76 +111,6 @@ pub fn repair(root: &Path, target: &Path, progress: EpisodesDone<'_>) -> Result<
         lost,
         notes,
     })
-}
-
-/// The episodes whose rows can be read, in the order of their numbers, and those of which there is only a trace.
-fn candidates(survey: &Survey) -> (Vec<Candidate>, Vec<Lost>) {
-    let mut found: BTreeMap<usize, Vec<(PathBuf, Run)>> = BTreeMap::new();
-    for (path, table) in &survey.tables {
-        for (&episode, runs) in &table.runs {
-            let runs = runs.iter().map(|run| (path.clone(), *run));
-            found.entry(episode).or_default().extend(runs);
-        }
-    }
-    let (mut candidates, mut lost) = (Vec::new(), Vec::new());
-    let mut lose = |episode: usize, reason: String| lost.push(Lost { episode, reason });
-    for (&episode, surveyed) in &survey.episodes {
-        if found.contains_key(&episode) {
-            continue;
-        }
-        let path = survey.table_path(&surveyed.record);
-        lose(
-            episode,
-            match path {
-                Ok(path) if survey.broken.contains(&path) => {
-                    let file = path.strip_prefix(&survey.root).unwrap_or(&path).display();
-                    format!("{file} is missing or cannot be read")
-                }
-                Ok(_) => "no frame table holds its rows".to_owned(),
-                Err(error) => problem_of(&error),
-            },
-        );
-    }
-    let known: BTreeSet<_> = found
-        .keys()
-        .chain(survey.episodes.keys())
-        .copied()
-        .collect();
-    let promised = survey
-        .info
-        .total_episodes
-        .min(known.len().saturating_mul(2).saturating_add(100_000));
-    for episode in (0..promised).filter(|episode| !known.contains(episode)) {
-        lose(
-            episode,
-            "neither its metadata nor its rows are there".to_owned(),
-        );
-    }
-    for (episode, mut parts) in found {
-        if parts.len() > 1 {
-            // Of several, the one that the metadata names.
-            let named = survey.episodes.get(&episode);
-            let named = named.and_then(|surveyed| {
-                Some((
-                    survey.table_path(&surveyed.record).ok()?,
-                    surveyed.record.episode.length,
-                ))
-            });
-            parts.retain(|(path, run)| {
-                Some((path, run.length)) == named.as_ref().map(|(path, length)| (path, *length))
-            });
-        }
-        match <[_; 1]>::try_from(parts) {
-            Ok([(path, run)]) => candidates.push(Candidate {
-                episode,
-                path,
-                run,
-                begins: BTreeMap::new(),
-            }),
-            Err(_) => lose(episode, "its rows lie in several parts".to_owned()),
-        }
-    }
-    (candidates, lost)
 }
 
 /// Finds where the candidates lie in the videos.

@@ -194,7 +194,9 @@ mod tests {
             "{lines:?}"
         );
         assert!(
-            lines[0].contains("mean") && lines[1].starts_with("  dx  1.0000"),
+            lines[0].contains("mean")
+                && lines[1].starts_with("  dx  ")
+                && lines[1].contains("  1.0000  "),
             "{lines:?}"
         );
         assert!(
