@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::program::{fail, json, succeed};
+use crate::program::{armilla, fail, json, succeed};
 
 fn old(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -69,4 +69,167 @@ fn what_cannot_be_converted_says_what_to_do() {
     let again = ["dataset", "convert", "new", "--out", "again"];
     let said = fail(folder.path(), &again);
     assert!(said.contains("v3.0") && said.contains("v2.1"), "{said}");
+}
+
+/// Records four short episodes.
+fn record(folder: &Path, out: &str, seed: &str) {
+    let env = ["record", "--env", "two-room", "--policy", "random"];
+    let size = ["--episodes", "4", "--image-size", "64"];
+    succeed(
+        folder,
+        &[&env[..], &size, &["--seed", seed, "--out", out]].concat(),
+    );
+}
+
+fn episodes(folder: &Path, dataset: &str) -> u64 {
+    let info = json(folder, &["dataset", "info", dataset, "--json"]);
+    info["episodes"].as_u64().unwrap()
+}
+
+#[test]
+fn datasets_are_merged_split_and_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "a", "1");
+    record(folder, "b", "2");
+    let said = succeed(folder, &["dataset", "merge", "a", "b", "--out", "both"]);
+    assert!(said.contains("both: 8 episodes"), "{said}");
+    let parts = ["--parts", "train=0.5,test=6,7,val=0.25"];
+    let split = ["dataset", "split", "both", parts[0], parts[1], "--out", "s"];
+    let said = succeed(folder, &split);
+    for line in [
+        "train: 4 episodes (0-3)",
+        "test: 2 episodes (6-7)",
+        "val: 2 episodes (4-5)",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let delete = ["dataset", "delete", "both", "--episodes", "0,2-4"];
+    let said = succeed(folder, &[&delete[..], &["--in-place"]].concat());
+    assert!(said.contains("both: 4 episodes, 4 are gone"), "{said}");
+    for (dataset, count) in [("both", 4), ("s/train", 4), ("s/test", 2), ("s/val", 2)] {
+        let said = succeed(folder, &["dataset", "check", dataset]);
+        assert!(said.contains("nothing wrong"), "{said}");
+        assert_eq!(episodes(folder, dataset), count, "{dataset}");
+    }
+    let said = fail(folder, &["dataset", "merge", "a", "b", "--out", "both"]);
+    assert!(said.contains("already"), "{said}");
+}
+
+#[test]
+fn where_to_must_be_said_and_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let delete = ["dataset", "delete", "d", "--episodes", "0"];
+    let recount = ["dataset", "stats", "d", "--recount"];
+    for command in [&delete[..], &recount] {
+        for place in [&[][..], &["--out", "x", "--in-place"]] {
+            let output = armilla(folder.path(), &[command, place].concat())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(
+                said.contains("--in-place") && said.contains("--out"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_broken_is_found_and_what_can_be_saved_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d", "3");
+    std::fs::remove_file(folder.join("d/meta/stats.json")).unwrap();
+    let metadata = "d/meta/episodes/chunk-000/file-000.parquet";
+    std::fs::remove_file(folder.join(metadata)).unwrap();
+    let said = fail(folder, &["dataset", "check", "d", "--quick"]);
+    for words in [
+        "episodes 0-3: their metadata is missing",
+        "error",
+        "dataset repair",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    let output = armilla(folder, &["dataset", "check", "d", "--json"])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report["errors"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(
+        report["findings"][0]["episodes"],
+        serde_json::json!([0, 1, 2, 3])
+    );
+    let said = succeed(folder, &["dataset", "repair", "d", "--out", "new"]);
+    assert!(
+        said.contains("new: 4 episodes") && said.contains("was lost"),
+        "{said}"
+    );
+    let report = json(folder, &["dataset", "check", "new", "--json"]);
+    assert_eq!(
+        (&report["errors"], &report["warnings"]),
+        (&0.into(), &0.into()),
+        "{report}"
+    );
+}
+
+#[test]
+fn statistics_are_shown_and_counted_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d", "4");
+    let said = succeed(folder, &["dataset", "stats", "d"]);
+    for words in ["action: float32 [2]", "mean", "q99", "red", "timestamp"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let before = json(folder, &["dataset", "stats", "d", "--json"]);
+    std::fs::remove_file(folder.join("d/meta/stats.json")).unwrap();
+    std::fs::write(folder.join("d/README.md"), "mine").unwrap();
+    succeed(
+        folder,
+        &["dataset", "stats", "d", "--recount", "--in-place"],
+    );
+    let after = json(folder, &["dataset", "stats", "d", "--json"]);
+    assert_eq!(after["action"], before["action"]);
+    assert!(folder.join("d/README.md").is_file());
+    succeed(folder, &["dataset", "check", "d"]);
+}
+
+#[test]
+fn episodes_are_shown_in_rerun() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d", "5");
+    let viz = ["dataset", "viz", "d", "--episodes", "1,3"];
+    let said = succeed(folder, &[&viz[..], &["--out", "d.rrd"]].concat());
+    assert!(
+        said.contains("2 episodes") && said.contains("d.rrd"),
+        "{said}"
+    );
+    let recording = std::fs::read(folder.join("d.rrd")).unwrap();
+    let holds = |text: &str| {
+        recording
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    for entity in [
+        "d/camera/top",
+        "d/state",
+        "d/action",
+        "d/text",
+        "d/statistics",
+    ] {
+        assert!(holds(entity), "{entity} is missing");
+    }
+    let output = armilla(folder, &viz).env("PATH", "").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("pip install rerun-sdk") && said.contains("--out"),
+        "{said}"
+    );
+    let said = fail(folder, &["dataset", "viz", "d", "--episodes", "9"]);
+    assert!(said.contains("below 4"), "{said}");
 }

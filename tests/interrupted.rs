@@ -42,7 +42,7 @@ fn begin(folder: &Path) -> Running {
 
 /// What the program says of the dataset.
 fn info(folder: &Path) -> Value {
-    json(folder, &["dataset", "info", "--json", "d"])
+    json(folder, &["dataset", "info", "--json", "--hash", "d"])
 }
 
 /// Every frame of the dataset can be decoded, and a short dataset holds exactly its episodes' frames.

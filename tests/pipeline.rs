@@ -56,7 +56,7 @@ pub(crate) fn record(folder: &Path, env: &str, out: &str, seed: &str) -> String 
         out,
     ];
     succeed(folder, &arguments);
-    let info = json(folder, &["dataset", "info", "--json", out]);
+    let info = json(folder, &["dataset", "info", "--json", "--hash", out]);
     assert_eq!(info["episodes"], 8, "{info}");
     assert_eq!(info["recovered"], Value::Null, "{info}");
     assert_eq!(info["features"]["observation.images.top"]["dtype"], "video");

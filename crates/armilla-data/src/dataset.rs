@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 
 use armilla_core::features::{ACTION, Features, IMAGE_PREFIX, STATE};
@@ -239,6 +240,21 @@ impl Dataset {
     pub fn images(&self, episode: usize, camera: &str) -> Result<Vec<Image>> {
         let key = self.camera_key(camera)?;
         let frames = 0..self.reader.episode(episode)?.length;
+        self.reader.images(episode, &key, frames)
+    }
+
+    /// Some pictures of an episode from one camera, given by name or key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::images`], and when the episode is not that long.
+    pub fn images_in(
+        &self,
+        episode: usize,
+        camera: &str,
+        frames: Range<usize>,
+    ) -> Result<Vec<Image>> {
+        let key = self.camera_key(camera)?;
         self.reader.images(episode, &key, frames)
     }
 

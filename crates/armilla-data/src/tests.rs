@@ -10,11 +10,15 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod checking;
 mod converting;
+mod damage;
+mod editing;
 mod every_type;
 mod loading;
 mod peers;
 mod recording;
+mod repairing;
 
 const HEIGHT: usize = 32;
 const WIDTH: usize = 48;

@@ -15,11 +15,12 @@ const PLAYBACK_FPS: f64 = 10.0;
 pub(crate) struct Shown {
     /// The reel.
     pub(crate) name: String,
-    /// First camera.
-    pub(crate) camera: Option<String>,
+    /// Cameras; plans and chunks are drawn over the first.
+    pub(crate) cameras: Vec<String>,
     /// Steps of all episodes.
     pub(crate) steps: i64,
     pub(crate) text: bool,
+    pub(crate) statistics: bool,
     pub(crate) goal: bool,
     pub(crate) state: bool,
     pub(crate) action: bool,
@@ -83,9 +84,8 @@ fn time_panel(steps: i64) -> TimePanel {
         .with_time_selection(TimeInt::new_temporal(0)..=TimeInt::new_temporal(steps - 1))
 }
 
-/// The camera with its overlays, the words and the goal below.
+/// The cameras with their overlays; the words, the goal and the statistics below.
 fn episodes(reel: &Shown) -> Option<ContainerLike> {
-    let camera = reel.camera.as_ref()?;
     let mut below: Vec<ContainerLike> = Vec::new();
     if reel.text {
         let text = TextDocumentView::new("Episode").with_origin(format!("{}/text", reel.name));
@@ -95,13 +95,31 @@ fn episodes(reel: &Shown) -> Option<ContainerLike> {
         let goal = Spatial2DView::new("Goal").with_origin(format!("{}/goal", reel.name));
         below.push(goal.into());
     }
-    let picture = Spatial2DView::new(format!("Camera {camera}"))
-        .with_origin(format!("{}/camera/{camera}", reel.name));
-    let mut rows: Vec<ContainerLike> = vec![picture.into()];
+    if reel.statistics {
+        let origin = format!("{}/statistics", reel.name);
+        let statistics = TextDocumentView::new("Statistics").with_origin(origin);
+        below.push(statistics.into());
+    }
+    let pictures: Vec<ContainerLike> = reel
+        .cameras
+        .iter()
+        .map(|camera| {
+            let origin = format!("{}/camera/{camera}", reel.name);
+            let view = Spatial2DView::new(format!("Camera {camera}")).with_origin(origin);
+            ContainerLike::from(view)
+        })
+        .collect();
+    let mut rows: Vec<ContainerLike> = match pictures.len() {
+        0 if below.is_empty() => return None,
+        0 => Vec::new(),
+        1 => pictures,
+        _ => vec![Horizontal::new(pictures).into()],
+    };
     if !below.is_empty() {
         rows.push(Horizontal::new(below).into());
     }
-    let column = Vertical::new(rows).with_row_shares([3.0, 1.4]);
+    let shares: &[f32] = if rows.len() > 1 { &[3.0, 1.4] } else { &[1.0] };
+    let column = Vertical::new(rows).with_row_shares(shares);
     Some(column.with_name(&reel.name).into())
 }
 

@@ -21,6 +21,7 @@
 //! | `{reel}/plan_cost` | cost of the chosen plan |
 //! | `{reel}/success` | 1 or 0 at the last step of each episode |
 //! | `{reel}/text` | instruction and outcome of the episode |
+//! | `{reel}/statistics` | statistics of the dataset as text (Markdown) |
 //! | `{reel}/prediction/real`, `{reel}/prediction/imagined` | the frame that came next to the one that was predicted |
 //! | `{reel}/prediction/error` | distance in latent space, of the model and of copying the last frame |
 //! | `training/{run}/{figure}` | training curves |

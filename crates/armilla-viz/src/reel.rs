@@ -103,6 +103,17 @@ impl Reel {
         Ok(())
     }
 
+    /// Sets the text with the statistics of the reel's dataset, in Markdown.
+    ///
+    /// # Errors
+    ///
+    /// When Rerun refuses the data.
+    pub fn statistics(&mut self, markdown: &str) -> Result<()> {
+        self.shown.statistics = true;
+        self.log
+            .constant(&self.entity("statistics"), &document(markdown))
+    }
+
     /// Begins the next episode.
     ///
     /// # Errors
@@ -144,7 +155,9 @@ impl Reel {
         self.advance(observation.captured_at_secs);
         for (camera, image) in &observation.images {
             self.picture(&format!("camera/{camera}"), image)?;
-            self.shown.camera.get_or_insert_with(|| camera.clone());
+            if !self.shown.cameras.contains(camera) {
+                self.shown.cameras.push(camera.clone());
+            }
         }
         if let Some(goal) = &observation.goal {
             self.picture("goal", goal)?;
@@ -240,7 +253,7 @@ impl Reel {
         let strips = LineStrips2D::new(paths.iter().cloned())
             .with_colors(colors)
             .with_radii([Radius::new_ui_points(PATH_RADIUS_POINTS)]);
-        let camera = self.shown.camera.as_deref().unwrap_or("none");
+        let camera = self.shown.cameras.first().map_or("none", String::as_str);
         self.put(&format!("camera/{camera}/{name}"), &strips)
     }
 

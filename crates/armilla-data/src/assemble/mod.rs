@@ -5,6 +5,9 @@
 //! and what becomes of it (renamed into place, moved over the old one) is the caller's part.
 
 mod files;
+mod target;
+
+pub use target::Target;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

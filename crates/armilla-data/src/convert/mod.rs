@@ -10,15 +10,15 @@ mod npz;
 mod stable_worldmodel;
 mod v21;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
 use armilla_core::FeatureStatistics;
 
-use crate::assemble::{Source, assemble};
+use crate::assemble::{Source, Target, assemble};
 use crate::error::{Error, Result};
 use crate::info::FileLimits;
-use crate::layout::{INFO, make_parent, remove_folder};
+use crate::layout::INFO;
 use crate::statistics::PictureCounter;
 use crate::video::decode::decode;
 use crate::video::demux::VideoIndex;
@@ -55,26 +55,11 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Conversion> {
-    if target.exists() {
-        return Err(Error::File {
-            path: target.to_owned(),
-            problem: "something is there already".to_owned(),
-            remedy: "give a new folder".to_owned(),
-        });
-    }
+    let target = Target::New(target.to_owned());
+    target.check()?;
     let opened = open(source, options)?;
     let episodes = opened.source.info().total_episodes;
-    let partial = partial_name(target)?;
-    remove_folder(&partial)?;
-    make_parent(&partial)?;
-    let assembled = assemble(&*opened.source, &partial, &|done| progress(done, episodes));
-    let renamed = assembled.and_then(|()| {
-        fs::rename(&partial, target).map_err(Error::io("rename the finished dataset to", target))
-    });
-    if renamed.is_err() {
-        remove_folder(&partial)?;
-    }
-    renamed?;
+    target.build(|folder| assemble(&*opened.source, folder, &|done| progress(done, episodes)))?;
     Ok(Conversion {
         from: opened.layout,
         episodes,
@@ -106,18 +91,14 @@ fn open(source: &Path, options: &ConvertOptions) -> Result<Opened> {
     }
 }
 
-/// A name beside the target that says that it is not whole.
-fn partial_name(target: &Path) -> Result<PathBuf> {
-    let name = target.file_name();
-    let name = name.ok_or_else(|| Error::invalid("target", "a folder's name", target.display()))?;
-    Ok(target.with_file_name(format!(".{}.converting", name.to_string_lossy())))
-}
-
 /// The statistics of a video whose pictures nobody has counted yet, decoded a few at a time.
-fn count_pictures(index: &VideoIndex, frames: usize) -> Result<Option<FeatureStatistics>> {
+pub(crate) fn count_pictures(
+    index: &VideoIndex,
+    shown: Range<usize>,
+) -> Result<Option<FeatureStatistics>> {
     let mut counter = PictureCounter::new();
-    for from in (0..frames).step_by(FRAMES_AT_ONCE) {
-        for image in decode(index, from..frames.min(from + FRAMES_AT_ONCE))? {
+    for from in shown.clone().step_by(FRAMES_AT_ONCE) {
+        for image in decode(index, from..shown.end.min(from + FRAMES_AT_ONCE))? {
             counter.add(&image);
         }
     }
@@ -125,4 +106,4 @@ fn count_pictures(index: &VideoIndex, frames: usize) -> Result<Option<FeatureSta
 }
 
 /// Pictures that are held decoded.
-const FRAMES_AT_ONCE: usize = 64;
+pub(crate) const FRAMES_AT_ONCE: usize = 64;

@@ -322,7 +322,7 @@ impl Source for VideoFolder {
         let mut statistics = Statistics::new();
         for key in self.cameras.keys() {
             let (index, shown) = self.video(episode, key)?;
-            let counted = count_pictures(&index, shown.len())?;
+            let counted = count_pictures(&index, shown)?;
             statistics.extend(counted.map(|counted| (key.clone(), counted)));
         }
         Ok(SourceRows {

@@ -174,7 +174,7 @@ impl OldDataset {
         for (key, _) in videos(&self.info.features) {
             if !known.contains_key(key) {
                 let (index, shown) = self.video(episode, key)?;
-                let counted = count_pictures(&index, shown.len())?;
+                let counted = count_pictures(&index, shown)?;
                 known.extend(counted.map(|counted| (key.to_owned(), counted)));
             }
         }

@@ -57,34 +57,37 @@ pub(crate) struct VideoIndex {
 }
 
 impl VideoIndex {
-    /// Reads a file's index.
+    /// Reads a whole file's index.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
+        let (index, size) = Self::read_cut(path)?;
+        let end = |packet: &Packet| packet.offset.saturating_add(packet.size);
+        match index.packets.iter().map(end).find(|end| *end > size) {
+            Some(end) => {
+                let problem = format!("a frame ends at byte {end} of {size}");
+                Err(cut(path, problem))
+            }
+            None => Ok(index),
+        }
+    }
+
+    /// Reads the index of a file that may have been cut, and the file's size: frames that end beyond it are lost.
+    pub(crate) fn read_cut(path: &Path) -> Result<(Self, u64)> {
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
-        let cut = |problem: String| {
-            Error::file(
-                path,
-                format!("not a whole mp4 file (cut short?): {problem}"),
-            )
-        };
+        let whole_size = size_before_cut(&mut file, size).map_err(Error::io("read", path))?;
         // The parser indexes tables without checks; a broken file must not end the process.
-        let parsed = std::panic::catch_unwind(|| Mp4::read(BufReader::new(file), size));
+        let parsed = std::panic::catch_unwind(|| Mp4::read(BufReader::new(file), whole_size));
         let Ok(parsed) = parsed else {
-            return Err(cut("its tables do not fit together".to_owned()));
+            return Err(cut(path, "its tables do not fit together"));
         };
-        let mp4 = parsed.map_err(|error| cut(error.to_string()))?;
+        let mp4 = parsed.map_err(|error| cut(path, error))?;
         let track = mp4
             .tracks()
             .values()
             .filter(|track| matches!(track.kind, Some(TrackKind::Video) | None))
             .max_by_key(|track| track.kind.is_some())
             .ok_or_else(|| Error::file(path, "there is no video in it"))?;
-        let index = Self::of_track(path, &mp4, track)?;
-        let end = |packet: &Packet| packet.offset.saturating_add(packet.size);
-        if let Some(end) = index.packets.iter().map(end).find(|end| *end > size) {
-            return Err(cut(format!("a frame ends at byte {end} of {size}")));
-        }
-        Ok(index)
+        Ok((Self::of_track(path, &mp4, track)?, size))
     }
 
     fn of_track(path: &Path, mp4: &Mp4, track: &Track) -> Result<Self> {
@@ -198,6 +201,40 @@ impl VideoIndex {
         let found: std::io::Result<_> = self.packets[packets].iter().map(&mut read).collect();
         found.map_err(Error::io("read", &self.path))
     }
+}
+
+/// The size that a file had before it was cut within its pictures (a last box `mdat` that ends beyond it); the parser
+/// would refuse it otherwise. The size that it has, if it was not cut there.
+fn size_before_cut(file: &mut File, size: u64) -> std::io::Result<u64> {
+    let mut at = 0_u64;
+    while size.saturating_sub(at) >= 16 {
+        let mut head = [0; 16];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut head)?;
+        let [.., a, b, c, d, e, f, g, h] = head;
+        let length = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
+            1 => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            short => u64::from(short),
+        };
+        let end = at.saturating_add(length);
+        if end > size && head[4..8] == *b"mdat" {
+            at = end;
+            break;
+        }
+        if length < 8 || end > size {
+            break;
+        }
+        at = end;
+    }
+    file.rewind()?;
+    Ok(at.max(size))
+}
+
+fn cut(path: &Path, problem: impl std::fmt::Display) -> Error {
+    Error::file(
+        path,
+        format!("not a whole mp4 file (cut short?): {problem}"),
+    )
 }
 
 /// What the edit list says: time to wait before the first frame, and time of the media that is not shown.

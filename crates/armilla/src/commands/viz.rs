@@ -11,14 +11,17 @@ use armilla_imagine::{PlannerPolicy, Trace};
 use armilla_viz::{EpisodeTitle, Motion, Recording, Reel};
 use armilla_world::Plan;
 
+use super::dataset;
 use crate::cli::VizArguments;
-use crate::progress::{Progress, say};
+use crate::progress::say;
 
 /// Runs `armilla viz`.
 pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
     let mut recording = Recording::create(&arguments.out)?;
     if arguments.source.join("meta/info.json").is_file() {
-        dataset(&mut recording, &arguments.source, arguments.episodes)?;
+        let dataset = Dataset::open(&arguments.source)?;
+        let episodes: Vec<_> = (0..dataset.episodes().len().min(arguments.episodes)).collect();
+        dataset::viz::log(&mut recording, &dataset, &episodes)?;
     } else if arguments.source.join("metrics.jsonl").is_file() {
         curves(&mut recording, &arguments.source)?;
     } else {
@@ -33,42 +36,6 @@ pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
         arguments.out.display(),
         bytes as f64 / 1e6
     ));
-    Ok(())
-}
-
-/// Logs episodes of a dataset.
-pub(crate) fn dataset(recording: &mut Recording, root: &Path, episodes: usize) -> Result<()> {
-    let dataset = Dataset::open(root)?;
-    let name = root.file_name().map_or("dataset".to_owned(), |name| {
-        name.to_string_lossy().into_owned()
-    });
-    let camera = dataset.first_camera()?;
-    let reel = recording.reel(&name);
-    reel.describe(dataset.features())?;
-    let count = episodes.min(dataset.episodes().len());
-    let mut progress = Progress::new("dataset to Rerun", "episodes", count as u64);
-    for index in 0..count {
-        let episode = &dataset.episodes()[index];
-        let instruction = episode.tasks.first().cloned();
-        reel.begin_episode(&EpisodeTitle {
-            instruction: instruction.as_deref(),
-            note: &name,
-            success: None,
-        })?;
-        let (states, actions) = (dataset.states(index)?, dataset.actions(index)?);
-        let images = dataset.images(index, &camera)?;
-        for (frame, image) in images.into_iter().enumerate() {
-            reel.observe(&Observation {
-                images: [(camera.clone(), image)].into(),
-                state: states.row(frame).to_vec(),
-                captured_at_secs: frame as f64 / f64::from(dataset.fps()),
-                ..Observation::default()
-            })?;
-            reel.act(&Action(actions.row(frame).to_vec()))?;
-        }
-        progress.set(index as u64 + 1, "");
-    }
-    progress.finish();
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! `armilla dataset convert`: other layouts to LeRobot v3.0.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use armilla_data::{ConvertOptions, FileLimits, convert};
 use clap::Args;
 
-use crate::progress::{Progress, say};
+use super::with_progress;
+use crate::progress::say;
 
 /// Arguments of `dataset convert`.
 #[derive(Args, Debug)]
@@ -38,24 +38,9 @@ pub(super) fn run(arguments: &ConvertArguments) -> Result<()> {
             ..FileLimits::default()
         },
     };
-    let progress: Mutex<Option<Progress>> = Mutex::new(None);
-    let converted = convert(
-        &arguments.source,
-        &arguments.out,
-        &options,
-        &|done, total| {
-            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-            let bar =
-                progress.get_or_insert_with(|| Progress::new("convert", "episodes", total as u64));
-            bar.set(done as u64, "");
-        },
-    )?;
-    if let Some(progress) = progress
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
-        progress.finish();
-    }
+    let converted = with_progress("convert", "episodes", |progress| {
+        convert(&arguments.source, &arguments.out, &options, progress)
+    })?;
     converted.notes.iter().for_each(|note| say(note));
     say(&format!(
         "{}: {} episodes from {}",

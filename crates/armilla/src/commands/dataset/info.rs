@@ -8,6 +8,7 @@ use armilla_data::Dataset;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::stats::feature_json;
 use crate::progress::{print, say};
 
 /// Instructions that are shown to people.
@@ -21,6 +22,9 @@ pub(crate) struct InfoArguments {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Hash all files too: equal hashes, equal datasets. Reads every byte.
+    #[arg(long)]
+    pub hash: bool,
 }
 
 /// Runs `armilla dataset info`.
@@ -31,9 +35,16 @@ pub(super) fn run(arguments: &InfoArguments) -> Result<()> {
         say(&format!("{}: {recovered}", arguments.dataset.display()));
     }
     if arguments.json {
-        return Ok(print(&serde_json::to_string_pretty(&to_json(&dataset)?)?)?);
+        return Ok(print(&serde_json::to_string_pretty(&to_json(
+            &dataset,
+            arguments.hash,
+        )?)?)?);
     }
-    show(&dataset)
+    show(&dataset)?;
+    if arguments.hash {
+        print(&format!("  hash {}", dataset.content_hash()?))?;
+    }
+    Ok(())
 }
 
 fn frames(dataset: &Dataset) -> usize {
@@ -44,7 +55,7 @@ fn frames(dataset: &Dataset) -> usize {
         .sum()
 }
 
-fn to_json(dataset: &Dataset) -> Result<Value> {
+fn to_json(dataset: &Dataset, with_hash: bool) -> Result<Value> {
     let mut features = Map::new();
     for (key, feature) in &dataset.features().0 {
         let mut entry = json!({
@@ -56,10 +67,7 @@ fn to_json(dataset: &Dataset) -> Result<Value> {
             entry["codec"] = json!(codec);
         }
         if let Some(counted) = dataset.statistics().get(key) {
-            entry["statistics"] = json!({
-                "count": counted.count, "min": counted.min, "max": counted.max, "mean": counted.mean, "std": counted.std,
-                "q01": counted.q01, "q10": counted.q10, "q50": counted.q50, "q90": counted.q90, "q99": counted.q99,
-            });
+            entry["statistics"] = feature_json(counted);
         }
         features.insert(key.clone(), entry);
     }
@@ -68,7 +76,7 @@ fn to_json(dataset: &Dataset) -> Result<Value> {
         .iter()
         .map(|episode| episode.length)
         .collect();
-    Ok(json!({
+    let mut info = json!({
         "path": dataset.root(),
         "robot_type": dataset.info().robot_type,
         "fps": dataset.fps(),
@@ -78,9 +86,12 @@ fn to_json(dataset: &Dataset) -> Result<Value> {
         "longest_episode": lengths.iter().max(),
         "tasks": dataset.tasks(),
         "features": features,
-        "hash": dataset.content_hash()?,
         "recovered": dataset.recovered().map(ToString::to_string),
-    }))
+    });
+    if with_hash {
+        info["hash"] = json!(dataset.content_hash()?);
+    }
+    Ok(info)
 }
 
 fn show(dataset: &Dataset) -> Result<()> {
