@@ -22,11 +22,15 @@ mod episodes;
 mod error;
 mod frame;
 mod frames_table;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod info;
 mod json;
 mod layout;
 pub mod loader;
 mod nesting;
+mod pages;
 mod pictures;
 mod reader;
 pub mod recorder;
@@ -44,7 +48,7 @@ pub use dataset::{Dataset, Rows};
 pub use episodes::Episode;
 pub use error::{Error, Result};
 pub use frame::FrameRecord;
-pub use info::{FileLimits, Info};
+pub use info::{FileLimits, Info, VERSION};
 pub use loader::{
     FrameStore, LaterSpec, StoreConfig, StoredEpisode, Window, WindowLoader, WindowSpec,
 };

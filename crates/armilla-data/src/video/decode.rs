@@ -52,6 +52,8 @@ pub(crate) fn decode(index: &VideoIndex, shown: Range<usize>) -> Result<Vec<Imag
     Ok(found.into_iter().map(|(_, image)| image).collect())
 }
 
+/// Pixels of an AV1 picture, at most: 4096 by 4096. The decoder of H.264 has a limit of its own, 36,864 blocks of 16 by 16.
+const LARGEST_PICTURE: u32 = 1 << 24;
 /// The profiles of H.264 that the decoder takes: Baseline, Main and High.
 const PROFILES: [u8; 3] = [66, 77, 100];
 
@@ -104,6 +106,7 @@ fn decode_av1(path: &Path, header: &[u8], packets: Vec<Vec<u8>>) -> Result<Vec<I
     // Several files are decoded side by side; threads within one only cost at these sizes.
     settings.set_n_threads(1);
     settings.set_max_frame_delay(1);
+    settings.set_frame_size_limit(LARGEST_PICTURE);
     let mut decoder = dav1d::Decoder::with_settings(&settings).map_err(failed)?;
     let mut images = Vec::with_capacity(packets.len());
     let mut header = Some(header.to_vec());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use re_mp4::{Mp4, StsdBoxContent, Track, TrackKind};
 
+use super::boxes::{Limited, check_index};
 use crate::error::{Error, Result};
 
 /// How the frames are coded.
@@ -59,8 +60,10 @@ pub(crate) struct VideoIndex {
 impl VideoIndex {
     /// Reads a file's index.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
+        let tables = check_index(path, &mut file, size)?;
+        file.rewind().map_err(Error::io("read", path))?;
         let cut = |problem: String| {
             Error::file(
                 path,
@@ -68,11 +71,10 @@ impl VideoIndex {
             )
         };
         // The parser indexes tables without checks; a broken file must not end the process.
-        let parsed = std::panic::catch_unwind(|| Mp4::read(BufReader::new(file), size));
-        let Ok(parsed) = parsed else {
-            return Err(cut("its tables do not fit together".to_owned()));
-        };
-        let mp4 = parsed.map_err(|error| cut(error.to_string()))?;
+        let mp4 = Error::caught(path, || {
+            let reader = Limited::new(BufReader::new(file), tables);
+            Mp4::read(reader, size).map_err(|error| cut(error.to_string()))
+        })?;
         let track = mp4
             .tracks()
             .values()
@@ -83,6 +85,13 @@ impl VideoIndex {
         let end = |packet: &Packet| packet.offset.saturating_add(packet.size);
         if let Some(end) = index.packets.iter().map(end).find(|end| *end > size) {
             return Err(cut(format!("a frame ends at byte {end} of {size}")));
+        }
+        // Frames that share bytes would need more memory than the file has.
+        let bytes: u64 = index.packets.iter().map(|packet| packet.size).sum();
+        if bytes > size {
+            return Err(cut(format!(
+                "its frames have {bytes} bytes, the file {size}"
+            )));
         }
         Ok(index)
     }
@@ -95,7 +104,10 @@ impl VideoIndex {
             .map(|sample| Packet {
                 offset: sample.offset,
                 size: sample.size,
-                time: sample.composition_timestamp + delay - skipped,
+                time: sample
+                    .composition_timestamp
+                    .saturating_add(delay)
+                    .saturating_sub(skipped),
                 is_key: sample.is_sync,
             })
             .collect();
@@ -208,13 +220,15 @@ fn edits(mp4: &Mp4, track: &Track) -> (i64, i64) {
     let media_start = track
         .samples
         .first()
-        .map_or(0, |sample| -sample.decode_timestamp);
+        .map_or(0, |sample| sample.decode_timestamp.saturating_neg());
     for entry in &list.entries {
         if entry.media_time == empty {
             let movie = u64::from(mp4.moov.mvhd.timescale.max(1));
-            delay += (entry.segment_duration * track.timescale / movie) as i64;
+            let duration = entry.segment_duration.saturating_mul(track.timescale) / movie;
+            delay = i64::saturating_add(delay, i64::try_from(duration).unwrap_or(i64::MAX));
         } else {
-            skipped = (entry.media_time as i64 - media_start.max(0)).max(0);
+            let begins = i64::try_from(entry.media_time).unwrap_or(i64::MAX);
+            skipped = begins.saturating_sub(media_start.max(0)).max(0);
             break;
         }
     }
