@@ -12,15 +12,17 @@ use armilla_viz::{EpisodeTitle, Motion, Recording, Reel};
 use armilla_world::Plan;
 
 use crate::cli::VizArguments;
+use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
 
 /// Runs `armilla viz`.
 pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
+    let source = hub::folder(HubType::Dataset, &arguments.source)?;
     let mut recording = Recording::create(&arguments.out)?;
-    if arguments.source.join("meta/info.json").is_file() {
-        dataset(&mut recording, &arguments.source, arguments.episodes)?;
-    } else if arguments.source.join("metrics.jsonl").is_file() {
-        curves(&mut recording, &arguments.source)?;
+    if source.join("meta/info.json").is_file() {
+        dataset(&mut recording, &source, arguments.episodes)?;
+    } else if source.join("metrics.jsonl").is_file() {
+        curves(&mut recording, &source)?;
     } else {
         bail!(
             "{}: expected a dataset (with meta/info.json) or a run (with metrics.jsonl), found neither",
