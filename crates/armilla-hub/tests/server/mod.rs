@@ -12,7 +12,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 /// The token that a private hub asks for.
-pub const TOKEN: &str = "hf_test";
+pub(crate) const TOKEN: &str = "hf_test";
 /// Files of these bytes and more are kept in large-file storage.
 const LARGE: usize = 1000;
 /// Bytes of a part where uploads come in parts.
@@ -20,39 +20,39 @@ const PART: usize = 4000;
 
 /// What the hub holds and what it was asked.
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// Files by repository (`datasets/a/b`) and path.
-    pub repositories: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    pub(crate) repositories: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     /// Tags by repository.
-    pub tags: BTreeMap<String, Vec<String>>,
+    pub(crate) tags: BTreeMap<String, Vec<String>>,
     /// Contents of the storage by SHA-256.
-    pub storage: BTreeMap<String, Vec<u8>>,
+    pub(crate) storage: BTreeMap<String, Vec<u8>>,
     /// Parts of uploads, by address.
     parts: BTreeMap<String, Vec<u8>>,
     /// Requests, `GET /path` each, with the range that was asked for.
-    pub requests: Vec<String>,
+    pub(crate) requests: Vec<String>,
     /// Everything asks for the token.
-    pub private: bool,
+    pub(crate) private: bool,
     /// Downloads break off after so many bytes each; so many times.
-    pub cut: Option<(usize, usize)>,
+    pub(crate) cut: Option<(usize, usize)>,
     /// Downloads of this path come with one byte changed.
-    pub changed: Option<String>,
+    pub(crate) changed: Option<String>,
     /// A path that the listing gives in place of every file's own.
-    pub listed_as: Option<String>,
+    pub(crate) listed_as: Option<String>,
     /// Uploads are asked for in parts.
-    pub in_parts: bool,
+    pub(crate) in_parts: bool,
     /// Downloads know no ranges.
-    pub without_ranges: bool,
+    pub(crate) without_ranges: bool,
 }
 
 /// The hub; it serves as long as the process lives.
-pub struct Server {
-    pub endpoint: String,
+pub(crate) struct Server {
+    pub(crate) endpoint: String,
     state: Arc<Mutex<State>>,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
@@ -68,12 +68,12 @@ impl Server {
         Self { endpoint, state }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     /// Adds a file to a repository such as `datasets/a/b`.
-    pub fn add(&self, repository: &str, path: &str, contents: &[u8]) {
+    pub(crate) fn add(&self, repository: &str, path: &str, contents: &[u8]) {
         let mut state = self.state();
         let files = state.repositories.entry(repository.to_owned()).or_default();
         files.insert(path.to_owned(), contents.to_vec());

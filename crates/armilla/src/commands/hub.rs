@@ -124,7 +124,10 @@ mod with_hub {
         let repository = Repository::new(kind.into(), name, None)?;
         let snapshot = match with_bar(|progress| hub.pull(&repository, progress)) {
             Err(error @ Error::Unreachable { .. }) => {
-                let cached = hub.offline(&repository).map_err(|_| error)?;
+                // What is wrong is that the hub cannot be reached, not that the cache is empty.
+                let Ok(cached) = hub.offline(&repository) else {
+                    return Err(error.into());
+                };
                 say(&format!(
                     "the hub cannot be reached: {repository} as it was when it was pulled last"
                 ));
