@@ -31,7 +31,7 @@ fn hub() -> (Server, Settings, tempfile::TempDir) {
 }
 
 fn video() -> Vec<u8> {
-    (0..50_000_u32).map(|i| (i * i >> 3) as u8).collect()
+    (0..50_000_u32).map(|i| ((i * i) >> 3) as u8).collect()
 }
 
 fn cubes() -> Repository {

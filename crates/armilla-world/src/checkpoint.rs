@@ -150,6 +150,10 @@ mod tests {
         }
         let latent = "\"latent\": 9999999999999999924";
         std::fs::write(&config, json.replace("\"latent\": 12", latent)).unwrap();
-        assert!(load().contains("latent: expected 1 to 65536"), "{}", load());
+        assert!(
+            load().contains("latent: expected at least 1, at most 65536"),
+            "{}",
+            load()
+        );
     }
 }

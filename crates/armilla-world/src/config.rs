@@ -145,7 +145,7 @@ impl JepaConfig {
             ("loss.sigreg_projections", self.loss.sigreg_projections),
         ];
         for (key, value) in sizes {
-            let expected = format!("1 to {LARGEST}");
+            let expected = format!("at least 1, at most {LARGEST}");
             ensure((1..=LARGEST).contains(&value), key, expected, value)?;
         }
         let expected = format!("up to {DEEPEST}");

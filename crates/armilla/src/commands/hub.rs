@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::Subcommand;
 
 use crate::hub::HubType;
@@ -51,7 +50,7 @@ pub(crate) enum HubCommand {
 }
 
 #[cfg(not(feature = "hub"))]
-pub(crate) fn run(_: &HubCommand) -> Result<()> {
+pub(crate) fn run(_: &HubCommand) -> anyhow::Result<()> {
     anyhow::bail!(
         "this program is built without the Hugging Face hub: build it with `cargo build --release --features hub`"
     )
