@@ -98,6 +98,8 @@ fn one_crate_each_names_zenoh_rerun_and_the_file_formats() {
         ("gemm", "armilla-kernels"),
         ("pulp", "armilla-kernels"),
         ("cubecl-cuda", "armilla-nn"),
+        ("hf-hub", "armilla-hub"),
+        ("ureq", "armilla-hub"),
     ];
     for (name, direct) in dependencies() {
         for (dependency, owner) in owners {

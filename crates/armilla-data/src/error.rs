@@ -87,6 +87,15 @@ impl Error {
         Self::Invalid(armilla_core::Error::invalid(what, expected, found))
     }
 
+    /// Turns a panic of a library that believes what a file says into an [`Error::File`].
+    pub(crate) fn caught<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        let read = std::panic::AssertUnwindSafe(read);
+        std::panic::catch_unwind(read).unwrap_or_else(|_| {
+            let problem = "its parts do not fit together (cut short, or changed on the way?)";
+            Err(Self::file(path, problem))
+        })
+    }
+
     /// Turns a system error at a path into an [`Error::Io`]; what can be helped says what to do.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| match source.kind() {

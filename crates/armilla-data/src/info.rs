@@ -13,7 +13,7 @@ use crate::schema::{FeatureFile, FeatureNotes};
 use crate::types::{AUTOMATIC, videos};
 
 /// The version of the format that this crate reads and writes.
-const VERSION: &str = "v3.0";
+pub const VERSION: &str = "v3.0";
 
 /// A dataset's description.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,14 +234,14 @@ pub(crate) fn read_features(path: &Path, entries: BTreeMap<String, FeatureFile>)
 /// Reads a description's text; a missing one says what to do.
 pub(crate) fn read_text(root: &Path) -> Result<String> {
     let path = root.join(INFO);
-    std::fs::read_to_string(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::File {
-            path: path.clone(),
+    if !path.exists() {
+        return Err(Error::File {
+            path,
             problem: "no dataset here: the file is missing".to_owned(),
             remedy: "give the folder that holds `meta`, `data` and `videos`".to_owned(),
-        },
-        _ => Error::io("read", &path)(error),
-    })
+        });
+    }
+    crate::json::text(&path)
 }
 
 #[cfg(test)]

@@ -26,11 +26,15 @@ mod episodes;
 mod error;
 mod frame;
 mod frames_table;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod info;
 mod json;
 mod layout;
 pub mod loader;
 mod nesting;
+mod pages;
 mod pictures;
 mod reader;
 pub mod recorder;
@@ -55,7 +59,7 @@ pub use edit::{
 pub use episodes::Episode;
 pub use error::{Error, Result};
 pub use frame::FrameRecord;
-pub use info::{FileLimits, Info};
+pub use info::{FileLimits, Info, VERSION};
 pub use loader::{
     Batches, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera, LoaderConfig,
     LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader, WindowSpec,

@@ -16,6 +16,10 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
+use crate::pages;
+
+/// Bytes of the rows that are read at once, at most.
+const LARGEST: usize = 1 << 31;
 
 /// A parquet file being written; unreadable until [`TableWriter::close`].
 pub(crate) struct TableWriter<'a> {
@@ -86,12 +90,19 @@ pub(crate) fn read_footer(path: &Path) -> Result<ArrowReaderMetadata> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     // The schema is parquet's own: hints of the writer may name extension types.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ArrowReaderMetadata::load(&file, options).map_err(|error| {
-        Error::file(
-            path,
-            format!("not a whole parquet file (cut short while it was written?): {error}"),
-        )
-    })
+    let broken = |error: &dyn std::fmt::Display| {
+        let problem =
+            format!("not a whole parquet file (cut short while it was written?): {error}");
+        Error::file(path, problem)
+    };
+    let footer = Error::caught(path, || {
+        ArrowReaderMetadata::load(&file, options).map_err(|error| broken(&error))
+    })?;
+    let groups = footer.metadata().row_groups().iter();
+    for column in groups.flat_map(|group| group.columns()) {
+        pages::check(&file, column).map_err(|problem| broken(&problem))?;
+    }
+    Ok(footer)
 }
 
 /// Which rows and columns to read.
@@ -120,7 +131,19 @@ pub(crate) fn read_rows(
     selection: &Selection<'_>,
 ) -> Result<Vec<RecordBatch>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.clone());
+    // Its checks are not all that a hostile file needs.
+    Error::caught(path, || read_checked(path, file, footer, selection))
+}
+
+fn read_checked(
+    path: &Path,
+    file: File,
+    footer: &ArrowReaderMetadata,
+    selection: &Selection<'_>,
+) -> Result<Vec<RecordBatch>> {
+    let broken =
+        |error: &dyn std::fmt::Display| Error::file(path, format!("cannot be read: {error}"));
+    let mut projection = ProjectionMask::all();
     if !selection.columns.is_empty() {
         let mut roots = Vec::new();
         for column in selection.columns {
@@ -128,7 +151,7 @@ pub(crate) fn read_rows(
             let (index, _) = found.ok_or_else(|| missing(path, column))?;
             roots.push(index);
         }
-        builder = builder.with_projection(ProjectionMask::roots(footer.parquet_schema(), roots));
+        projection = ProjectionMask::roots(footer.parquet_schema(), roots);
     }
     // Whole row groups before the first row are skipped without reading them.
     let (mut offset, mut groups) = (selection.offset, Vec::new());
@@ -142,16 +165,37 @@ pub(crate) fn read_rows(
         }
         ahead = ahead.saturating_sub(rows);
     }
-    builder = builder.with_row_groups(groups).with_offset(offset);
+    // The library's way of passing over rows of lists never ends in a page that has fewer levels than it says.
+    let leaves = footer.parquet_schema().columns().iter().enumerate();
+    let has_lists = leaves
+        .filter(|(leaf, _)| projection.leaf_included(*leaf))
+        .any(|(_, column)| column.max_rep_level() > 0);
+    let mut unwanted = if has_lists { offset } else { 0 };
+    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.clone())
+        .with_projection(projection)
+        .with_row_groups(groups)
+        .with_offset(offset - unwanted);
     if selection.limit != usize::MAX {
-        builder = builder.with_limit(selection.limit);
+        builder = builder.with_limit(selection.limit.saturating_add(unwanted));
     }
-    let broken =
-        |error: &dyn std::fmt::Display| Error::file(path, format!("cannot be read: {error}"));
     let reader = builder.build().map_err(|error| broken(&error))?;
-    reader
-        .map(|batch| batch.map_err(|error| broken(&error)))
-        .collect()
+    let (mut batches, mut bytes) = (Vec::new(), 0_usize);
+    for batch in reader {
+        let batch = batch.map_err(|error| broken(&error))?;
+        let passed = unwanted.min(batch.num_rows());
+        unwanted -= passed;
+        let batch = batch.slice(passed, batch.num_rows() - passed);
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        bytes = bytes.saturating_add(batch.get_array_memory_size());
+        if bytes > LARGEST {
+            let problem = format!("its rows need more than {LARGEST} bytes at once");
+            return Err(Error::file(path, problem));
+        }
+        batches.push(batch);
+    }
+    Ok(batches)
 }
 
 /// Reads a whole file.
@@ -218,6 +262,20 @@ mod tests {
                 .flat_map(|batch| flatten(&path, "n", batch.column(0)).unwrap())
                 .collect();
             assert_eq!(found, expected, "{offset} {limit}");
+        }
+        for (offset, expected) in [(1, [2.0, 3.0]), (4, [8.0, 9.0]), (8, [16.0, 17.0])] {
+            let selection = Selection {
+                offset,
+                limit: 1,
+                columns: &["a.b"],
+            };
+            let batches = read_rows(&path, &footer, &selection).unwrap();
+            let found = flatten(&path, "a.b", batches[0].column(0)).unwrap();
+            assert_eq!(
+                (batches.len(), found.as_slice()),
+                (1, &expected[..]),
+                "{offset}"
+            );
         }
         let all = read_table(&path).unwrap();
         let first = flatten(&path, "a.b", column(&path, &all[0], "a.b").unwrap()).unwrap();

@@ -30,6 +30,11 @@ const GROUNDED_SLOTS: usize = 2;
 /// Observations at least that a core turns into actions on its own.
 const SHARE: usize = 4;
 
+/// No width, side or count is larger: settings come from files that anyone can have written.
+const LARGEST: usize = 1 << 16;
+/// No stack of blocks is deeper.
+const DEEPEST: usize = 1 << 10;
+
 /// Everything about a [`FlowPolicy`] that does not follow from the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -133,18 +138,7 @@ impl FlowPolicyConfig {
     ///
     /// [`Error::Config`] naming the key.
     pub fn check(&self, shape: &PolicyShape) -> Result<()> {
-        let counts = [
-            ("slots", self.slots),
-            ("hidden", self.hidden),
-            ("action_horizon", self.action_horizon),
-            ("draws", self.draws),
-            ("looks", self.looks),
-            ("sampling_steps", self.sampling_steps),
-            ("text.max_tokens", self.text.max_tokens),
-        ];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(Error::config(key, "one or more", 0));
-        }
+        self.check_sizes(shape)?;
         if self.heads == 0 || !self.width.is_multiple_of(2 * self.heads) || self.width == 0 {
             let expected = format!("a multiple of twice the heads ({})", self.heads);
             return Err(Error::config("width", expected, self.width));
@@ -158,11 +152,12 @@ impl FlowPolicyConfig {
             ));
         }
         let channels = &self.vision.channels;
-        if channels.is_empty() || channels.iter().any(|count| *count == 0 || count % 8 != 0) {
+        let fits = |count: &usize| (8..=LARGEST).contains(count) && count.is_multiple_of(8);
+        if !(1..=16).contains(&channels.len()) || !channels.iter().all(fits) {
             let found = format!("{channels:?}");
             return Err(Error::config(
                 "vision.channels",
-                "multiples of 8, at least one",
+                "one to 16 multiples of 8",
                 found,
             ));
         }
@@ -174,6 +169,45 @@ impl FlowPolicyConfig {
             let found = format!("pictures of {} x {} pixels", shape.height, shape.width);
             let expected = format!("sides that divide by {divisor}, two per stage");
             return Err(Error::config("vision.channels", expected, found));
+        }
+        Ok(())
+    }
+
+    /// Checks that no setting alone is too small or too large.
+    fn check_sizes(&self, shape: &PolicyShape) -> Result<()> {
+        let counts = [
+            ("slots", self.slots),
+            ("hidden", self.hidden),
+            ("action_horizon", self.action_horizon),
+            ("draws", self.draws),
+            ("looks", self.looks),
+            ("sampling_steps", self.sampling_steps),
+            ("text.max_tokens", self.text.max_tokens),
+            ("width", self.width),
+        ];
+        if let Some((key, count)) = counts
+            .iter()
+            .find(|(_, count)| !(1..=LARGEST).contains(count))
+        {
+            return Err(Error::config(key, format!("1 to {LARGEST}"), count));
+        }
+        let depths = [
+            ("looks", self.looks),
+            ("expert_blocks", self.expert_blocks),
+            ("vision.blocks", self.vision.blocks),
+            ("text.blocks", self.text.blocks),
+        ];
+        if let Some((key, depth)) = depths.iter().find(|(_, depth)| *depth > DEEPEST) {
+            return Err(Error::config(key, format!("up to {DEEPEST}"), depth));
+        }
+        let sizes = [
+            ("input_features: rows of a picture", shape.height),
+            ("input_features: columns of a picture", shape.width),
+            ("input_features: values of the state", shape.state),
+            ("output_features: values of the action", shape.action),
+        ];
+        if let Some((key, size)) = sizes.iter().find(|(_, size)| *size > LARGEST) {
+            return Err(Error::config(key, format!("up to {LARGEST}"), size));
         }
         Ok(())
     }

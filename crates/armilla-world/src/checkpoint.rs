@@ -92,7 +92,7 @@ impl WorldModel {
                 high: file.action_high,
             },
         };
-        let jepa = load_weights(file.model.init(0, device)?, &directory.join(WEIGHTS))?;
+        let jepa = load_weights(file.model.init_to_load(device)?, &directory.join(WEIGHTS))?;
         Self::new(&jepa, interface)
     }
 }
@@ -142,7 +142,18 @@ mod tests {
             "{}",
             load()
         );
-        std::fs::write(&config, json.replace("\"latent\": 12", "\"latent\": 13")).unwrap();
-        assert!(load().contains("model.safetensors"), "{}", load());
+        // One too many, and more than there is memory for: nothing is drawn before it fits.
+        for latent in ["13", "65536"] {
+            let latent = format!("\"latent\": {latent}");
+            std::fs::write(&config, json.replace("\"latent\": 12", &latent)).unwrap();
+            assert!(load().contains("model.safetensors"), "{}", load());
+        }
+        let latent = "\"latent\": 9999999999999999924";
+        std::fs::write(&config, json.replace("\"latent\": 12", latent)).unwrap();
+        assert!(
+            load().contains("latent: expected at least 1, at most 65536"),
+            "{}",
+            load()
+        );
     }
 }

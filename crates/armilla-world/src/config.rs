@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, ensure};
 
+/// No width, side or count is larger: settings come from files that anyone can have written.
+const LARGEST: usize = 1 << 16;
+/// No stack of layers is deeper.
+const DEEPEST: usize = 1 << 10;
+
 /// Shape of a [`Jepa`](crate::Jepa).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -140,8 +145,12 @@ impl JepaConfig {
             ("loss.sigreg_projections", self.loss.sigreg_projections),
         ];
         for (key, value) in sizes {
-            ensure(value > 0, key, "at least 1", value)?;
+            let expected = format!("at least 1, at most {LARGEST}");
+            ensure((1..=LARGEST).contains(&value), key, expected, value)?;
         }
+        let expected = format!("up to {DEEPEST}");
+        let depth = self.predictor_depth;
+        ensure(depth <= DEEPEST, "predictor_depth", expected, depth)?;
         let expected = format!("less than latent, {}", self.latent);
         ensure(
             self.embedding < self.latent,
@@ -150,8 +159,10 @@ impl JepaConfig {
             self.embedding,
         )?;
         let shape = format!("{:?}", self.channels);
-        let filled = (1..=8).contains(&self.channels.len()) && !self.channels.contains(&0);
-        ensure(filled, "channels", "1 to 8 numbers above 0", shape)?;
+        let known = |sizes: &[usize]| sizes.iter().all(|size| (1..=LARGEST).contains(size));
+        let filled = (1..=8).contains(&self.channels.len()) && known(&self.channels);
+        let expected = format!("1 to 8 numbers from 1 to {LARGEST}");
+        ensure(filled, "channels", expected, shape)?;
         let halvings = self.channels.len() - usize::from(self.patch > 1);
         let divisor = self.patch << halvings;
         let fits = self.patch.is_power_of_two();
@@ -160,8 +171,9 @@ impl JepaConfig {
         let multiple = format!("a multiple of {divisor}, by patch and channels");
         ensure(fits, "image_size", multiple, self.image_size)?;
         let doublings = (self.image_size / self.smallest_side()).ilog2() as usize;
-        let fits = self.decoder_channels.len() == doublings && !self.decoder_channels.contains(&0);
-        let expected = format!("{doublings} numbers above 0, as many as lead back to image_size");
+        let fits = self.decoder_channels.len() == doublings && known(&self.decoder_channels);
+        let expected =
+            format!("{doublings} numbers from 1 to {LARGEST}, as many as lead back to image_size");
         let found = format!("{:?}", self.decoder_channels);
         ensure(fits, "decoder_channels", expected, found)?;
         self.loss.validate()
@@ -232,7 +244,10 @@ mod tests {
     fn every_wrong_setting_names_its_key() {
         assert!(JepaConfig::nano().validate().is_ok());
         type Change = fn(&mut JepaConfig);
-        let wrong: [(&str, Change); 8] = [
+        let wrong: [(&str, Change); 11] = [
+            ("latent", |c| c.latent = 1 << 40),
+            ("predictor_depth", |c| c.predictor_depth = usize::MAX),
+            ("channels", |c| c.channels[0] = 1 << 40),
             ("image_size", |c| c.image_size = 60),
             ("patch", |c| c.patch = 3),
             ("channels", |c| c.channels = vec![]),

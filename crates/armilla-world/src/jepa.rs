@@ -64,6 +64,17 @@ impl JepaConfig {
         Ok(seeded(device, seed, || self.build(device)))
     }
 
+    /// Builds the model for weights that are loaded: what it would draw is not drawn, so that settings larger than the
+    /// weights cost no memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::init`].
+    pub(crate) fn init_to_load(&self, device: &Device) -> Result<Jepa> {
+        self.validate()?;
+        Ok(self.build(device))
+    }
+
     /// Builds the model of a valid configuration.
     fn build(&self, device: &Device) -> Jepa {
         let inputs = [CHANNELS].into_iter().chain(self.channels.iter().copied());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::dataset::DatasetCommand;
+use crate::commands::hub::HubCommand;
 
 /// From video to robot behaviour: record, learn a world model, train a policy, plan, evaluate, look.
 #[derive(Debug, Parser)]
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     Serve(ServeCommand),
     /// Write a dataset, or the curves of a run, as a Rerun recording.
     Viz(VizArguments),
+    /// Datasets and checkpoints to and from the Hugging Face hub (cargo feature `hub`).
+    #[command(subcommand)]
+    Hub(HubCommand),
     /// Measure how long training and acting take here.
     Bench(BenchArguments),
     /// What this machine has, what is missing and what to do; with --self-test, whether a device computes right.
@@ -101,7 +105,7 @@ pub(crate) struct TrainArguments {
     /// Replaces a setting: `--set train.steps=100` (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Dataset to train on, in place of the configuration's.
+    /// Dataset to train on, in place of the configuration's: a folder, or OWNER/NAME on the hub.
     #[arg(long)]
     pub dataset: Option<PathBuf>,
     /// Folder of the new run.
@@ -130,10 +134,10 @@ pub(crate) enum InstructionChoice {
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub(crate) struct EvalArguments {
-    /// A policy's checkpoint folder, or a script: expert, random, nothing, cheat.
+    /// A policy's checkpoint folder, OWNER/NAME on the hub, or a script: expert, random, nothing, cheat.
     #[arg(long, required_unless_present = "planner")]
     pub policy: Option<String>,
-    /// A world model's checkpoint folder, to plan in.
+    /// A world model's checkpoint folder, or OWNER/NAME on the hub, to plan in.
     #[arg(long, conflicts_with = "policy")]
     pub planner: Option<PathBuf>,
     /// How to plan: a TOML file, or the name of a built-in one.
@@ -198,7 +202,7 @@ pub(crate) enum ServeCommand {
     },
     /// A policy's checkpoint.
     Policy {
-        /// The checkpoint's folder.
+        /// The checkpoint's folder, or OWNER/NAME on the hub.
         checkpoint: PathBuf,
         /// Environment whose rate and action bounds it acts within.
         #[arg(long, default_value = "tabletop")]
@@ -218,7 +222,7 @@ pub(crate) enum ServeCommand {
 /// Arguments of `viz`.
 #[derive(Args, Debug)]
 pub(crate) struct VizArguments {
-    /// A dataset's or a run's folder.
+    /// A dataset's or a run's folder, or OWNER/NAME on the hub.
     pub source: PathBuf,
     /// The recording to write.
     #[arg(long, default_value = "armilla.rrd")]

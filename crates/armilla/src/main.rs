@@ -4,6 +4,7 @@ mod allocator;
 mod cli;
 mod commands;
 mod config;
+mod hub;
 mod machine;
 mod progress;
 mod results;
@@ -29,8 +30,9 @@ fn main() -> ExitCode {
 /// Logs of our own crates go to standard error; dependencies speak from warnings up.
 fn start_log(verbose: u8) {
     let own = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
-    let filter =
-        format!("error,armilla={own},armilla_bus={own},armilla_data={own},armilla_train={own}");
+    let filter = format!(
+        "error,armilla={own},armilla_bus={own},armilla_data={own},armilla_hub={own},armilla_train={own}"
+    );
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

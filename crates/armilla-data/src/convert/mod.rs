@@ -68,13 +68,13 @@ pub fn convert(
 }
 
 /// A dataset to be converted.
-struct Opened {
+pub(crate) struct Opened {
     source: Box<dyn Source>,
     layout: String,
     notes: Vec<String>,
 }
 
-fn open(source: &Path, options: &ConvertOptions) -> Result<Opened> {
+pub(crate) fn open(source: &Path, options: &ConvertOptions) -> Result<Opened> {
     if source.join(INFO).exists() {
         v21::open(source, options)
     } else if source.join(stable_worldmodel::LENGTHS).exists() {
@@ -88,6 +88,15 @@ fn open(source: &Path, options: &ConvertOptions) -> Result<Opened> {
             ),
             remedy: "give the folder that holds one of these files".to_owned(),
         })
+    }
+}
+
+/// Whether an array of stable-worldmodel's can be read.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_npz(path: &Path) -> Result<()> {
+    match npz::read(path) {
+        Err(npz::Refused::Broken(error)) => Err(error),
+        Ok(_) | Err(npz::Refused::Kind(_)) => Ok(()),
     }
 }
 

@@ -183,6 +183,8 @@ fn runs(index: &VideoIndex, wanted: &[usize]) -> Vec<Range<usize>> {
     runs
 }
 
+/// Pixels of an AV1 picture, at most: 4096 by 4096. The decoder of H.264 has a limit of its own, 36,864 blocks of 16 by 16.
+const LARGEST_PICTURE: u32 = 1 << 24;
 /// The profiles of H.264 that the decoder takes: Baseline, Main and High.
 const PROFILES: [u8; 3] = [66, 77, 100];
 
@@ -253,6 +255,7 @@ fn av1_decoder(path: &Path) -> Result<dav1d::Decoder> {
     // Several files are decoded side by side; threads within one only cost at these sizes.
     settings.set_n_threads(1);
     settings.set_max_frame_delay(1);
+    settings.set_frame_size_limit(LARGEST_PICTURE);
     dav1d::Decoder::with_settings(&settings).map_err(|error| av1_failed(path, error))
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use re_mp4::{Mp4, StsdBoxContent, Track, TrackKind};
 
+use super::boxes::{Limited, check_index};
 use crate::error::{Error, Result};
 
 /// How the frames are coded.
@@ -75,19 +76,28 @@ impl VideoIndex {
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
         let whole_size = size_before_cut(&mut file, size).map_err(Error::io("read", path))?;
+        let tables = check_index(path, &mut file, size)?;
+        file.rewind().map_err(Error::io("read", path))?;
         // The parser indexes tables without checks; a broken file must not end the process.
-        let parsed = std::panic::catch_unwind(|| Mp4::read(BufReader::new(file), whole_size));
-        let Ok(parsed) = parsed else {
-            return Err(cut(path, "its tables do not fit together"));
-        };
-        let mp4 = parsed.map_err(|error| cut(path, error))?;
+        let mp4 = Error::caught(path, || {
+            let reader = Limited::new(BufReader::new(file), tables);
+            Mp4::read(reader, whole_size).map_err(|error| cut(path, error))
+        })?;
         let track = mp4
             .tracks()
             .values()
             .filter(|track| matches!(track.kind, Some(TrackKind::Video) | None))
             .max_by_key(|track| track.kind.is_some())
             .ok_or_else(|| Error::file(path, "there is no video in it"))?;
-        Ok((Self::of_track(path, &mp4, track)?, size))
+        let index = Self::of_track(path, &mp4, track)?;
+        // Frames that share bytes would need more memory than the file has.
+        let sizes = index.packets.iter().map(|packet| packet.size);
+        let bytes = sizes.fold(0, u64::saturating_add);
+        if bytes > whole_size {
+            let problem = format!("its frames have {bytes} bytes, the file {whole_size}");
+            return Err(cut(path, problem));
+        }
+        Ok((index, size))
     }
 
     fn of_track(path: &Path, mp4: &Mp4, track: &Track) -> Result<Self> {
@@ -98,7 +108,10 @@ impl VideoIndex {
             .map(|sample| Packet {
                 offset: sample.offset,
                 size: sample.size,
-                time: sample.composition_timestamp + delay - skipped,
+                time: sample
+                    .composition_timestamp
+                    .saturating_add(delay)
+                    .saturating_sub(skipped),
                 is_key: sample.is_sync,
             })
             .collect();
@@ -258,13 +271,15 @@ fn edits(mp4: &Mp4, track: &Track) -> (i64, i64) {
     let media_start = track
         .samples
         .first()
-        .map_or(0, |sample| -sample.decode_timestamp);
+        .map_or(0, |sample| sample.decode_timestamp.saturating_neg());
     for entry in &list.entries {
         if entry.media_time == empty {
             let movie = u64::from(mp4.moov.mvhd.timescale.max(1));
-            delay += (entry.segment_duration * track.timescale / movie) as i64;
+            let duration = entry.segment_duration.saturating_mul(track.timescale) / movie;
+            delay = i64::saturating_add(delay, i64::try_from(duration).unwrap_or(i64::MAX));
         } else {
-            skipped = (entry.media_time as i64 - media_start.max(0)).max(0);
+            let begins = i64::try_from(entry.media_time).unwrap_or(i64::MAX);
+            skipped = begins.saturating_sub(media_start.max(0)).max(0);
             break;
         }
     }

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::cli::{EvalArguments, InstructionChoice};
 use crate::commands::viz;
 use crate::config::Source;
+use crate::hub::{self, HubType};
 use crate::progress::{Progress, print, say};
 use crate::results::{ResultRow, Success};
 
@@ -138,7 +139,8 @@ pub(crate) fn open_planner(
     environment: &dyn Fn(usize) -> EnvironmentConfig,
     device: &Device,
 ) -> Result<(PlannerPolicy, usize)> {
-    let model = WorldModel::load(checkpoint, device)?;
+    let checkpoint = hub::folder(HubType::Model, checkpoint)?;
+    let model = WorldModel::load(&checkpoint, device)?;
     let side = model.jepa().config().image_size;
     let simulator = make(&environment(side))?;
     Ok((
@@ -154,7 +156,8 @@ pub(crate) fn open_vla(
     environment: &dyn Fn(usize) -> EnvironmentConfig,
     device: &Device,
 ) -> Result<(VlaPolicy, usize)> {
-    let trained = TrainedPolicy::load(checkpoint, device)?;
+    let checkpoint = hub::folder(HubType::Model, checkpoint)?;
+    let trained = TrainedPolicy::load(&checkpoint, device)?;
     let side = trained.shape.height;
     let simulator = make(&environment(side))?;
     Ok((VlaPolicy::new(trained, simulator.spec(), seed)?, side))

@@ -5,6 +5,7 @@ pub(crate) mod dataset;
 mod demo;
 mod doctor;
 mod eval;
+pub(crate) mod hub;
 mod record;
 mod report;
 mod serve;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Serve(command) => serve::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Hub(command) => hub::run(&command),
         Command::Viz(arguments) => viz::run(&arguments),
     }
 }

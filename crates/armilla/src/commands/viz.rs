@@ -13,17 +13,19 @@ use armilla_world::Plan;
 
 use super::dataset;
 use crate::cli::VizArguments;
+use crate::hub::{self, HubType};
 use crate::progress::say;
 
 /// Runs `armilla viz`.
 pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
+    let source = hub::folder(HubType::Dataset, &arguments.source)?;
     let mut recording = Recording::create(&arguments.out)?;
-    if arguments.source.join("meta/info.json").is_file() {
-        let dataset = Dataset::open(&arguments.source)?;
+    if source.join("meta/info.json").is_file() {
+        let dataset = Dataset::open(&source)?;
         let episodes: Vec<_> = (0..dataset.episodes().len().min(arguments.episodes)).collect();
         dataset::viz::log(&mut recording, &dataset, &episodes)?;
-    } else if arguments.source.join("metrics.jsonl").is_file() {
-        curves(&mut recording, &arguments.source)?;
+    } else if source.join("metrics.jsonl").is_file() {
+        curves(&mut recording, &source)?;
     } else {
         bail!(
             "{}: expected a dataset (with meta/info.json) or a run (with metrics.jsonl), found neither",

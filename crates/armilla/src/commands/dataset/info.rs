@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::stats::feature_json;
+use crate::hub::{self, HubType};
 use crate::progress::{print, say};
 
 /// Instructions that are shown to people.
@@ -17,7 +18,7 @@ const TASKS_SHOWN: usize = 5;
 /// Arguments of `dataset info`.
 #[derive(Args, Debug)]
 pub(crate) struct InfoArguments {
-    /// The dataset's folder.
+    /// The dataset's folder, or OWNER/NAME on the hub.
     pub dataset: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
@@ -29,7 +30,7 @@ pub(crate) struct InfoArguments {
 
 /// Runs `armilla dataset info`.
 pub(super) fn run(arguments: &InfoArguments) -> Result<()> {
-    let dataset = Dataset::open(&arguments.dataset)?;
+    let dataset = Dataset::open(hub::folder(HubType::Dataset, &arguments.dataset)?)?;
     // What was put right is logged as it is done; a recording under way is left alone, and only told of.
     if let Some(recovered) = dataset.recovered().filter(|found| found.being_recorded) {
         say(&format!("{}: {recovered}", arguments.dataset.display()));

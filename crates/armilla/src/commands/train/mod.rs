@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::TrainArguments;
 use crate::commands::stop_asked;
 use crate::config::Source;
+use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
 pub(crate) use data::split;
 use data::{MixturePart, TrainingData};
@@ -75,6 +76,7 @@ pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
             let dataset = arguments.dataset.clone().or(typed.dataset);
             let dataset = dataset
                 .context("which dataset? Give --dataset, or `dataset` in the configuration")?;
+            let dataset = hub::folder(HubType::Dataset, &dataset)?;
             train(&source, &dataset, out, &device)?
         }
         _ => bail!("train: expected a configuration and --out, or --resume"),
