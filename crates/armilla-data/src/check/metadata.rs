@@ -12,9 +12,14 @@ const FOLDER: &str = "meta/episodes";
 pub(super) fn check(survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(numbering(survey));
+    let known = survey.tasks.iter().flatten();
+    let known: BTreeSet<_> = known.map(String::as_str).collect();
     let mut first_index = 0;
     for (&index, surveyed) in &survey.episodes {
-        let wrong = episode(survey, surveyed, first_index);
+        let mut wrong = episode(survey, surveyed, first_index);
+        if survey.tasks.is_some() {
+            wrong.extend(unknown_tasks(surveyed, &known));
+        }
         findings.extend(wrong.into_iter().map(|finding| finding.of([index])));
         let end = surveyed.record.episode.first_index;
         first_index = end.saturating_add(surveyed.record.episode.length);
@@ -74,16 +79,22 @@ fn episode(survey: &Survey, surveyed: &Surveyed, first_index: usize) -> Vec<Find
             ));
         }
     }
-    if let Some(known) = &survey.tasks {
-        let unknown = episode.tasks.iter().filter(|task| !known.contains(task));
-        for task in unknown {
-            wrong(format!("its task {task:?} is not in {TASKS}"));
-        }
-    }
     if episode.tasks.is_empty() {
         findings.push(Finding::warning(file, "it has no task"));
     }
     findings
+}
+
+/// Instructions that only the episode's metadata knows.
+fn unknown_tasks(surveyed: &Surveyed, known: &BTreeSet<&str>) -> Vec<Finding> {
+    let tasks = surveyed.record.episode.tasks.iter();
+    let unknown = tasks.filter(|task| !known.contains(task.as_str()));
+    unknown
+        .map(|task| {
+            let problem = format!("its task {task:?} is not in {TASKS}");
+            Finding::error(&surveyed.file, problem)
+        })
+        .collect()
 }
 
 /// What `info.json` counts.

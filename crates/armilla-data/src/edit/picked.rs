@@ -1,5 +1,6 @@
 //! Episodes picked out of open datasets, in an order: what merging, splitting and deleting lay out.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -96,13 +97,12 @@ pub(super) struct Picked {
 impl Picked {
     /// All episodes of datasets, one dataset after another; instructions are joined by their text.
     pub(super) fn all(info: Info, mut origins: Vec<Origin>) -> Self {
-        let mut tasks: Vec<String> = Vec::new();
-        let mut episodes = Vec::new();
+        let (mut tasks, mut episodes) = (Tasks::default(), Vec::new());
         for (number, origin) in origins.iter_mut().enumerate() {
             origin.new_indices = origin
                 .tasks
                 .iter()
-                .map(|task| Some(place_of(&mut tasks, task)))
+                .map(|task| Some(tasks.index_of(task)))
                 .collect();
             episodes.extend((0..origin.reader.records.len()).map(|episode| (number, episode)));
         }
@@ -112,12 +112,12 @@ impl Picked {
     /// Some episodes of a dataset, with the instructions that they have.
     pub(super) fn some(mut origin: Origin, episodes: &[usize]) -> Result<Self> {
         let used = origin.used_tasks(episodes)?;
-        let mut tasks = Vec::new();
+        let mut tasks = Tasks::default();
         origin.new_indices = origin
             .tasks
             .iter()
             .zip(used)
-            .map(|(task, used)| used.then(|| place_of(&mut tasks, task)))
+            .map(|(task, used)| used.then(|| tasks.index_of(task)))
             .collect();
         let episodes = episodes.iter().map(|&episode| (0, episode)).collect();
         Ok(Self::of(
@@ -130,14 +130,14 @@ impl Picked {
 
     fn of(
         mut info: Info,
-        tasks: Vec<String>,
+        tasks: Tasks,
         origins: Vec<Origin>,
         episodes: Vec<(usize, usize)>,
     ) -> Self {
         info.total_episodes = episodes.len();
         Self {
             info,
-            tasks,
+            tasks: tasks.texts,
             origins,
             episodes,
             counted: Vec::new(),
@@ -157,14 +157,24 @@ impl Picked {
     }
 }
 
-/// The index of an instruction, which is added if it is new.
-fn place_of(tasks: &mut Vec<String>, task: &str) -> i64 {
-    let known = tasks.iter().position(|known| known == task);
-    let index = known.unwrap_or_else(|| {
-        tasks.push(task.to_owned());
-        tasks.len() - 1
-    });
-    index as i64
+/// Instructions in the order in which they are first met.
+#[derive(Default)]
+struct Tasks {
+    texts: Vec<String>,
+    indices: BTreeMap<String, i64>,
+}
+
+impl Tasks {
+    /// The index of an instruction, which is added if it is new.
+    fn index_of(&mut self, task: &str) -> i64 {
+        if let Some(&index) = self.indices.get(task) {
+            return index;
+        }
+        let index = self.texts.len() as i64;
+        self.texts.push(task.to_owned());
+        self.indices.insert(task.to_owned(), index);
+        index
+    }
 }
 
 impl Source for Picked {

@@ -18,7 +18,8 @@ use anyhow::Result;
 use armilla_data::{EpisodesDone, Target};
 use clap::{Args, Subcommand};
 
-use crate::progress::Progress;
+use super::stop_asked;
+use crate::progress::{Progress, say};
 
 /// What can be done with a dataset.
 #[derive(Debug, Subcommand)]
@@ -81,7 +82,7 @@ fn target(out: Option<&PathBuf>, dataset: &Path) -> Target {
     }
 }
 
-/// Does long work and shows how much of it is done.
+/// Does long work and shows how much of it is done. Ctrl-C ends it after the episode in hand.
 fn with_progress<T>(
     name: &str,
     unit: &str,
@@ -92,6 +93,13 @@ fn with_progress<T>(
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
         let bar = shown.get_or_insert_with(|| Progress::new(name, unit, total as u64));
         bar.set(done as u64, "");
+        if stop_asked() {
+            // A dataset gets its name, or takes the old one's, only after the last episode.
+            say(
+                "stopped: no dataset was changed; a hidden folder that was begun goes with the next try",
+            );
+            std::process::exit(130);
+        }
     })?;
     let shown = shown.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(progress) = shown {
