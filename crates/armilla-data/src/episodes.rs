@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::{FilePlace, files_below};
 use crate::nesting::{doubles, flatten, lists, texts};
 use crate::statistics::{NAMES, get, get_mut};
-use crate::table::{column, read_table};
+use crate::table::{column, read_columns};
 
 /// One episode: its length, what it shows and where it lies.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,7 +159,9 @@ pub(crate) fn read_file(
     with_statistics: bool,
 ) -> Result<Vec<EpisodeRecord>> {
     let mut records = Vec::new();
-    for batch in read_table(path)? {
+    // The statistics are most of the columns.
+    let wanted = |name: &str| with_statistics || !name.starts_with("stats/");
+    for batch in read_columns(path, wanted)? {
         let from = records.len();
         read_places(path, &batch, videos, &mut records)?;
         if with_statistics {

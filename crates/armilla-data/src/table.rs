@@ -203,6 +203,21 @@ pub(crate) fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
     read_rows(path, &read_footer(path)?, &Selection::ALL)
 }
 
+/// Reads the columns of a whole file whose names a rule allows.
+pub(crate) fn read_columns(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<RecordBatch>> {
+    let footer = read_footer(path)?;
+    let fields = footer.schema().fields().iter();
+    let columns: Vec<_> = fields
+        .map(|field| field.name().as_str())
+        .filter(|name| wanted(name))
+        .collect();
+    let selection = Selection {
+        columns: &columns,
+        ..Selection::ALL
+    };
+    read_rows(path, &footer, &selection)
+}
+
 /// A schema of nullable columns.
 pub(crate) fn schema(fields: Vec<(String, DataType)>) -> SchemaRef {
     let fields: Vec<_> = fields
