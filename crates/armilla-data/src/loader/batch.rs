@@ -46,8 +46,9 @@ impl WindowLoader {
             self.fill_numbers(&mut batch, window, &plan);
             if let Some(spec) = spec.later {
                 // Drawn for every window alike, so that one window's episode does not move the next one's draw.
-                let frame = self.later(&mut batch, window, &plan, spec, later.random::<f64>());
+                let (frame, steps) = self.later(window, &plan, spec, later.random::<f64>());
                 plan.pictures.push(frame);
+                batch.later_steps.push(steps);
             }
             plans.push(plan);
         }
@@ -102,15 +103,8 @@ impl WindowLoader {
         text.map_or_else(|| episode().to_owned(), Clone::clone)
     }
 
-    /// Draws the later picture's frame.
-    fn later(
-        &self,
-        batch: &mut WindowBatch,
-        window: Window,
-        plan: &Plan<'_>,
-        spec: LaterSpec,
-        draw: f64,
-    ) -> usize {
+    /// Draws the later picture's frame, and tells the steps to it.
+    fn later(&self, window: Window, plan: &Plan<'_>, spec: LaterSpec, draw: f64) -> (usize, u32) {
         let pace = plan.source.pace;
         let last = self.episodes()[window.episode].length - 1;
         let offset = pace.frames(self.config.spec.first_offset());
@@ -131,8 +125,7 @@ impl WindowLoader {
             let even = (draw - spec.last_share) / (1.0 - spec.last_share);
             (least + (even * (most - least + 1) as f64) as usize).min(most)
         };
-        batch.later_steps.push(pace.steps(after));
-        first + after
+        (first + after, pace.steps(after))
     }
 
     /// The pictures of a camera, window by window side by side.
@@ -175,13 +168,12 @@ impl WindowLoader {
             return Ok(());
         };
         let SourceCamera { place, randomizing } = camera;
-        let (dataset, frames) = (&plan.source.dataset, &plan.pictures);
-        let kept = &self.frames;
+        let (kept, frames) = (&self.frames, &plan.pictures);
         if randomizing.is_none() {
-            return kept.write(dataset, place, plan.episode, frames, images);
+            return kept.write(place, plan.episode, frames, images);
         }
         let mut resized = vec![0; frames.len() * place.resizing.picture_len()];
-        kept.write(dataset, place, plan.episode, frames, &mut resized)?;
+        kept.write(place, plan.episode, frames, &mut resized)?;
         let mut generator = stream(plan.seed, "transforms", number as u64);
         randomizing.write(&resized, images, &mut generator)
     }

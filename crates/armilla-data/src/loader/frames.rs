@@ -39,8 +39,9 @@ pub(super) struct Frames {
 
 /// A camera of a dataset, and what becomes of its pictures before they are kept.
 pub(super) struct Camera {
+    pub(super) dataset: Arc<Dataset>,
     /// Position of the dataset among the loader's.
-    pub(super) dataset: usize,
+    pub(super) source: usize,
     /// Position of the camera among the loader's.
     pub(super) camera: usize,
     /// Feature key.
@@ -67,14 +68,13 @@ impl Frames {
     /// Writes the pictures of an episode's `frames` one after the other; equal frames may follow each other.
     pub(super) fn write(
         &self,
-        dataset: &Dataset,
         camera: &Camera,
         episode: usize,
         frames: &[usize],
         pictures: &mut [u8],
     ) -> Result<()> {
         let size = camera.resizing.picture_len();
-        let key = |frame: usize| self.key(dataset, camera, episode, frame);
+        let key = |frame: usize| self.key(camera, episode, frame);
         let mut missing: Vec<usize> = Vec::new();
         for (&frame, picture) in frames.iter().zip(pictures.chunks_exact_mut(size)) {
             let known = self.cache.as_ref().and_then(|cache| cache.get(&key(frame)));
@@ -113,27 +113,27 @@ impl Frames {
             cache.insert(key(frame), picture);
             Ok(())
         };
-        decode(dataset, camera, episode, &missing, &mut write)
+        decode(camera, episode, &missing, &mut write)
     }
 
     /// Decodes an episode into the cache.
-    pub(super) fn preload(&self, dataset: &Dataset, camera: &Camera, episode: usize) -> Result<()> {
-        let frames: Vec<_> = (0..dataset.reader().episode(episode)?.length).collect();
-        decode(dataset, camera, episode, &frames, &mut |frame, decoded| {
+    pub(super) fn preload(&self, camera: &Camera, episode: usize) -> Result<()> {
+        let frames: Vec<_> = (0..camera.dataset.reader().episode(episode)?.length).collect();
+        decode(camera, episode, &frames, &mut |frame, decoded| {
             let mut picture = vec![0; camera.resizing.picture_len()];
             decoded(&mut picture)?;
             if let Some(cache) = &self.cache {
-                let key = self.key(dataset, camera, episode, frame);
+                let key = self.key(camera, episode, frame);
                 cache.insert(key, Arc::from(picture));
             }
             Ok(())
         })
     }
 
-    fn key(&self, dataset: &Dataset, camera: &Camera, episode: usize, frame: usize) -> Key {
-        let first = dataset.episodes()[episode].first_index;
+    fn key(&self, camera: &Camera, episode: usize, frame: usize) -> Key {
+        let first = camera.dataset.episodes()[episode].first_index;
         Key {
-            dataset: camera.dataset as u32,
+            dataset: camera.source as u32,
             camera: camera.camera as u32,
             frame: (first + frame) as u64,
         }
@@ -144,14 +144,8 @@ impl Frames {
 type Write<'a> = &'a mut dyn FnMut(usize, &dyn Fn(&mut [u8]) -> Result<()>) -> Result<()>;
 
 /// Decodes frames of an episode, which rise, and hands them on with those that they are built upon.
-fn decode(
-    dataset: &Dataset,
-    camera: &Camera,
-    episode: usize,
-    frames: &[usize],
-    write: Write<'_>,
-) -> Result<()> {
-    let (reader, key) = (dataset.reader(), camera.key.as_str());
+fn decode(camera: &Camera, episode: usize, frames: &[usize], write: Write<'_>) -> Result<()> {
+    let (reader, key) = (camera.dataset.reader(), camera.key.as_str());
     let resizing = &camera.resizing;
     if reader.feature(key)?.data_type != DataType::Video {
         for &frame in frames {

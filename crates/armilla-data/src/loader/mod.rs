@@ -284,8 +284,7 @@ impl WindowLoader {
         all.par_iter().try_for_each(|episode| {
             let source = &self.sources[episode.source];
             for camera in source.cameras.iter().flatten() {
-                let place = &camera.place;
-                self.frames.preload(&source.dataset, place, episode.index)?;
+                self.frames.preload(&camera.place, episode.index)?;
             }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, all.len());
             Ok(())

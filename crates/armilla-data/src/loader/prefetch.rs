@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use armilla_core::WindowBatch;
@@ -44,25 +44,8 @@ impl WindowLoader {
         for worker in 0..workers as u64 {
             let (loader, stop) = (Arc::clone(self), Arc::clone(&batches.stop));
             let (sender, receiver) = sync_channel(0);
-            let run = move || {
-                // One window after the other within a batch: the batches are what is side by side.
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(1)
-                    .use_current_thread()
-                    .build();
-                let mut step = from + worker;
-                while !stop.load(Ordering::Relaxed) {
-                    let batch = match &pool {
-                        Ok(pool) => pool.install(|| loader.batch(step)),
-                        Err(_) => loader.batch(step),
-                    };
-                    let failed = batch.is_err();
-                    if sender.send(batch).is_err() || failed {
-                        return;
-                    }
-                    step += workers as u64;
-                }
-            };
+            let steps = (from + worker..).step_by(workers);
+            let run = move || loader.send_batches(steps, &sender, &stop);
             let thread = std::thread::Builder::new().name(format!("loader-{worker}"));
             let thread = thread
                 .spawn(run)
@@ -73,6 +56,30 @@ impl WindowLoader {
             });
         }
         Ok(batches)
+    }
+
+    /// Sends the batches of some steps until nobody takes them or one fails.
+    fn send_batches(
+        &self,
+        steps: impl Iterator<Item = u64> + Send,
+        sender: &SyncSender<Result<WindowBatch>>,
+        stop: &AtomicBool,
+    ) {
+        // One window after the other within a batch: the batches are what is side by side.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .use_current_thread()
+            .build();
+        for step in steps.take_while(|_| !stop.load(Ordering::Relaxed)) {
+            let batch = match &pool {
+                Ok(pool) => pool.install(|| self.batch(step)),
+                Err(_) => self.batch(step),
+            };
+            let failed = batch.is_err();
+            if sender.send(batch).is_err() || failed {
+                return;
+            }
+        }
     }
 }
 

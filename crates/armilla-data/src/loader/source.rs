@@ -191,7 +191,8 @@ fn open(
         let shape = &dataset.features().0[&key].shape;
         let (resizing, randomizing) = compile(&config.transforms, [shape[0], shape[1]])?;
         let place = Camera {
-            dataset: number,
+            dataset: Arc::clone(&dataset),
+            source: number,
             camera,
             key,
             resizing,

@@ -393,6 +393,19 @@ mod tests {
     }
 
     #[test]
+    fn configurations_are_read_and_typos_refused() {
+        let read = serde_json::from_str::<ImageTransform>;
+        let jitter = read(r#"{"kind": "color-jitter", "hue": 0.1}"#).unwrap();
+        let expected = ColorJitter {
+            hue: 0.1,
+            ..ColorJitter::default()
+        };
+        assert_eq!(jitter, ImageTransform::ColorJitter(expected));
+        assert!(read(r#"{"kind": "color-jitter", "hew": 0.1}"#).is_err());
+        assert!(read(r#"{"kind": "resize", "height": 4, "width": 4, "depth": 4}"#).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said() {
         let crop = ImageTransform::RandomCrop {
             height: 9,

@@ -65,6 +65,21 @@ struct Measured {
     peak_memory_mib: Option<f64>,
 }
 
+impl Work {
+    fn run(&self, settings: &Settings) -> Result<Measured> {
+        let mut times = (self.measure)(settings)?;
+        times.sort_by(f64::total_cmp);
+        Ok(Measured {
+            name: self.name,
+            what: self.what,
+            median_ms: times[times.len() / 2] * 1e3,
+            fastest_ms: times[0] * 1e3,
+            repetitions: times.len(),
+            peak_memory_mib: crate::machine::peak_memory_mib(&settings.device),
+        })
+    }
+}
+
 /// Runs `armilla bench`.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     // By itself, so that the memory is its own.
@@ -103,16 +118,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         if !wanted {
             continue;
         }
-        let mut times = (work.measure)(&settings)?;
-        times.sort_by(f64::total_cmp);
-        let measured = Measured {
-            name: work.name,
-            what: work.what,
-            median_ms: times[times.len() / 2] * 1e3,
-            fastest_ms: times[0] * 1e3,
-            repetitions: times.len(),
-            peak_memory_mib: crate::machine::peak_memory_mib(&settings.device),
-        };
+        let measured = work.run(&settings)?;
         if !arguments.json {
             crate::progress::print(&format!(
                 "{:<20} {:>9.2} ms   fastest {:>9.2}   {}",
