@@ -44,7 +44,7 @@ impl JepaBatch {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when pictures or actions do not fit the configuration.
+    /// [`Error::Invalid`] when pictures or actions do not fit the configuration.
     pub fn from_windows(
         windows: &WindowBatch,
         scale: &ActionScale,

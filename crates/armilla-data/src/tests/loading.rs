@@ -171,96 +171,100 @@ fn batches_come_in_order_from_any_number_of_workers() {
     assert!(loader.batches(0, 0).is_err());
 }
 
-#[test]
-fn a_mixture_joins_other_cameras_rates_and_widths() {
-    let (first, second) = (recorded(), other("wrist", [20, 30], 30, 31));
+/// A source of a mixture.
+fn weighted(folder: &TempDir, weight: f64) -> LoaderSource {
+    LoaderSource {
+        weight: Some(weight),
+        ..opened(folder)
+    }
+}
+
+/// 10 Hz from the first dataset's own, and from 30 Hz; a camera of each.
+fn mixture(first: &TempDir, second: &TempDir) -> WindowLoader {
     let mut spec = WindowSpec::new(&[-1, 0], 3);
     (spec.rate_hz, spec.actions_from, spec.allow_short_tail) = (Some(10.0), Some(0), true);
     let mut config = LoaderConfig::new(spec, 40, 2);
-    config.transforms = vec![ImageTransform::ResizeWithPad {
-        height: 16,
-        width: 24,
-    }];
+    config.transforms = vec![SMALL];
     config.cameras = Some(vec!["top".to_owned(), "wrist".to_owned()]);
-    let source = |folder, weight, cameras| LoaderSource {
-        weight: Some(weight),
-        cameras,
-        ..opened(folder)
-    };
-    let sources = vec![
-        source(&first, 1.0, BTreeMap::new()),
-        source(&second, 3.0, BTreeMap::new()),
-    ];
-    let loader = WindowLoader::new(sources, config.clone()).unwrap();
+    let sources = vec![weighted(first, 1.0), weighted(second, 3.0)];
+    WindowLoader::new(sources, config).unwrap()
+}
+
+const SMALL: ImageTransform = ImageTransform::ResizeWithPad {
+    height: 16,
+    width: 24,
+};
+
+#[test]
+fn a_mixture_joins_rates_and_widths() {
+    let (first, second) = (recorded(), other("wrist", [20, 30], 30, 31));
+    let loader = mixture(&first, &second);
     assert_eq!(loader.widths(), [2, 4]);
     let mut seconds = 0;
     for step in 0..10 {
         let batch = loader.batch(step).unwrap();
         for (i, window) in loader.windows(step).iter().enumerate() {
-            let is_second = loader.episodes()[window.episode].source == 1;
-            seconds += usize::from(is_second);
-            assert_eq!(
-                [0, 1].map(|camera| batch.cameras[camera].is_missing[i]),
-                [is_second, !is_second]
-            );
-            let missing = &batch.cameras[usize::from(!is_second)];
-            let size = 2 * missing.picture_len();
-            assert!(
-                missing.images[i * size..][..size]
-                    .iter()
-                    .all(|&value| value == 0)
-            );
             let actions = &batch.actions[i * 12..][..12];
-            if is_second {
-                // Three frames a step at 30 Hz.
-                let at = |step: usize| (window.frame + 3 * step).min(30) as f32;
-                assert_eq!([actions[0], actions[4], actions[8]], [0, 1, 2].map(at));
-                assert_eq!(batch.states[i * 4 + 3], 0.0, "narrower states end in zeros");
-                let before = window.frame.saturating_sub(3) as f32;
-                assert_eq!(
-                    (batch.states[i * 4], batch.observation_is_pad[2 * i]),
-                    (before, window.frame < 3)
-                );
-                assert_eq!(batch.instructions[i], "lift it");
-                let middle = (8 * 24 + 12) * 3;
-                let red = batch.cameras[1].images[i * size + size / 2 + middle];
-                assert!(
-                    red.abs_diff(7 * window.frame as u8) < 6,
-                    "{red} {}",
-                    window.frame
-                );
-            } else {
+            if loader.episodes()[window.episode].source == 0 {
                 assert_eq!(actions[3], 0.0, "narrower actions end in zeros");
+                continue;
             }
+            seconds += 1;
+            // Three frames a step at 30 Hz.
+            let at = |step: usize| (window.frame + 3 * step).min(30) as f32;
+            assert_eq!([actions[0], actions[4], actions[8]], [0, 1, 2].map(at));
+            assert_eq!(batch.states[i * 4 + 3], 0.0, "narrower states too");
+            let before = window.frame.saturating_sub(3) as f32;
+            assert_eq!(batch.states[i * 4], before);
+            assert_eq!(batch.observation_is_pad[2 * i], window.frame < 3);
+            assert_eq!(batch.instructions[i], "lift it");
         }
     }
     assert!(
         (270..330).contains(&seconds),
         "three quarters of 400, found {seconds}"
     );
+}
 
-    // One camera under two names.
-    let renamed = BTreeMap::from([("top".to_owned(), "wrist".to_owned())]);
+#[test]
+fn a_mixture_marks_cameras_that_are_missing() {
+    let (first, second) = (recorded(), other("wrist", [20, 30], 30, 31));
+    let loader = mixture(&first, &second);
+    let batch = loader.batch(3).unwrap();
+    for (i, window) in loader.windows(3).iter().enumerate() {
+        let is_second = loader.episodes()[window.episode].source == 1;
+        let missing = [0, 1].map(|camera| batch.cameras[camera].is_missing[i]);
+        assert_eq!(missing, [is_second, !is_second]);
+        let size = 2 * batch.cameras[0].picture_len();
+        let images = [0, 1].map(|camera| &batch.cameras[camera].images[i * size..][..size]);
+        let black = images[usize::from(!is_second)];
+        assert!(black.iter().all(|&value| value == 0));
+        if is_second {
+            let middle = (8 * 24 + 12) * 3;
+            let red = images[1][size / 2 + middle];
+            let expected = 7 * window.frame as u8;
+            assert!(red.abs_diff(expected) < 6, "{red} {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_camera_may_have_another_name_and_not_another_size() {
+    let (first, second) = (recorded(), other("wrist", [20, 30], 30, 31));
     let sources = || {
-        vec![
-            source(&first, 1.0, BTreeMap::new()),
-            source(&second, 1.0, renamed.clone()),
-        ]
+        let mut renamed = opened(&second);
+        renamed.cameras = BTreeMap::from([("top".to_owned(), "wrist".to_owned())]);
+        vec![opened(&first), renamed]
     };
-    config.cameras = None;
+    let mut config = LoaderConfig::new(WindowSpec::new(&[0], 3), 40, 2);
+    config.transforms = vec![SMALL];
     let loader = WindowLoader::new(sources(), config.clone()).unwrap();
     assert_eq!(loader.cameras().len(), 1);
-    assert!(
-        loader.batch(0).unwrap().cameras[0]
-            .is_missing
-            .iter()
-            .all(|missing| !missing)
-    );
+    let missing = loader.batch(0).unwrap().cameras[0].is_missing.clone();
+    assert!(missing.iter().all(|missing| !missing));
     config.transforms.clear();
-    let error = WindowLoader::new(sources(), config)
-        .err()
-        .unwrap()
-        .to_string();
+    let error = WindowLoader::new(sources(), config).err().unwrap();
+    let error = error.to_string();
     assert!(
         error.contains("[32, 48]") && error.contains("resize"),
         "{error}"
