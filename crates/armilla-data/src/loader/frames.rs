@@ -148,8 +148,10 @@ fn decode(camera: &Camera, episode: usize, frames: &[usize], write: Write<'_>) -
     let (reader, key) = (camera.dataset.reader(), camera.key.as_str());
     let resizing = &camera.resizing;
     if reader.feature(key)?.data_type != DataType::Video {
-        for &frame in frames {
-            for image in reader.images(episode, key, frame..frame + 1)? {
+        // Frames that follow each other are read from the table at once.
+        for run in frames.chunk_by(|before, frame| before + 1 == *frame) {
+            let images = reader.images(episode, key, run[0]..run[0] + run.len())?;
+            for (&frame, image) in run.iter().zip(&images) {
                 write(frame, &|picture| resizing.write(image.data(), picture))?;
             }
         }

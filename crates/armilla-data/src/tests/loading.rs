@@ -171,6 +171,40 @@ fn batches_come_in_order_from_any_number_of_workers() {
     assert!(loader.batches(0, 0).is_err());
 }
 
+#[test]
+fn pictures_in_the_tables_are_loaded_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    let camera = config.features.0.get_mut("observation.images.top").unwrap();
+    camera.data_type = armilla_core::features::DataType::Image;
+    let mut recorder = Recorder::create(folder.path(), config).unwrap();
+    recorder
+        .add_episodes(&[episode(0, 9), episode(1, 12)])
+        .unwrap();
+    recorder.finish().unwrap();
+    let mut config = LoaderConfig::new(WindowSpec::new(&[-1, 0, 3], 1), 8, 1);
+    // Once with what was decoded in advance, once anew for each window.
+    for limit in [1 << 26, 21 * 24] {
+        config.memory_limit_bytes = limit;
+        let loader = WindowLoader::new(vec![opened(&folder)], config.clone()).unwrap();
+        loader.preload(&|_, _| ()).unwrap();
+        let camera = loader.batch(0).unwrap().cameras.remove(0);
+        let pictures: Vec<_> = camera.images.chunks(camera.picture_len()).collect();
+        for (i, window) in loader.windows(0).iter().enumerate() {
+            let frames = [
+                window.frame.saturating_sub(1),
+                window.frame,
+                window.frame + 3,
+            ];
+            for (time, frame) in frames.into_iter().enumerate() {
+                // PNG loses nothing.
+                let expected = picture(window.episode, frame);
+                assert_eq!(pictures[3 * i + time], expected.data());
+            }
+        }
+    }
+}
+
 /// A source of a mixture.
 fn weighted(folder: &TempDir, weight: f64) -> LoaderSource {
     LoaderSource {

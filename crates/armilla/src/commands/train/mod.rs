@@ -7,7 +7,7 @@ mod world_model;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use armilla_data::{Dataset, ImageTransform};
+use armilla_data::ImageTransform;
 use armilla_train::{
     BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
     Trainable, Training,
@@ -96,11 +96,15 @@ pub(crate) fn train(
     device: &Device,
 ) -> Result<TrainOutcome> {
     let mut config: TrainRunConfig = source.parse()?;
-    let dataset = std::path::absolute(dataset)
-        .with_context(|| format!("cannot find {}", dataset.display()))?;
+    let absolute = |path: &Path| {
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
+    };
+    config.dataset = Some(absolute(dataset)?);
+    for part in &mut config.mixture {
+        part.dataset = absolute(&part.dataset)?;
+    }
     // Opened before the run's folder is made, so that bad data leaves nothing behind.
-    Dataset::open(&dataset)?;
-    config.dataset = Some(dataset);
+    TrainingData::open(&config)?;
     let run = RunDirectory::create(out, &toml::to_string_pretty(&config)?)?;
     start(&config, &run, device)
 }
