@@ -1,57 +1,76 @@
 //! One problem's side of a search: draws candidates, learns from their costs. Plain numbers; the model is elsewhere.
-//!
-//! Coordinates run from -1 to 1 between the action's bounds.
+
+mod descent;
+mod noise;
 
 use armilla_core::random::{normals, stream};
 use rand_chacha::ChaCha8Rng;
 
-use crate::plan_config::{Method, PlanConfig, Returned};
+use crate::evaluation::Evaluated;
+use crate::plan_config::{Coordinates, Method, Returned};
+use crate::planner::{Planner, Problem};
 
-/// The distribution of one problem's plans, each `horizon * action` numbers.
+use descent::Descent;
+use noise::NoiseSource;
+
+/// The plans that a search tries for one problem, each [`Planner::values`] numbers in the search's coordinates.
 #[derive(Debug)]
-pub struct Candidates<'a> {
-    config: &'a PlanConfig,
-    action: usize,
+pub(crate) struct Candidates<'a> {
+    planner: &'a Planner,
+    noise: NoiseSource,
     mean: Vec<f32>,
     std: Vec<f32>,
     /// iCEM's, best first.
     elites: Vec<Vec<f32>>,
+    /// Gradient descent's, where its last step led.
+    points: Vec<f32>,
+    descent: Descent,
     best: Option<(f32, Vec<f32>)>,
     generator: ChaCha8Rng,
 }
 
 impl<'a> Candidates<'a> {
-    /// Starts around `warm_start`, or around the middle. `key` is episode and step: no problem's draws depend on another's.
+    /// Starts around the problem's warm start, or around the middle. Episode and step name the random stream: no problem's draws depend
+    /// on another's.
     ///
     /// A warm start that is shorter than the horizon goes on with its last action; a longer one is cut.
-    #[must_use]
-    pub fn new(config: &'a PlanConfig, action: usize, key: (u64, u64), warm_start: &[f32]) -> Self {
-        let length = config.horizon * action;
-        let mut mean = warm_start.to_vec();
+    pub(crate) fn new(planner: &'a Planner, problem: &Problem) -> Self {
+        let (config, action) = (planner.config(), planner.space.action());
+        let length = planner.values();
+        let warm_start = problem.warm_start.iter();
+        let mut mean: Vec<_> = warm_start
+            .flat_map(|action| planner.space.to_unit(action))
+            .collect();
         while !mean.is_empty() && mean.len() < length {
             mean.push(mean[mean.len() - action]);
         }
         mean.resize(length, 0.0);
+        let name = format!("plan of episode {}", problem.episode);
         Self {
-            config,
-            action,
+            planner,
+            noise: NoiseSource::new(config, length / action, action),
             mean,
             std: vec![config.initial_std; length],
             elites: Vec::new(),
+            points: Vec::new(),
+            descent: Descent::default(),
             best: None,
-            generator: stream(config.seed, &format!("plan of episode {}", key.0), key.1),
+            generator: stream(config.seed, &name, problem.step),
         }
     }
 
     /// `num_samples` candidates, one after the other: the mean where it is new, kept elites, then draws.
-    pub fn draw(&mut self, iteration: usize) -> Vec<f32> {
-        let config = self.config;
+    pub(crate) fn draw(&mut self, iteration: usize) -> Vec<f32> {
+        if !self.points.is_empty() {
+            return self.points.clone();
+        }
+        let config = self.planner.config();
         let last = iteration + 1 == config.iterations;
         let length = self.mean.len();
         let mut plans = Vec::with_capacity(config.num_samples * length);
         let with_mean = match config.method {
-            Method::RandomShooting => iteration == 0,
-            Method::Cem => true,
+            Method::RandomShooting | Method::Gradient => iteration == 0,
+            Method::Cem | Method::Mppi => true,
             Method::Icem => iteration == 0 || last,
         };
         if with_mean {
@@ -67,27 +86,32 @@ impl<'a> Candidates<'a> {
         plans
     }
 
-    /// One draw: noise correlated in time, as a first-order autoregressive process of variance 1.
+    /// One draw around the mean.
     fn sample(&mut self) -> Vec<f32> {
-        let mut noise = normals(&mut self.generator, self.mean.len());
-        let rho = self.config.noise_rho;
-        let fresh = (1.0 - rho * rho).sqrt();
-        for index in self.action..noise.len() {
-            noise[index] = rho * noise[index - self.action] + fresh * noise[index];
-        }
+        let noise = self.noise.draw(&mut self.generator);
         let spread = self.mean.iter().zip(&self.std);
         let values = spread
             .zip(noise)
             .map(|((mean, std), noise)| mean + std * noise);
-        values.map(|value| value.clamp(-1.0, 1.0)).collect()
+        let mut plan: Vec<_> = values.collect();
+        let config = self.planner.config();
+        if config.coordinates == Coordinates::Bounds || config.method == Method::Gradient {
+            self.planner.space.confine(&mut plan);
+        }
+        plan
     }
 
-    /// Learns from the candidates of one iteration and their costs. A cost that is not a number is the worst.
-    pub fn update(&mut self, plans: &[f32], costs: &[f32]) {
+    /// Learns from the candidates of one iteration. A cost that is not a number is the worst.
+    pub(crate) fn update(&mut self, plans: &[f32], found: &Evaluated) {
+        let config = self.planner.config();
         let length = self.mean.len();
-        let worst_last = |cost: f32| if cost.is_nan() { f32::INFINITY } else { cost };
+        let costs: Vec<_> = found
+            .costs
+            .iter()
+            .map(|&cost| if cost.is_nan() { f32::INFINITY } else { cost })
+            .collect();
         let mut order: Vec<_> = (0..costs.len()).collect();
-        order.sort_by(|&a, &b| worst_last(costs[a]).total_cmp(&worst_last(costs[b])));
+        order.sort_by(|&a, &b| costs[a].total_cmp(&costs[b]));
         let plan = |index: usize| &plans[index * length..(index + 1) * length];
         let first = order[0];
         if self
@@ -97,37 +121,77 @@ impl<'a> Candidates<'a> {
         {
             self.best = Some((costs[first], plan(first).to_vec()));
         }
-        if self.config.method == Method::RandomShooting {
+        if config.method == Method::Gradient {
+            self.descend(plans, &found.slopes);
+        }
+        if !config.method.has_elites() {
             return;
         }
-        let elites: Vec<_> = order[..self.config.num_elites]
+        let elites = &order[..config.num_elites];
+        let weight = |index: usize| match config.method {
+            Method::Mppi => (-(costs[index] - costs[first]) / config.temperature).exp(),
+            _ => 1.0,
+        };
+        let weighted: Vec<_> = elites
             .iter()
-            .map(|&index| plan(index))
+            .map(|&index| (weight(index), plan(index)))
             .collect();
-        let (count, momentum) = (elites.len() as f32, self.config.momentum);
-        let blend = |old: f32, new: f32| momentum * old + (1.0 - momentum) * new;
-        for at in 0..length {
-            let mean = elites.iter().map(|plan| plan[at]).sum::<f32>() / count;
-            let variance = elites
-                .iter()
-                .map(|plan| (plan[at] - mean).powi(2))
-                .sum::<f32>()
-                / count;
-            self.mean[at] = blend(self.mean[at], mean);
-            self.std[at] = blend(self.std[at], variance.sqrt()).max(self.config.std_min);
-        }
-        if self.config.method == Method::Icem {
-            let kept = elites.iter().take(self.config.keep_elites);
-            self.elites = kept.map(|plan| plan.to_vec()).collect();
+        self.fit(&weighted);
+        if config.method == Method::Icem {
+            let kept = elites.iter().take(config.keep_elites);
+            self.elites = kept.map(|&index| plan(index).to_vec()).collect();
         }
     }
 
+    /// Moves mean and deviation to those of plans with their weights; they stay where no weight is a number.
+    fn fit(&mut self, elites: &[(f32, &[f32])]) {
+        let config = self.planner.config();
+        let total = elites.iter().map(|(weight, _)| weight).sum::<f32>();
+        if !total.is_finite() {
+            return;
+        }
+        let momentum = config.momentum;
+        let blend = |old: f32, new: f32| momentum * old + (1.0 - momentum) * new;
+        let lost = match config.unbiased_std && config.method != Method::Mppi {
+            true => 1.0,
+            false => 0.0,
+        };
+        for at in 0..self.mean.len() {
+            let sum = |value: &dyn Fn(f32) -> f32| {
+                let values = elites.iter().map(|(weight, plan)| weight * value(plan[at]));
+                values.sum::<f32>()
+            };
+            let mean = sum(&|value| value) / total;
+            let variance = sum(&|value| (value - mean).powi(2)) / (total - lost);
+            self.mean[at] = blend(self.mean[at], mean);
+            self.std[at] = blend(self.std[at], variance.sqrt()).max(config.std_min);
+        }
+    }
+
+    /// Takes a step from each plan against its slope, within the bounds; none without slopes.
+    fn descend(&mut self, plans: &[f32], slopes: &[f32]) {
+        let config = self.planner.config();
+        self.points = plans.to_vec();
+        if slopes.is_empty() {
+            return;
+        }
+        self.descent
+            .step(&mut self.points, slopes, config.learning_rate);
+        if config.step_noise > 0.0 {
+            let noise = normals(&mut self.generator, self.points.len());
+            let points = self.points.iter_mut().zip(noise);
+            points.for_each(|(point, noise)| *point += config.step_noise * noise);
+        }
+        self.planner.space.confine(&mut self.points);
+    }
+
     /// The plan to return.
-    #[must_use]
-    pub fn result(self) -> Vec<f32> {
-        let has_mean = self.config.method != Method::RandomShooting;
+    pub(crate) fn result(self) -> Vec<f32> {
+        let config = self.planner.config();
         match self.best {
-            Some((_, best)) if self.config.returned == Returned::Best || !has_mean => best,
+            Some((_, best)) if config.returned == Returned::Best || !config.method.has_elites() => {
+                best
+            }
             _ => self.mean,
         }
     }
@@ -136,27 +200,33 @@ impl<'a> Candidates<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan_config::PlanConfig;
 
-    #[test]
-    fn noise_is_correlated_in_time_and_not_across_the_action() {
-        let config = PlanConfig {
-            noise_rho: 0.8,
-            initial_std: 0.05,
-            ..PlanConfig::default()
-        };
-        let mut candidates = Candidates::new(&config, 2, (0, 0), &[]);
-        let plans: Vec<_> = (0..2000).map(|_| candidates.sample()).collect();
-        let moment = |a: usize, b: usize| {
-            plans.iter().map(|plan| plan[a] * plan[b]).sum::<f32>() / 2000.0 / 0.05_f32.powi(2)
-        };
-        assert!((moment(20, 20) - 1.0).abs() < 0.1, "{}", moment(20, 20));
-        assert!((moment(20, 22) - 0.8).abs() < 0.1, "{}", moment(20, 22));
-        assert!(moment(20, 21).abs() < 0.1, "{}", moment(20, 21));
+    fn planner(config: PlanConfig, action: usize) -> Planner {
+        Planner::new(config, &vec![-1.0; action], &vec![1.0; action]).unwrap()
     }
 
-    #[test]
-    fn elites_move_the_distribution_and_not_a_number_never_wins() {
-        let config = PlanConfig {
+    fn problem(warm_start: &[[f32; 2]]) -> Problem {
+        Problem {
+            episode: 0,
+            step: 0,
+            context: Vec::new(),
+            goal: Vec::new(),
+            warm_start: warm_start.iter().map(|action| action.to_vec()).collect(),
+        }
+    }
+
+    fn costs(costs: &[f32]) -> Evaluated {
+        Evaluated {
+            costs: costs.to_vec(),
+            slopes: Vec::new(),
+        }
+    }
+
+    /// Four plans of one number, two of them elites.
+    fn four(method: Method) -> PlanConfig {
+        PlanConfig {
+            method,
             horizon: 1,
             num_samples: 4,
             num_elites: 2,
@@ -164,13 +234,90 @@ mod tests {
             momentum: 0.0,
             std_min: 0.0,
             ..PlanConfig::default()
-        };
-        let mut candidates = Candidates::new(&config, 1, (0, 0), &[]);
-        candidates.update(&[0.9, 0.2, 0.4, -1.0], &[f32::NAN, 1.0, 2.0, 3.0]);
-        assert!((candidates.mean[0] - 0.3).abs() < 1e-6 && (candidates.std[0] - 0.1).abs() < 1e-6);
+        }
+    }
+
+    /// Mean and deviation after one update.
+    fn learnt(config: PlanConfig) -> [f32; 2] {
+        let planner = planner(config, 1);
+        let mut candidates = Candidates::new(&planner, &problem(&[]));
+        candidates.update(&[0.9, 0.2, 0.4, -1.0], &costs(&[f32::NAN, 1.0, 2.0, 3.0]));
+        [candidates.mean[0], candidates.std[0]]
+    }
+
+    fn near(found: [f32; 2], expected: [f32; 2]) {
+        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-6, "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn elites_move_the_distribution_and_not_a_number_never_wins() {
+        let planner = planner(four(Method::Icem), 1);
+        let mut candidates = Candidates::new(&planner, &problem(&[]));
+        candidates.update(&[0.9, 0.2, 0.4, -1.0], &costs(&[f32::NAN, 1.0, 2.0, 3.0]));
+        near([candidates.mean[0], candidates.std[0]], [0.3, 0.1]);
         assert_eq!(candidates.elites, [[0.2]]);
         assert_eq!(candidates.draw(1)[0], 0.2);
         assert_eq!(candidates.result(), [0.2]);
+    }
+
+    #[test]
+    fn an_unbiased_deviation_divides_by_one_less() {
+        let config = PlanConfig {
+            unbiased_std: true,
+            ..four(Method::Cem)
+        };
+        near(learnt(config), [0.3, 0.02_f32.sqrt()]);
+    }
+
+    #[test]
+    fn mppi_weighs_elites_by_their_cost() {
+        let config = PlanConfig {
+            temperature: 1.0 / 3.0_f32.ln(),
+            ..four(Method::Mppi)
+        };
+        // The second costs 1 more, which makes its weight a third: 3/4 and 1/4.
+        near(learnt(config.clone()), [0.25, 0.0075_f32.sqrt()]);
+        // Cold, the best decides alone; hot, all elites count alike, as in CEM.
+        let at = |temperature: f32| PlanConfig {
+            temperature,
+            ..config.clone()
+        };
+        near(learnt(at(1e-3)), [0.2, 0.0]);
+        near(learnt(at(1e9)), learnt(four(Method::Cem)));
+    }
+
+    #[test]
+    fn nothing_is_learnt_where_no_cost_is_a_number() {
+        let planner = planner(four(Method::Mppi), 1);
+        let mut candidates = Candidates::new(&planner, &problem(&[]));
+        candidates.update(&[0.9, 0.2, 0.4, -1.0], &costs(&[f32::NAN; 4]));
+        near([candidates.mean[0], candidates.std[0]], [0.0, 0.8]);
+        candidates.update(&[0.5, 0.2, 0.4, -1.0], &costs(&[1.0, f32::NAN, 5.0, 4.0]));
+        assert_eq!(candidates.result(), [0.5]);
+    }
+
+    #[test]
+    fn gradient_descent_moves_all_its_points_and_keeps_the_best() {
+        let config = PlanConfig {
+            num_samples: 2,
+            learning_rate: 0.25,
+            ..four(Method::Gradient)
+        };
+        let planner = planner(config, 1);
+        let mut candidates = Candidates::new(&planner, &problem(&[]));
+        let starts = candidates.draw(0);
+        assert_eq!(starts[0], 0.0);
+        let found = Evaluated {
+            slopes: vec![-3.0, 2.0],
+            ..costs(&[1.0, 2.0])
+        };
+        candidates.update(&[0.0, -0.9], &found);
+        let stepped = candidates.draw(1);
+        // The second would pass its bound.
+        near([stepped[0], stepped[1]], [0.25, -1.0]);
+        candidates.update(&stepped, &costs(&[0.5, 3.0]));
+        assert_eq!(candidates.result(), [stepped[0]]);
     }
 
     #[test]
@@ -179,9 +326,12 @@ mod tests {
             horizon: 3,
             ..PlanConfig::default()
         };
-        let mut candidates = Candidates::new(&config, 2, (0, 0), &[0.1, 0.2, 0.3, 0.4]);
-        let first = &candidates.draw(0)[..6];
-        assert_eq!(first, [0.1, 0.2, 0.3, 0.4, 0.3, 0.4]);
+        let planner = planner(config, 2);
+        let mut candidates = Candidates::new(&planner, &problem(&[[0.1, 0.2], [0.3, 0.4]]));
+        let found = &candidates.draw(0)[..6];
+        let expected = [0.1, 0.2, 0.3, 0.4, 0.3, 0.4];
+        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-6, "{found:?}");
         assert!(candidates.draw(1).iter().all(|value| value.abs() <= 1.0));
     }
 }

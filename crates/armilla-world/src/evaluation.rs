@@ -1,8 +1,11 @@
 //! What a planner asks of a model, and how the candidates of several problems go through it together.
 
+use std::ops::Range;
+
 use armilla_nn::lanes::side_by_side;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::error::{Error, Result};
 use crate::plan_config::Aggregation;
 use crate::planner::{Plan, Planner, Problem};
 
@@ -19,10 +22,14 @@ pub trait Dynamics: Sync {
 
     /// Where the actions lead.
     ///
+    /// For gradient descent the actions are on the device's autodiff side and carry gradients. Parameters and context may stay where they
+    /// are: burn takes them for constants, so only the way of the actions is recorded.
+    ///
     /// # Shapes
     ///
     /// - context: `[rows, history, latent]`, oldest first
-    /// - actions: `[rows, horizon, action]`, in the actions' own units
+    /// - actions: `[rows, horizon, action]`, in the actions' own units; or `[rows, horizon, action_repeat * action]` from a planner that
+    ///   [holds](crate::PlanConfig::hold) none
     /// - output: `[rows, horizon, latent]`
     fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3>;
 }
@@ -51,9 +58,18 @@ impl Cost for LatentCost {
     }
 }
 
+/// What the model says of the candidates of a problem.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evaluated {
+    /// The cost of each.
+    pub(crate) costs: Vec<f32>,
+    /// How each cost changes with the candidate's numbers, one candidate after the other; empty unless it was asked for.
+    pub(crate) slopes: Vec<f32>,
+}
+
 /// The model's side of a search: candidates in, costs out.
 pub(crate) struct Evaluation<'a> {
-    planner: &'a Planner,
+    pub(crate) planner: &'a Planner,
     dynamics: &'a dyn Dynamics,
     cost: &'a dyn Cost,
     /// `[problems, 1, history * latent]`
@@ -86,89 +102,183 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Predicted latents `[problems * samples, horizon, latent]` of `samples` plans a problem.
-    fn rollout(&self, plans: &[Vec<f32>], samples: usize) -> Tensor<3> {
-        let (horizon, action) = (self.planner.config.horizon, self.planner.low.len());
-        let rows = plans.len() * samples;
-        let [count, _, width] = self.contexts.dims();
-        let latent = self.dynamics.latent();
-        let contexts = self.contexts.clone().expand([count, samples, width]);
-        let contexts = contexts.reshape([rows, width / latent, latent]);
-        let actions: Vec<f32> = plans
-            .iter()
-            .flat_map(|plans| self.planner.to_actions(plans))
-            .collect();
-        let actions = TensorData::new(actions, [rows, horizon, action]);
-        self.dynamics.rollout(
-            contexts,
-            Tensor::from_data(actions, &self.dynamics.device()),
-        )
+    /// What `samples` plans of each problem cost, a share of the samples on each core; with their slopes where they are wanted.
+    pub(crate) fn evaluate(
+        &self,
+        plans: &[Vec<f32>],
+        samples: usize,
+        with_slopes: bool,
+    ) -> Result<Vec<Evaluated>> {
+        let least = SHARE.div_ceil(plans.len());
+        let most = (self.planner.config().rows / plans.len()).max(1);
+        let parts = side_by_side(&self.dynamics.device(), samples, least, |part| {
+            let pieces = part.clone().step_by(most);
+            let pieces = pieces.map(|start| start..part.end.min(start + most));
+            pieces
+                .map(|piece| self.evaluate_together(plans, piece, with_slopes))
+                .collect::<Result<Vec<_>>>()
+        });
+        let parts: Result<Vec<_>> = parts.into_iter().collect();
+        let mut found = vec![Evaluated::default(); plans.len()];
+        for piece in parts?.into_iter().flatten() {
+            for (found, piece) in found.iter_mut().zip(piece) {
+                found.costs.extend(piece.costs);
+                found.slopes.extend(piece.slopes);
+            }
+        }
+        Ok(found)
     }
 
-    /// The costs of all steps, `[problems * samples * steps]`.
-    fn step_costs(&self, latents: Tensor<3>) -> Vec<f32> {
+    /// The same of some of the samples, the rows of one matrix.
+    fn evaluate_together(
+        &self,
+        plans: &[Vec<f32>],
+        samples: Range<usize>,
+        with_slopes: bool,
+    ) -> Result<Vec<Evaluated>> {
+        let (wide, space) = (self.planner.values(), &self.planner.space);
+        let values = samples.start * wide..samples.end * wide;
+        let actions = plans
+            .iter()
+            .flat_map(|plans| space.to_actions(&plans[values.clone()]));
+        let mut actions = self.tensor(actions.collect());
+        if with_slopes {
+            actions = actions.autodiff().require_grad();
+        }
+        let costs = self.costs(self.rollout(actions.clone()));
+        let slopes = match with_slopes {
+            true => self.slopes(actions, &costs)?,
+            false => Vec::new(),
+        };
+        let costs: Vec<f32> = costs.inner().into_data().iter::<f32>().collect();
+        let mut slopes = slopes.chunks(samples.len() * wide);
+        let found = costs.chunks(samples.len()).map(|costs| Evaluated {
+            costs: costs.to_vec(),
+            slopes: slopes.next().unwrap_or_default().to_vec(),
+        });
+        Ok(found.collect())
+    }
+
+    /// Plans one after the other, in the actions' own units, on the device: `[plans, horizon, block]`.
+    fn tensor(&self, actions: Vec<f32>) -> Tensor<3> {
+        let (horizon, block) = (self.planner.config().horizon, self.planner.block());
+        let shape = [actions.len() / self.planner.values(), horizon, block];
+        Tensor::from_data(TensorData::new(actions, shape), &self.dynamics.device())
+    }
+
+    /// Predicted latents `[rows, horizon, latent]` of equally many plans a problem, `[rows, horizon, block]`.
+    fn rollout(&self, actions: Tensor<3>) -> Tensor<3> {
+        let rows = actions.dims()[0];
+        let [count, _, width] = self.contexts.dims();
+        let latent = self.dynamics.latent();
+        let contexts = self.contexts.clone().expand([count, rows / count, width]);
+        let contexts = contexts.reshape([rows, width / latent, latent]);
+        self.dynamics.rollout(contexts, actions)
+    }
+
+    /// The costs of all steps, `[rows, steps, latent]` to `[rows, steps]`.
+    fn step_costs(&self, latents: Tensor<3>) -> Tensor<2> {
         let [rows, steps, latent] = latents.dims();
         let problems = self.goals.dims()[0];
         let latents = latents.reshape([problems, rows / problems * steps, latent]);
         let costs = self.cost.cost(latents, self.goals.clone());
-        costs.into_data().iter::<f32>().collect()
+        costs.reshape([rows, steps])
     }
 
-    /// The costs of whole plans, `[problems * samples]`, those of a share of the samples on each core.
-    pub(crate) fn costs(&self, plans: &[Vec<f32>], samples: usize) -> Vec<f32> {
-        let wide = self.planner.config.horizon * self.planner.low.len();
-        let least = SHARE.div_ceil(plans.len());
-        let parts = side_by_side(&self.dynamics.device(), samples, least, |part| {
-            let values = part.start * wide..part.end * wide;
-            let share: Vec<_> = plans
-                .iter()
-                .map(|plans| plans[values.clone()].to_vec())
-                .collect();
-            (part.len(), self.costs_together(&share, part.len()))
-        });
-        let of_problem = |problem: usize| {
-            parts
-                .iter()
-                .flat_map(move |(samples, costs)| &costs[problem * samples..][..*samples])
-        };
-        (0..plans.len()).flat_map(of_problem).copied().collect()
-    }
-
-    fn costs_together(&self, plans: &[Vec<f32>], samples: usize) -> Vec<f32> {
-        let config = &self.planner.config;
-        let mut latents = self.rollout(plans, samples);
+    /// The costs of whole plans, `[rows, horizon, latent]` to `[rows]`.
+    fn costs(&self, mut latents: Tensor<3>) -> Tensor<1> {
+        let config = self.planner.config();
         if config.aggregation == Aggregation::LastStep {
             latents = latents.narrow(1, config.horizon - 1, 1);
         }
-        let steps = latents.dims()[1];
-        self.step_costs(latents)
-            .chunks(steps)
-            .map(|steps| config.aggregate(steps))
-            .collect()
+        config.aggregate(self.step_costs(latents))
     }
 
-    /// The chosen plans with what they lead to.
+    /// How each cost changes with the coordinates of its actions.
+    fn slopes(&self, actions: Tensor<3>, costs: &Tensor<1>) -> Result<Vec<f32>> {
+        // Rows have nothing to do with each other, so the gradient of the sum is that of each.
+        let total = costs.clone().sum();
+        let found = total
+            .is_tracked()
+            .then(|| actions.grad_remove(&mut total.backward()));
+        let slopes = found.flatten().ok_or_else(|| {
+            let expected = "a model and a cost that gradients reach the actions through";
+            Error::invalid("method `gradient`", expected, "none that do")
+        })?;
+        let mut slopes: Vec<f32> = slopes.into_data().iter::<f32>().collect();
+        self.planner.space.slopes(&mut slopes);
+        Ok(slopes)
+    }
+
+    /// The chosen plans, within the bounds, with what they lead to.
     pub(crate) fn plans(&self, chosen: &[Vec<f32>]) -> Vec<Plan> {
-        let Planner { config, low, .. } = self.planner;
-        let latents = self.rollout(chosen, 1);
-        let costs = self.step_costs(latents.clone());
-        let latents: Vec<f32> = latents.into_data().iter::<f32>().collect();
-        let wide = config.horizon * self.dynamics.latent();
-        let parts = costs.chunks(config.horizon).zip(latents.chunks(wide));
-        let plans = chosen
+        let Planner { space, .. } = self.planner;
+        let mut actions: Vec<_> = chosen
             .iter()
-            .zip(parts)
-            .map(|(plan, (costs, latents))| Plan {
-                actions: self
-                    .planner
-                    .to_actions(plan)
-                    .chunks(low.len())
-                    .map(<[f32]>::to_vec)
-                    .collect(),
-                cost: config.aggregate(costs),
-                step_costs: costs.to_vec(),
-                latents: latents.to_vec(),
-            });
+            .flat_map(|plan| space.to_actions(plan))
+            .collect();
+        space.clamp(&mut actions);
+        let latents = self.rollout(self.tensor(actions.clone()));
+        let steps = self.step_costs(latents.clone());
+        let totals = self.planner.config().aggregate(steps.clone());
+        let [steps, latents, totals] = [steps.into_data(), latents.into_data(), totals.into_data()]
+            .map(|data| data.iter::<f32>().collect::<Vec<_>>());
+        let each = |values: &[f32], plan: usize| {
+            let width = values.len() / chosen.len();
+            values[plan * width..][..width].to_vec()
+        };
+        let plans = totals.iter().enumerate().map(|(plan, &cost)| Plan {
+            actions: each(&actions, plan)
+                .chunks(space.action())
+                .map(<[f32]>::to_vec)
+                .collect(),
+            cost,
+            step_costs: each(&steps, plan),
+            latents: each(&latents, plan),
+            iterations: 0,
+        });
         plans.collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Compares the slopes of a few plans of each problem with finite differences.
+    pub(crate) fn check_slopes(
+        planner: &Planner,
+        dynamics: &dyn Dynamics,
+        cost: &dyn Cost,
+        problems: &[Problem],
+    ) {
+        const APART: f32 = 5e-3;
+        const SAMPLES: usize = 3;
+        let wide = planner.values();
+        let evaluation = Evaluation::new(planner, dynamics, cost, problems);
+        let value =
+            |problem: usize, at: usize| ((problem * 31 + at * 17) % 23) as f32 / 15.0 - 0.75;
+        let plan = |problem| (0..SAMPLES * wide).map(move |at| value(problem, at));
+        let plans: Vec<Vec<_>> = (0..problems.len()).map(|at| plan(at).collect()).collect();
+        let found = evaluation.evaluate(&plans, SAMPLES, true).unwrap();
+        let plain = evaluation.evaluate(&plans, SAMPLES, false).unwrap();
+        for (found, plain) in found.iter().zip(&plain) {
+            assert_eq!(found.costs, plain.costs);
+            assert!(plain.slopes.is_empty() && found.slopes.len() == SAMPLES * wide);
+        }
+        for at in 0..SAMPLES * wide {
+            let moved = |by: f32| {
+                let mut plans = plans.clone();
+                plans.iter_mut().for_each(|plan| plan[at] += by);
+                evaluation.evaluate(&plans, SAMPLES, false).unwrap()
+            };
+            let (more, less) = (moved(APART), moved(-APART));
+            for ((found, more), less) in found.iter().zip(&more).zip(&less) {
+                let expected = (more.costs[at / wide] - less.costs[at / wide]) / (2.0 * APART);
+                let found = found.slopes[at];
+                let near = (found - expected).abs() < 2e-3 + 0.02 * expected.abs();
+                assert!(near, "slope {found} at {at}, by differences {expected}");
+            }
+        }
     }
 }

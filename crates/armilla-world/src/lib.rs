@@ -11,7 +11,8 @@
 //! - [`predictor`]: the next latent; [`decoder`]: latent to picture.
 //! - [`batch`]: windows of a recording as tensors, [`symmetry`]: turned and mirrored; [`action_scale`]: the units of actions.
 //! - [`diagnostics`]: whether latents are alive and heed the action.
-//! - [`plan_config`], [`planner`]: random shooting, CEM and iCEM; [`candidates`] and [`evaluation`] are their halves, numbers and model.
+//! - [`plan_config`], [`planner`]: random shooting, CEM, iCEM, MPPI and gradient descent; `candidates` and [`evaluation`] are their
+//!   halves, numbers and model.
 //! - [`world_model`]: a trained model with its units, ready to encode pictures and plan in; [`checkpoint`]: its directory,
 //!   `config.json` + `model.safetensors`.
 //!
@@ -19,7 +20,7 @@
 
 pub mod action_scale;
 pub mod batch;
-pub mod candidates;
+mod candidates;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
@@ -44,7 +45,7 @@ pub use error::{Error, Result};
 pub use evaluation::{Cost, Dynamics, LatentCost};
 pub use jepa::Jepa;
 pub use loss::JepaLoss;
-pub use plan_config::{Aggregation, Method, Objective, PlanConfig, Returned};
+pub use plan_config::{Aggregation, Coordinates, Method, Noise, Objective, PlanConfig, Returned};
 pub use planner::{Plan, Planner, Problem};
 pub use symmetry::turn;
 pub use world_model::{Interface, WorldModel};

@@ -10,7 +10,7 @@ use crate::action_scale::ActionScale;
 use crate::error::{Error, Result, ensure};
 use crate::evaluation::{Cost, Dynamics, LatentCost};
 use crate::jepa::Jepa;
-use crate::plan_config::Objective;
+use crate::plan_config::{Objective, PlanConfig};
 use crate::planner::{Plan, Planner, Problem};
 use crate::symmetry::Symmetry;
 use crate::views::{Views, turned};
@@ -192,12 +192,26 @@ impl WorldModel {
         Ok(latents.into_data().iter::<f32>().collect())
     }
 
-    /// A plan for each problem, by the planner's objective. Latents are those of [`Self::encode_views`], and in the plan of the first
-    /// view.
+    /// A planner within bounds, in the units of the recordings and with the model's `action_repeat`.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when a problem does not fit the model, or the model does not know the views asked for.
+    /// [`Error::Invalid`] when a setting is out of range or the bounds do not fit.
+    pub fn planner(&self, config: PlanConfig, low: &[f32], high: &[f32]) -> Result<Planner> {
+        let actions = ActionScale {
+            low: low.to_vec(),
+            high: high.to_vec(),
+            ..self.interface.actions.clone()
+        };
+        let planner = Planner::in_units(config, &actions)?;
+        Ok(planner.with_action_repeat(self.jepa.config().action_repeat))
+    }
+
+    /// A plan for each problem, by the planner's objective. Latents are those of [`Self::encode_views`], in the plans too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when planner or problem does not fit the model, or the model does not know the views asked for.
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
         let (views, latent) = (planner.config().views, self.latent());
         let expected = self.jepa.config().history * views * latent;
@@ -206,6 +220,14 @@ impl WorldModel {
             let values = format!("{expected} values, those of {views} views");
             ensure(found == expected, "context", values, found)?;
         }
+        let (repeat, found) = (self.jepa.config().action_repeat, planner.actions_a_step());
+        let expected = if planner.config().hold { 1 } else { repeat };
+        ensure(
+            found == expected,
+            "planner's actions a model step",
+            expected,
+            found,
+        )?;
         let distance = DistanceCost(&self.jepa);
         let cost: &dyn Cost = match planner.config().objective {
             Objective::Latent => &LatentCost,
@@ -230,12 +252,7 @@ impl WorldModel {
             format!("{views} of a model without"),
         )?;
         let views = Views::new(self, cost, views);
-        let mut plans = planner.plan(&views, &views, problems)?;
-        for plan in &mut plans {
-            let steps = plan.latents.chunks(views.latent());
-            plan.latents = steps.flat_map(|step| &step[..latent]).copied().collect();
-        }
-        Ok(plans)
+        planner.plan(&views, &views, problems)
     }
 }
 
@@ -248,13 +265,18 @@ impl Dynamics for WorldModel {
         self.jepa.config().latent
     }
 
-    /// Each action is normalised and held for `action_repeat` environment steps.
+    /// Each action is normalised, and where there is one a model step, held for `action_repeat` environment steps.
     fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
-        let (repeat, scale) = (self.jepa.config().action_repeat, &self.interface.actions);
-        let device = actions.device();
-        let row = |values: &[f32]| Tensor::<1>::from_floats(values, &device).reshape([1, 1, -1]);
-        let actions = (actions - row(&scale.mean)) / (row(&scale.std) + 1e-8);
-        self.jepa.rollout(context, actions.repeat_dim(2, repeat))
+        let (config, scale) = (self.jepa.config(), &self.interface.actions);
+        let [_, _, width] = actions.dims();
+        let (planned, device) = (width / config.action, actions.device());
+        let row = |values: &[f32]| {
+            let row = Tensor::<1>::from_floats(values, &device).reshape([1, 1, -1]);
+            row.repeat_dim(2, planned)
+        };
+        let blocks = (actions - row(&scale.mean)) / (row(&scale.std) + 1e-8);
+        let held = config.action_repeat / planned;
+        self.jepa.rollout(context, blocks.repeat_dim(2, held))
     }
 }
 
@@ -272,7 +294,6 @@ impl Cost for DistanceCost<'_> {
 pub(crate) mod tests {
     use super::*;
     use crate::config::JepaConfig;
-    use crate::plan_config::PlanConfig;
 
     pub(crate) fn world_model(history: usize) -> WorldModel {
         let config = JepaConfig {
