@@ -1,5 +1,7 @@
 //! A world model and a planner, driven as any other policy.
 
+mod episode;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,29 +12,20 @@ use armilla_core::{
 use armilla_world::{Plan, PlanConfig, Planner, Problem, WorldModel};
 use burn::tensor::Device;
 
+use episode::{Episode, Rhythm};
+
 /// Of how many episodes plans are kept for people to look at.
 const KEPT_EPISODES: usize = 8;
 /// Episodes a policy keeps state of, at most; beyond it the oldest is forgotten.
 const EPISODES: usize = 4096;
 
-/// Plans to the goal picture, carries out the first action block, and plans again from what it sees then.
+/// Plans to the goal picture, carries out the first `receding_horizon` model steps, and plans again from what it sees then.
 pub struct PlannerPolicy {
     model: WorldModel,
     planner: Planner,
     period_secs: f64,
     episodes: BTreeMap<EpisodeId, Episode>,
     plans: BTreeMap<EpisodeId, BTreeMap<u64, Plan>>,
-}
-
-/// What is kept of an episode between two plans.
-#[derive(Default)]
-struct Episode {
-    /// Latents of the frames seen, a model step apart, the newest last.
-    latents: Vec<Vec<f32>>,
-    /// What is left of the last plan.
-    warm_start: Vec<Vec<f32>>,
-    /// The goal's latent, encoded once.
-    goal: Option<Vec<f32>>,
 }
 
 impl PlannerPolicy {
@@ -69,7 +62,8 @@ impl PlannerPolicy {
                 found,
             ));
         }
-        let planner = Planner::new(plan, &spec.action_low, &spec.action_high)
+        let planner = model
+            .planner(plan, &spec.action_low, &spec.action_high)
             .map_err(|error| Error::behind("plan settings", error))?;
         let period_secs = 1.0 / spec.rate_hz;
         Ok(Self {
@@ -93,6 +87,15 @@ impl PlannerPolicy {
         &self.plans
     }
 
+    fn rhythm(&self) -> Rhythm {
+        let config = self.model.jepa().config();
+        Rhythm {
+            action_repeat: config.action_repeat,
+            receding_horizon: self.planner.config().receding_horizon,
+            history: config.history,
+        }
+    }
+
     /// Encodes what is new and states the searches.
     fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
         let camera = self.model.interface().camera.clone();
@@ -114,13 +117,12 @@ impl PlannerPolicy {
             .encode_views(&images, views)
             .map_err(failed)?
             .into_iter();
-        let history = self.model.jepa().config().history;
+        let rhythm = self.rhythm();
         let mut problems = Vec::with_capacity(requests.len());
         for request in requests {
             let episode = self.episodes.entry(request.episode).or_default();
-            episode.latents.extend(latents.next());
-            let surplus = episode.latents.len().saturating_sub(history);
-            episode.latents.drain(..surplus);
+            let latent = latents.next().unwrap_or_default();
+            let warm_start = episode.see(request.step, latent, rhythm);
             if episode.goal.is_none() {
                 episode.goal = latents.next();
             }
@@ -129,7 +131,7 @@ impl PlannerPolicy {
                 step: request.step,
                 context: self.model.context(&episode.latents),
                 goal: episode.goal.clone().unwrap_or_default(),
-                warm_start: episode.warm_start.clone(),
+                warm_start,
             });
         }
         Ok(problems)
@@ -137,8 +139,9 @@ impl PlannerPolicy {
 
     /// Keeps what the next plan needs, and what people may want to see.
     fn remember(&mut self, request: &PolicyRequest, plan: &Plan) {
+        let rhythm = self.rhythm();
         if let Some(episode) = self.episodes.get_mut(&request.episode) {
-            episode.warm_start = plan.shifted(1);
+            episode.plan(request.step, plan.clone(), rhythm);
         }
         if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
             self.plans
@@ -170,12 +173,13 @@ impl Policy for PlannerPolicy {
             .plan(&self.planner, &problems)
             .map_err(|error| Error::behind("planning", error))?;
         let repeat = self.model.jepa().config().action_repeat;
+        let steps = self.planner.config().receding_horizon * repeat;
         let mut chunks = Vec::with_capacity(plans.len());
         for (request, plan) in requests.iter().zip(&plans) {
             self.remember(request, plan);
-            let first = plan.actions.first().cloned().unwrap_or_default();
+            let actions = plan.environment_actions(repeat).take(steps);
             let chunk = ActionChunk {
-                actions: vec![Action(first); repeat],
+                actions: actions.cloned().map(Action).collect(),
                 starts_at_secs: request.observation.captured_at_secs,
                 period_secs: self.period_secs,
             };
@@ -205,3 +209,6 @@ fn goal(observation: &Observation) -> Result<&Image> {
         .as_ref()
         .ok_or_else(|| Error::invalid("observation", "a goal picture to plan to", "none"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,11 +77,8 @@ pub(crate) type PlannedPaths = BTreeMap<u64, BTreeMap<u64, (Vec<Action>, f32)>>;
 pub(crate) fn planned_paths(planner: &PlannerPolicy) -> PlannedPaths {
     let repeat = planner.model().jepa().config().action_repeat;
     let path = |plan: &Plan| {
-        let actions = plan
-            .actions
-            .iter()
-            .flat_map(|action| vec![Action(action.clone()); repeat]);
-        (actions.collect(), plan.cost)
+        let actions = plan.environment_actions(repeat);
+        (actions.cloned().map(Action).collect(), plan.cost)
     };
     let steps = |plans: &BTreeMap<u64, Plan>| {
         plans
