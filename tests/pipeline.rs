@@ -174,7 +174,7 @@ fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     twice_the_same(folder, "two-room", SMALL_WORLD_MODEL, "train.steps=300");
-    let evaluate = |run: &str| {
+    let evaluate = |run: &str, settings: &[&str]| {
         let checkpoint = format!("{run}/checkpoints/last/model");
         let arguments = [
             "eval",
@@ -193,18 +193,37 @@ fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
             "--json",
             "-",
         ];
-        json(folder, &[&arguments, SMALL_PLAN].concat())
+        json(folder, &[&arguments, SMALL_PLAN, settings].concat())
     };
-    let row = evaluate("straight");
+    let row = evaluate("straight", &[]);
     assert_eq!(row["policy"], "planner");
     check_row(&row, &["nothing", "random", "straight-line", "expert"]);
     assert_eq!(row["families"], Value::Object(serde_json::Map::new()));
     assert_eq!(
         row,
-        evaluate("stopped"),
+        evaluate("stopped", &[]),
         "the same weights, the same figures"
     );
+    for settings in OTHER_PLANS {
+        let row = evaluate("straight", settings);
+        check_row(&row, &["nothing"]);
+        assert_eq!(row, evaluate("stopped", settings), "{settings:?}");
+    }
 }
+
+/// Other ways to plan, beside [`SMALL_PLAN`].
+const OTHER_PLANS: [&[&str]; 3] = [
+    &["--plan", "plan/lewm", "--set", "receding_horizon=4"],
+    &["--set", "method=gradient", "--set", "deadline_ms=60000"],
+    &[
+        "--set",
+        "method=mppi",
+        "--set",
+        "noise=colored",
+        "--set",
+        "receding_horizon=2",
+    ],
+];
 
 #[test]
 fn a_policy_is_the_same_twice_and_acts_over_the_bus() {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -32,6 +32,7 @@ const BUILT_IN: [(&str, &str); 8] = [
         "plan/two-room",
         include_str!("../../../configs/plan/two-room.toml"),
     ),
+    ("plan/lewm", include_str!("../../../configs/plan/lewm.toml")),
     ("demo", include_str!("../../../configs/demo.toml")),
     (
         "demo-quick",
@@ -165,6 +166,7 @@ pub(crate) struct RecordConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use armilla_world::PlanConfig;
 
     fn source(text: &str) -> Source {
         Source {
@@ -180,6 +182,10 @@ mod tests {
         }
         for name in ["record/two-room", "record/push-t", "record/tabletop"] {
             Source::open(name).unwrap().parse::<RecordConfig>().unwrap();
+        }
+        for name in ["plan/two-room", "plan/lewm"] {
+            let plan: PlanConfig = Source::open(name).unwrap().parse().unwrap();
+            plan.validate().unwrap();
         }
     }
 
