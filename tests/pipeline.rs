@@ -10,7 +10,7 @@ use crate::program::{Running, json, succeed, wait_until};
 pub(crate) const SMALL_WORLD_MODEL: &[&str] = &[
     "train/two-room-jepa",
     "--set",
-    "jepa.channels=[8,8,8]",
+    "jepa.encoder.channels=[8,8,8]",
     "--set",
     "jepa.decoder_channels=[8,8,8,8]",
     "--set",
@@ -18,7 +18,7 @@ pub(crate) const SMALL_WORLD_MODEL: &[&str] = &[
     "--set",
     "jepa.projector_hidden=16",
     "--set",
-    "jepa.predictor_hidden=16",
+    "jepa.predictor.hidden=16",
     "--set",
     "jepa.embedding=8",
     "--set",

@@ -1,7 +1,7 @@
 //! Open-loop rollouts beside reality: what a world model imagines from one frame and the actions alone.
 
 use armilla_core::{Error, Image, Result};
-use armilla_world::WorldModel;
+use armilla_world::{Context, Dynamics, WorldModel};
 use burn::tensor::{Tensor, TensorData};
 
 /// A recorded episode and what the model imagines of it, frames a model step apart.
@@ -31,7 +31,7 @@ pub fn imagine(
     actions: &[Vec<f32>],
     steps: usize,
 ) -> Result<Imagination> {
-    let config = model.jepa().config();
+    let config = model.shape();
     let (repeat, history) = (config.action_repeat, config.history);
     let steps = steps.min((images.len().saturating_sub(1) / repeat + 1).saturating_sub(history));
     if steps == 0 || actions.len() < (history - 1 + steps) * repeat {
@@ -45,12 +45,7 @@ pub fn imagine(
         .collect();
     let failed = |error| Error::behind("imagining an episode", error);
     let latents = model.encode(&frames).map_err(failed)?;
-    let imagined = rollout(
-        model,
-        &latents[..history],
-        &actions[(history - 1) * repeat..],
-        steps,
-    );
+    let imagined = rollout(model, &latents[..history], actions, steps);
     let width = config.latent;
     let start = latents[history - 1].clone();
     let along: Vec<f32> = start.iter().copied().chain(imagined).collect();
@@ -73,28 +68,28 @@ pub fn imagine(
     })
 }
 
-/// Latents after each model step, one after the other.
+/// Latents after each model step, one after the other; the first actions lie between the latents of the context.
 fn rollout(
     model: &WorldModel,
     context: &[Vec<f32>],
     actions: &[Vec<f32>],
     steps: usize,
 ) -> Vec<f32> {
-    let config = model.jepa().config();
-    let mut blocks: Vec<f32> = actions
-        .iter()
-        .take(steps * config.action_repeat)
-        .flatten()
-        .copied()
-        .collect();
-    model.interface().actions.normalize(&mut blocks);
-    let device = armilla_world::Dynamics::device(model);
-    let context = TensorData::new(context.concat(), [1, context.len(), config.latent]);
-    let blocks = TensorData::new(blocks, [1, steps, config.block()]);
-    let latents = model.jepa().rollout(
-        Tensor::from_data(context, &device),
-        Tensor::from_data(blocks, &device),
-    );
+    let (shape, frames) = (model.shape(), context.len());
+    let blocks = actions.chunks(shape.action_repeat);
+    let blocks: Vec<_> = blocks.map(<[_]>::concat).collect();
+    let device = Dynamics::device(model);
+    let tensor = |blocks: &[Vec<f32>]| {
+        let data = TensorData::new(blocks.concat(), [1, blocks.len(), shape.block()]);
+        Tensor::<3>::from_data(data, &device)
+    };
+    let latents = TensorData::new(context.concat(), [1, frames, shape.latent]);
+    let context = Context {
+        latents: Tensor::from_data(latents, &device),
+        blocks: (frames > 1).then(|| tensor(&blocks[..frames - 1])),
+    };
+    let blocks = tensor(&blocks[frames - 1..frames - 1 + steps]);
+    let latents = model.rollout(context, blocks);
     latents.into_data().iter::<f32>().collect()
 }
 
@@ -110,19 +105,22 @@ fn squared_error(guess: &[f32], truth: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use armilla_world::{ActionScale, Interface, JepaConfig};
+    use armilla_world::encoder::{ConvolutionsConfig, EncoderConfig};
+    use armilla_world::{ActionScale, Interface, JepaConfig, Model, StateScale};
     use burn::tensor::Device;
 
     #[test]
     fn as_many_frames_as_were_asked_for_and_the_first_is_exact() {
         let config = JepaConfig {
             image_size: 16,
-            patch: 1,
-            channels: vec![4, 4],
+            encoder: EncoderConfig::Convolutions(ConvolutionsConfig {
+                patch: 1,
+                channels: vec![4, 4],
+            }),
             decoder_channels: vec![4, 4],
             ..JepaConfig::nano()
         };
-        let jepa = config.init(0, &Device::flex()).unwrap();
+        let model = Model::Jepa(config.init(0, &Device::flex()).unwrap());
         let scale = ActionScale {
             mean: vec![0.0; 2],
             std: vec![1.0; 2],
@@ -130,10 +128,11 @@ mod tests {
             high: vec![1.0; 2],
         };
         let model = WorldModel::new(
-            &jepa,
+            &model,
             Interface {
-                camera: "top".into(),
+                cameras: vec!["top".into()],
                 actions: scale,
+                states: StateScale::default(),
             },
         )
         .unwrap();

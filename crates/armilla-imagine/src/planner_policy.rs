@@ -54,7 +54,7 @@ impl PlannerPolicy {
     ///
     /// When model, plan and environment do not fit each other.
     pub fn new(model: WorldModel, plan: PlanConfig, spec: &EnvironmentSpec) -> Result<Self> {
-        let (expected, found) = (model.jepa().config().action, spec.action_low.len());
+        let (expected, found) = (model.shape().action, spec.action_low.len());
         if expected != found {
             return Err(Error::invalid(
                 format!("actions of environment {}", spec.name),
@@ -88,7 +88,7 @@ impl PlannerPolicy {
     }
 
     fn rhythm(&self) -> Rhythm {
-        let config = self.model.jepa().config();
+        let config = self.model.shape();
         Rhythm {
             action_repeat: config.action_repeat,
             receding_horizon: self.planner.config().receding_horizon,
@@ -98,7 +98,7 @@ impl PlannerPolicy {
 
     /// Encodes what is new and states the searches.
     fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
-        let camera = self.model.interface().camera.clone();
+        let camera = self.model.interface().cameras[0].clone();
         let mut images = Vec::new();
         for request in requests {
             images.push(picture(&request.observation, &camera)?);
@@ -129,7 +129,8 @@ impl PlannerPolicy {
             problems.push(Problem {
                 episode: request.episode,
                 step: request.step,
-                context: self.model.context(&episode.latents),
+                context: episode.latents.concat(),
+                past: episode.past.clone(),
                 goal: episode.goal.clone().unwrap_or_default(),
                 warm_start,
             });
@@ -172,7 +173,7 @@ impl Policy for PlannerPolicy {
             .model
             .plan(&self.planner, &problems)
             .map_err(|error| Error::behind("planning", error))?;
-        let repeat = self.model.jepa().config().action_repeat;
+        let repeat = self.model.shape().action_repeat;
         let steps = self.planner.config().receding_horizon * repeat;
         let mut chunks = Vec::with_capacity(plans.len());
         for (request, plan) in requests.iter().zip(&plans) {
@@ -183,7 +184,7 @@ impl Policy for PlannerPolicy {
                 starts_at_secs: request.observation.captured_at_secs,
                 period_secs: self.period_secs,
             };
-            chunk.check(self.model.jepa().config().action)?;
+            chunk.check(self.model.shape().action)?;
             chunks.push(chunk);
         }
         Ok(chunks)

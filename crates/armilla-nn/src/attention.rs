@@ -6,6 +6,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
 
+use crate::dropout::Dropout;
 use crate::fused;
 use crate::layers::{Linear, LinearConfig};
 use crate::precision::{narrow, widen};
@@ -78,11 +79,27 @@ impl Attention {
         context: Tensor<3>,
         mask: Option<Tensor<3, Bool>>,
     ) -> Tensor<3> {
+        self.forward_with(query, context, mask, &mut Dropout::Off)
+    }
+
+    /// [`Self::forward`] in training: drops weights between tokens.
+    ///
+    /// # Shapes
+    ///
+    /// - as [`Self::forward`]
+    #[must_use]
+    pub fn forward_with(
+        &self,
+        query: Tensor<3>,
+        context: Tensor<3>,
+        mask: Option<Tensor<3, Bool>>,
+        dropout: &mut Dropout<'_>,
+    ) -> Tensor<3> {
         let query = self.query.forward(query);
         let key = self.key.forward(context.clone());
         let value = self.value.forward(context);
         self.output
-            .forward(attend([query, key, value], mask, self.heads))
+            .forward(attend_with([query, key, value], mask, self.heads, dropout))
     }
 }
 
@@ -94,12 +111,18 @@ impl Attention {
 /// - key, value: `[batch, context, heads * features]`
 /// - mask: `[batch or 1, query, context]`, true where a query may *not* look
 #[must_use]
-pub fn attend(
+pub fn attend(tokens: [Tensor<3>; 3], mask: Option<Tensor<3, Bool>>, heads: usize) -> Tensor<3> {
+    attend_with(tokens, mask, heads, &mut Dropout::Off)
+}
+
+/// [`attend`], with weights dropped in training: the fused operation keeps no weights to drop.
+fn attend_with(
     [query, key, value]: [Tensor<3>; 3],
     mask: Option<Tensor<3, Bool>>,
     heads: usize,
+    dropout: &mut Dropout<'_>,
 ) -> Tensor<3> {
-    if fused::multiplies_on(&query.device()) {
+    if fused::multiplies_on(&query.device()) && dropout.is_off() {
         let mask = mask.map(|mask| mask.float() * MASKED);
         return armilla_kernels::attend([query, key, value], mask, heads);
     }
@@ -110,7 +133,7 @@ pub fn attend(
             .reshape([batch, count, heads, dim / heads])
             .swap_dims(1, 2) // [batch, head, tokens, features]
     });
-    by_operations(query, key, value, mask)
+    by_operations([query, key, value], mask, dropout)
         .swap_dims(1, 2)
         .reshape([batch, queries, dim])
 }
@@ -123,10 +146,9 @@ pub fn attend(
 /// - key, value: `[batch, head, context, features]`
 /// - mask: `[batch or 1, query, context]`, true where a query may *not* look
 fn by_operations(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
+    [query, key, value]: [Tensor<4>; 3],
     mask: Option<Tensor<3, Bool>>,
+    dropout: &mut Dropout<'_>,
 ) -> Tensor<4> {
     let [batch, heads, queries, features] = query.dims();
     let tokens = key.dims()[2];
@@ -139,7 +161,7 @@ fn by_operations(
             .expand([batch, heads, queries, tokens]);
         scores = scores.mask_fill(mask, MASKED);
     }
-    let weights = narrow(activation::softmax(scores, 3));
+    let weights = narrow(dropout.apply(activation::softmax(scores, 3)));
     widen(weights.matmul(narrow(value)))
 }
 
@@ -196,7 +218,8 @@ mod tests {
                     .into_data()
                     .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
             };
-            close(by_operations(query, key, value, mask.clone()));
+            let off = &mut Dropout::Off;
+            close(by_operations([query, key, value], mask.clone(), off));
             close(split(attend(tokens.clone(), mask.clone(), 3)));
             let rounded = Precision::Bf16.scope(|| split(attend(tokens.clone(), mask, 3)));
             let near = Tolerance::rel_abs(0.02, 0.02);

@@ -36,9 +36,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
-    /// A file that is no safetensors file, or only the first part of one.
+    /// A file that holds no weights in a format that is known, or only the first part of one.
     #[error(
-        "{} is not a whole safetensors file ({reason}): copy it again, or use an earlier checkpoint",
+        "{} is not a whole file of weights ({reason}): copy it again, or use an earlier checkpoint",
         path.display()
     )]
     Malformed {
@@ -51,7 +51,7 @@ pub enum Error {
     #[error(
         "the weights in {} do not fit the model: {}; use the configuration that the checkpoint was saved with",
         path.display(),
-        problems.join("; ")
+        listed(problems)
     )]
     Mismatch {
         /// The file.
@@ -63,3 +63,31 @@ pub enum Error {
 
 /// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Problems that are listed before the others are counted: a wholly different model has hundreds.
+const LISTED: usize = 20;
+
+fn listed(problems: &[String]) -> String {
+    let shown = problems.iter().take(LISTED).cloned();
+    let left = problems.len().saturating_sub(LISTED);
+    let rest = (left > 0).then(|| format!("and {left} more"));
+    shown.chain(rest).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_problems_are_counted() {
+        let problems = (0..25)
+            .map(|number| format!("`{number}` is missing"))
+            .collect();
+        let path = PathBuf::from("model.safetensors");
+        let error = Error::Mismatch { path, problems }.to_string();
+        assert!(
+            error.contains("`19` is missing; and 5 more; use"),
+            "{error}"
+        );
+    }
+}

@@ -29,6 +29,24 @@ pub fn images_to_tensor(pixels: &[u8], shape: [usize; 3], device: &Device) -> Te
     )
 }
 
+/// Mean and standard deviation of ImageNet's channels, of values in `[0, 1]`: what networks trained on it expect.
+const IMAGENET: [[f32; CHANNELS]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+
+/// Pictures of [`images_to_tensor`] in the units of networks trained on ImageNet.
+///
+/// # Shapes
+///
+/// - images: `[batch, height, width, 3]`, in `[-0.5, 0.5]`, and the same out
+#[must_use]
+pub fn as_imagenet(images: Tensor<4>) -> Tensor<4> {
+    let device = images.device();
+    let row = |values: [f32; CHANNELS]| {
+        Tensor::<1>::from_floats(values, &device).reshape([1, 1, 1, CHANNELS])
+    };
+    let [mean, std] = IMAGENET.map(row);
+    (images + 0.5 - mean) / std
+}
+
 /// The inverse of [`images_to_tensor`], clamped and rounded to the nearest level.
 ///
 /// # Shapes
@@ -46,6 +64,17 @@ pub fn tensor_to_images(images: Tensor<4>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn imagenets_units_by_hand() {
+        let images = images_to_tensor(&[124, 116, 104], [1, 1, 1], &Device::flex());
+        let values = as_imagenet(images).into_data();
+        let values: Vec<f32> = values.iter().collect();
+        assert!(
+            values.iter().all(|value: &f32| value.abs() < 0.01),
+            "{values:?}"
+        );
+    }
 
     #[test]
     fn every_level_survives_the_round_trip() {

@@ -8,6 +8,7 @@
 //! - [`flow`]: flow matching, from interpolation to integration.
 //! - [`precision`]: f32, or products in bf16.
 //! - [`fused`]: where the CPU's fused operations are taken.
+//! - [`dropout`]: values dropped in training, by keyed streams.
 //! - [`random`]: tensors drawn from keyed streams, and weights drawn from a seed.
 //! - [`images`]: RGB8 pictures to tensors and back.
 //! - [`lanes`]: parts of a batch side by side on the CPU's cores.
@@ -22,6 +23,7 @@ pub mod activation;
 pub mod attention;
 pub mod checkpoint;
 pub mod device;
+pub mod dropout;
 pub mod error;
 pub mod flow;
 pub mod fused;

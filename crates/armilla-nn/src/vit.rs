@@ -9,6 +9,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::Activation;
+use crate::checkpoint::foreign::{Layout, Rule};
 use crate::images::CHANNELS;
 use crate::layers::{LayerNorm, LayerNormConfig, StridedConv, StridedConvConfig};
 use crate::transformer::{Block, BlockConfig};
@@ -32,6 +33,10 @@ pub struct VisionTransformerConfig {
     /// Added to the variances of the normalisations.
     #[config(default = 1e-12)]
     pub epsilon: f64,
+    /// Hidden features of the feed-forward networks; four times the width unless given.
+    pub hidden: Option<usize>,
+    /// First value of the blocks' factors of [`BlockConfig::layer_scale`]; 1 in DINOv2, none in ViT.
+    pub layer_scale: Option<f64>,
 }
 
 impl VisionTransformerConfig {
@@ -50,7 +55,9 @@ impl VisionTransformerConfig {
         };
         let block = BlockConfig::new(self.width, self.heads)
             .with_activation(Activation::Gelu)
-            .with_epsilon(self.epsilon);
+            .with_epsilon(self.epsilon)
+            .with_hidden(self.hidden)
+            .with_layer_scale(self.layer_scale);
         VisionTransformer {
             patches: StridedConvConfig::new(CHANNELS, self.width)
                 .with_side(self.patch)
@@ -101,6 +108,67 @@ impl VisionTransformer {
         }
         self.norm.forward(tokens)
     }
+}
+
+/// Where Hugging Face's `ViTModel` of transformers 4 has the same.
+#[must_use]
+pub fn vit_rules() -> Vec<Rule> {
+    let block = |ours: &str, theirs: &str| {
+        Rule::new(
+            format!("blocks.*.{ours}"),
+            format!("encoder.layer.*.{theirs}"),
+        )
+    };
+    let mut rules = embedding_rules();
+    rules.extend([
+        block("attention_norm", "layernorm_before"),
+        block("feed_forward_norm", "layernorm_after"),
+        block("feed_forward.linears.0", "intermediate.dense"),
+        block("feed_forward.linears.1", "output.dense"),
+    ]);
+    rules
+}
+
+/// Where Hugging Face's `Dinov2Model` has the same.
+#[must_use]
+pub fn dinov2_rules() -> Vec<Rule> {
+    let block = |ours: &str, theirs: &str| {
+        Rule::new(
+            format!("blocks.*.{ours}"),
+            format!("encoder.layer.*.{theirs}"),
+        )
+    };
+    let mut rules = embedding_rules();
+    rules.extend([
+        block("attention_norm", "norm1"),
+        block("attention_scale", "layer_scale1.lambda1"),
+        block("feed_forward_norm", "norm2"),
+        block("feed_forward.linears.0", "mlp.fc1"),
+        block("feed_forward.linears.1", "mlp.fc2"),
+        block("feed_forward_scale", "layer_scale2.lambda1"),
+    ]);
+    rules
+}
+
+/// What both have alike.
+fn embedding_rules() -> Vec<Rule> {
+    let attention = |ours: &str, theirs: &str| {
+        Rule::new(
+            format!("blocks.*.attention.{ours}"),
+            format!("encoder.layer.*.attention.{theirs}"),
+        )
+    };
+    let patches = Layout::Convolution { channels: CHANNELS };
+    vec![
+        Rule::new("patches.kernel", "embeddings.patch_embeddings.projection").with_layout(patches),
+        Rule::new("class_token", "embeddings.cls_token"),
+        Rule::new("positions", "embeddings.position_embeddings"),
+        attention("query", "attention.query"),
+        attention("key", "attention.key"),
+        attention("value", "attention.value"),
+        attention("output", "output.dense"),
+        Rule::new("norm", "layernorm"),
+    ]
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use armilla_core::{CameraWindows, WindowBatch};
 use armilla_nn::images::{CHANNELS, images_to_tensor};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::action_scale::ActionScale;
-use crate::config::JepaConfig;
-use crate::error::{Error, Result, ensure};
+use crate::error::{Result, ensure};
+use crate::model::{ModelConfig, Shape};
+use crate::observations::Observations;
+use crate::world_model::Interface;
 
 /// Two frames of a window, and how many model steps lie between them.
 #[derive(Clone, Debug)]
@@ -21,12 +22,23 @@ pub struct Pairs {
     pub weight: Tensor<2>,
 }
 
-/// What a [`Jepa`](crate::Jepa) learns from.
+/// Which pairs a temporal distance learns from, and how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PairsConfig {
+    /// Distances above this many model steps count as this many.
+    pub max: f64,
+    /// Weight of a pair within the window beside one with the later picture.
+    pub near_weight: f64,
+}
+
+/// What a world model learns from.
 #[derive(Clone, Debug)]
-pub struct JepaBatch {
-    /// Pictures in `[-0.5, 0.5]`, `[batch, frames, height, width, channel]`: the window's `time`, then the later picture if there is one.
-    pub images: Tensor<5>,
-    /// Consecutive frames, `action_repeat` steps apart; `images` has as many or one more.
+pub struct TrainingBatch {
+    /// Frames of all windows, window after window: its `time`, then the later picture if there is one.
+    pub observations: Observations,
+    /// Frames of a window.
+    pub frames: usize,
+    /// Those of them that are consecutive, `action_repeat` steps apart: all, or all but the last.
     pub time: usize,
     /// Normalised action blocks between consecutive frames, `[batch, time - 1, action_repeat * action]`.
     pub blocks: Tensor<3>,
@@ -38,46 +50,55 @@ pub struct JepaBatch {
     pub pairs: Pairs,
 }
 
-impl JepaBatch {
-    /// Takes windows whose observations are `action_repeat` steps apart, with the actions from the first observation on. The
-    /// first camera's pictures are used.
+impl TrainingBatch {
+    /// Takes windows whose observations are `action_repeat` steps apart, with the actions from the first observation on.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when pictures or actions do not fit the configuration.
+    /// [`Error::Invalid`] when windows and model do not fit each other.
     pub fn from_windows(
         windows: &WindowBatch,
-        scale: &ActionScale,
-        config: &JepaConfig,
+        interface: &Interface,
+        config: &ModelConfig,
         device: &Device,
     ) -> Result<Self> {
-        let camera = check(windows, config)?;
-        let (batch, time, repeat) = (windows.batch, windows.time, config.action_repeat);
-        let (transitions, width) = (time - 1, config.action);
+        let shape = &config.shape();
+        let cameras = check(windows, shape)?;
+        let (batch, time, repeat) = (windows.batch, windows.time, shape.action_repeat);
+        let (transitions, width) = (time - 1, shape.action);
         let (mut actions, mut weight) = (Vec::new(), Vec::new());
         let kept = transitions * repeat;
         for window in 0..batch {
             let first = window * windows.action_horizon;
             actions.extend_from_slice(&windows.actions[first * width..(first + kept) * width]);
             let padded = &windows.action_is_pad[first..first + kept];
+            // A block is whole or not: half of it would be another action.
             weight.extend(
                 padded
                     .chunks(repeat)
                     .map(|block| f32::from(u8::from(!block.contains(&true)))),
             );
         }
-        scale.normalize(&mut actions);
+        interface.actions.normalize(&mut actions);
         let tensor = TensorData::new(actions, [batch, transitions, repeat, width]);
         let actions = Tensor::<4>::from_data(tensor, device);
-        let side = config.image_size;
+        let side = shape.image_size;
         let frames = time + usize::from(!windows.later_steps.is_empty());
+        let pixels = interleave(cameras, batch);
+        let pictures = [batch * frames * cameras.len(), side, side];
+        let images = images_to_tensor(&pixels, pictures, device);
+        let states = (shape.state > 0).then(|| {
+            let mut states = windows.states.clone();
+            interface.states.normalize(&mut states);
+            let data = TensorData::new(states, [batch * frames, shape.state]);
+            Tensor::from_data(data, device)
+        });
         Ok(Self {
-            images: images_to_tensor(
-                &interleave(camera, batch),
-                [batch * frames, side, side],
-                device,
-            )
-            .reshape([batch, frames, side, side, CHANNELS]),
+            observations: Observations {
+                images: images.reshape([batch * frames, cameras.len(), side, side, CHANNELS]),
+                states,
+            },
+            frames,
             time,
             mean_actions: actions
                 .clone()
@@ -90,25 +111,25 @@ impl JepaBatch {
     }
 }
 
-/// Checks every size; the first camera.
-fn check<'a>(windows: &'a WindowBatch, config: &JepaConfig) -> Result<&'a CameraWindows> {
-    let side = config.image_size;
-    let camera = windows.cameras.first();
-    let found = camera.map_or_else(
-        || "no camera".to_owned(),
-        |camera| format!("{} x {}", camera.height, camera.width),
-    );
-    let fits = |camera: &&CameraWindows| camera.height == side && camera.width == side;
+/// Checks every size; the cameras.
+fn check<'a>(windows: &'a WindowBatch, shape: &Shape) -> Result<&'a [CameraWindows]> {
+    let side = shape.image_size;
+    let (expected, found) = (shape.cameras, windows.cameras.len());
+    ensure(expected == found, "cameras of a window", expected, found)?;
     let expected = format!("{side} x {side} as image_size says");
-    let misfit = || Error::invalid("picture", expected, found);
-    let camera = camera.filter(fits).ok_or_else(misfit)?;
+    for camera in &windows.cameras {
+        let fits = camera.height == side && camera.width == side;
+        let what = format!("picture of camera `{}`", camera.name);
+        let found = format!("{} x {}", camera.height, camera.width);
+        ensure(fits, &what, &expected, found)?;
+    }
     ensure(
         windows.time >= 2,
         "window",
         "at least 2 observations",
         windows.time,
     )?;
-    let needed = (windows.time - 1) * config.action_repeat;
+    let needed = (windows.time - 1) * shape.action_repeat;
     let enough = windows.action_horizon >= needed;
     let expected = format!("at least {needed}: action_repeat for every observation but one");
     ensure(
@@ -126,40 +147,63 @@ fn check<'a>(windows: &'a WindowBatch, config: &JepaConfig) -> Result<&'a Camera
         windows.batch,
         later,
     )?;
-    for (what, expected, found) in [
-        (
-            "window images",
-            windows.batch * windows.time * picture,
-            camera.images.len(),
-        ),
+    let later_states = shape.state == 0 || later == 0;
+    let expected = "none where latents hold the state: later pictures come without one";
+    ensure(later_states, "later_steps", expected, later)?;
+    let mut sizes = vec![
         (
             "window actions",
-            steps * config.action,
+            steps * shape.action,
             windows.actions.len(),
         ),
         ("window action_is_pad", steps, windows.action_is_pad.len()),
-        (
-            "window later_images",
-            later * picture,
-            camera.later_images.len(),
-        ),
-    ] {
+    ];
+    if shape.state > 0 {
+        let states = windows.batch * windows.time * shape.state;
+        sizes.push(("window states", states, windows.states.len()));
+    }
+    for camera in &windows.cameras {
+        let images = windows.batch * windows.time * picture;
+        sizes.push(("window images", images, camera.images.len()));
+        let later = later * picture;
+        sizes.push(("window later_images", later, camera.later_images.len()));
+    }
+    for (what, expected, found) in sizes {
         ensure(expected == found, what, format!("{expected} values"), found)?;
     }
-    Ok(camera)
+    Ok(&windows.cameras)
 }
 
-/// Each window's pictures followed by its later picture.
-fn interleave(camera: &CameraWindows, batch: usize) -> Vec<u8> {
-    let (images, later_images) = (&camera.images, &camera.later_images);
-    if later_images.is_empty() {
-        return images.clone();
+/// The pictures of each window, frame by frame and camera by camera, the later ones last.
+fn interleave(cameras: &[CameraWindows], batch: usize) -> Vec<u8> {
+    if let [camera] = cameras
+        && camera.later_images.is_empty()
+    {
+        return camera.images.clone();
     }
-    let mut pictures = Vec::with_capacity(images.len() + later_images.len());
-    let parts = images.chunks(images.len() / batch);
-    for (window, later) in parts.zip(later_images.chunks(later_images.len() / batch)) {
-        pictures.extend_from_slice(window);
-        pictures.extend_from_slice(later);
+    let bytes = cameras
+        .iter()
+        .map(|camera| camera.images.len() + camera.later_images.len());
+    let mut pictures = Vec::with_capacity(bytes.sum());
+    for window in 0..batch {
+        let of_window = |pixels: &[u8]| {
+            let share = pixels.len() / batch;
+            window * share..(window + 1) * share
+        };
+        let mut sources: Vec<_> = cameras
+            .iter()
+            .map(|camera| {
+                let images = camera.images[of_window(&camera.images)].chunks(camera.picture_len());
+                let later = &camera.later_images[of_window(&camera.later_images)];
+                images.chain(later.chunks(camera.picture_len()))
+            })
+            .collect();
+        while let Some(first) = sources.first_mut().and_then(Iterator::next) {
+            pictures.extend_from_slice(first);
+            for other in sources.iter_mut().skip(1) {
+                pictures.extend_from_slice(other.next().unwrap_or_default());
+            }
+        }
     }
     pictures
 }
@@ -168,10 +212,12 @@ fn interleave(camera: &CameraWindows, batch: usize) -> Vec<u8> {
 fn pairs(
     windows: &WindowBatch,
     transitions: &[f32],
-    config: &JepaConfig,
+    config: &ModelConfig,
     device: &Device,
 ) -> Pairs {
     let (batch, time) = (windows.batch, windows.time);
+    let action_repeat = config.shape().action_repeat as f64;
+    let PairsConfig { max, near_weight } = config.pairs().unwrap_or_default();
     let later = usize::from(!windows.later_steps.is_empty());
     let (mut from, mut to) = (Vec::new(), Vec::new());
     for first in 0..time {
@@ -188,13 +234,12 @@ fn pairs(
             let apart = if second < time {
                 (second - first) as f64
             } else {
-                let repeat = config.action_repeat as f64;
-                f64::from(windows.later_steps[window]) / repeat - first as f64
+                f64::from(windows.later_steps[window]) / action_repeat - first as f64
             };
             let known = apart >= 0.0 && reaches(first) && (second >= time || reaches(second));
-            steps.push(apart.clamp(0.0, config.loss.distance_max) as f32);
+            steps.push(apart.clamp(0.0, max) as f32);
             let counts = if second < time {
-                config.loss.distance_near_weight as f32
+                near_weight as f32
             } else {
                 1.0
             };
@@ -213,13 +258,15 @@ fn pairs(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::jepa::config::JepaConfig;
+    use crate::jepa::tests::small_encoder;
+    use crate::scale::{ActionScale, StateScale};
 
     /// Two windows of three 16-px pictures: numbered pixels, counted actions; the second ends after its first block.
-    pub(crate) fn windows() -> (WindowBatch, ActionScale, JepaConfig) {
+    pub(crate) fn windows() -> (WindowBatch, Interface, ModelConfig) {
         let config = JepaConfig {
             image_size: 16,
-            patch: 1,
-            channels: vec![8, 8],
+            encoder: small_encoder(),
             decoder_channels: vec![8, 8],
             projector_hidden: 32,
             latent: 16,
@@ -245,13 +292,38 @@ pub(crate) mod tests {
             later_steps: vec![6, 3],
             ..WindowBatch::default()
         };
-        let scale = ActionScale {
-            mean: vec![1.0, 0.0],
-            std: vec![2.0, 1.0],
-            low: vec![-1.0; 2],
-            high: vec![1.0; 2],
+        let interface = Interface {
+            cameras: vec!["top".to_owned()],
+            actions: ActionScale {
+                mean: vec![1.0, 0.0],
+                std: vec![2.0, 1.0],
+                low: vec![-1.0; 2],
+                high: vec![1.0; 2],
+            },
+            states: StateScale::default(),
         };
-        (windows, scale, config)
+        (windows, interface, ModelConfig::Jepa(config))
+    }
+
+    /// A batch of two windows of three frames of 16 px with states of three values.
+    pub(crate) fn training_batch(state: usize, device: &Device) -> (TrainingBatch, Interface) {
+        let (mut windows, mut interface, mut config) = windows();
+        let ModelConfig::Jepa(jepa) = &mut config else {
+            unreachable!("as built above");
+        };
+        windows.cameras[0].later_images.clear();
+        windows.later_steps.clear();
+        windows.action_horizon = 10;
+        windows.actions = (0..40).map(|value| (value % 7) as f32).collect();
+        windows.action_is_pad = vec![false; 20];
+        windows.states = (0..6 * state).map(|value| (value % 5) as f32).collect();
+        (jepa.state, jepa.action_repeat) = (state, 5);
+        interface.states = StateScale {
+            mean: vec![0.0; state],
+            std: vec![1.0; state],
+        };
+        let batch = TrainingBatch::from_windows(&windows, &interface, &config, device).unwrap();
+        (batch, interface)
     }
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -260,13 +332,15 @@ pub(crate) mod tests {
 
     #[test]
     fn blocks_are_normalised_and_padding_is_known() {
-        let (windows, scale, config) = windows();
-        let batch = JepaBatch::from_windows(&windows, &scale, &config, &Device::flex()).unwrap();
-        assert_eq!(batch.images.dims(), [2, 4, 16, 16, 3]);
+        let (windows, interface, config) = windows();
+        let batch =
+            TrainingBatch::from_windows(&windows, &interface, &config, &Device::flex()).unwrap();
+        let images = batch.observations.images;
+        assert_eq!(images.dims(), [8, 1, 16, 16, 3]);
         assert_eq!(values(batch.blocks)[..4], [-0.5, 1.0, 0.5, 3.0]);
         assert_eq!(values(batch.mean_actions)[..2], [0.0, 2.0]);
         assert_eq!(values(batch.weight), [1.0, 1.0, 1.0, 0.0]);
-        let last = values(batch.images.narrow(1, 3, 1));
+        let last = values(images.narrow(0, 7, 1));
         assert!(
             last.iter().all(|&value| value == 0.5),
             "the later picture comes last"
@@ -275,8 +349,8 @@ pub(crate) mod tests {
 
     #[test]
     fn pairs_count_model_steps() {
-        let (windows, scale, config) = windows();
-        let pairs = JepaBatch::from_windows(&windows, &scale, &config, &Device::flex())
+        let (windows, interface, config) = windows();
+        let pairs = TrainingBatch::from_windows(&windows, &interface, &config, &Device::flex())
             .unwrap()
             .pairs;
         assert_eq!(pairs.from, [0, 0, 0, 0, 1, 1, 1, 2, 2]);
@@ -289,10 +363,42 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn cameras_stand_side_by_side_and_states_are_normalised() {
+        let (mut windows, mut interface, mut config) = windows();
+        let mut second = windows.cameras[0].clone();
+        second.images.fill(255);
+        second.later_images.clear();
+        windows.cameras[0].later_images.clear();
+        windows.later_steps.clear();
+        windows.cameras.push(second);
+        windows.states = (0..18).map(|value| value as f32).collect();
+        let ModelConfig::Jepa(jepa) = &mut config else {
+            unreachable!("as built above");
+        };
+        (jepa.cameras, jepa.state) = (2, 3);
+        interface.states = StateScale {
+            mean: vec![1.0; 3],
+            std: vec![2.0; 3],
+        };
+        let batch = TrainingBatch::from_windows(&windows, &interface, &config, &Device::flex());
+        let seen = batch.unwrap().observations;
+        assert_eq!(seen.images.dims(), [6, 2, 16, 16, 3]);
+        let second = values(seen.images.clone().narrow(1, 1, 1));
+        assert!(second.iter().all(|&value| value == 0.5));
+        assert!(values(seen.images.narrow(1, 0, 1)).contains(&-0.5));
+        let states = values(seen.states.unwrap());
+        assert_eq!((states.len(), states[17]), (18, 8.0));
+        windows.cameras.pop();
+        let found = TrainingBatch::from_windows(&windows, &interface, &config, &Device::flex());
+        let error = found.unwrap_err().to_string();
+        assert_eq!(error, "cameras of a window: expected 2, found 1");
+    }
+
+    #[test]
     fn a_window_that_does_not_fit_is_refused() {
-        let (mut windows, scale, config) = windows();
+        let (mut windows, interface, config) = windows();
         windows.action_horizon = 3;
-        let found = JepaBatch::from_windows(&windows, &scale, &config, &Device::flex());
+        let found = TrainingBatch::from_windows(&windows, &interface, &config, &Device::flex());
         let error = found.unwrap_err().to_string();
         assert!(
             error.contains("at least 4") && error.ends_with("found 3"),

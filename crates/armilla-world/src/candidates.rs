@@ -212,6 +212,7 @@ mod tests {
             step: 0,
             context: Vec::new(),
             goal: Vec::new(),
+            past: Vec::new(),
             warm_start: warm_start.iter().map(|action| action.to_vec()).collect(),
         }
     }

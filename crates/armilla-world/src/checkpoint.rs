@@ -7,15 +7,15 @@ use armilla_nn::checkpoint::{load_weights, save_weights, write_atomically};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::action_scale::ActionScale;
-use crate::config::JepaConfig;
 use crate::error::{Error, Result, ensure};
+use crate::model::ModelConfig;
+use crate::scale::{ActionScale, StateScale};
 use crate::world_model::{Interface, WorldModel};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
-const KIND: &str = "jepa";
-const VERSION: u32 = 1;
+const KIND: &str = "world_model";
+const VERSION: u32 = 2;
 
 /// What `config.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,12 +23,14 @@ const VERSION: u32 = 1;
 struct File {
     kind: String,
     version: u32,
-    camera: String,
+    cameras: Vec<String>,
     action_mean: Vec<f32>,
     action_std: Vec<f32>,
     action_low: Vec<f32>,
     action_high: Vec<f32>,
-    model: JepaConfig,
+    state_mean: Vec<f32>,
+    state_std: Vec<f32>,
+    model: ModelConfig,
 }
 
 impl WorldModel {
@@ -38,16 +40,22 @@ impl WorldModel {
     ///
     /// [`Error::File`] or [`Error::Weights`] when one cannot be written.
     pub fn save(&self, directory: &Path) -> Result<()> {
-        let Interface { camera, actions } = self.interface().clone();
+        let Interface {
+            cameras,
+            actions,
+            states,
+        } = self.interface().clone();
         let file = File {
             kind: KIND.to_owned(),
             version: VERSION,
-            camera,
+            cameras,
             action_mean: actions.mean,
             action_std: actions.std,
             action_low: actions.low,
             action_high: actions.high,
-            model: self.jepa().config().clone(),
+            state_mean: states.mean,
+            state_std: states.std,
+            model: self.model().config(),
         };
         let json = serde_json::to_string_pretty(&file).map_err(|source| Error::File {
             context: "cannot write the world model's settings",
@@ -55,7 +63,7 @@ impl WorldModel {
             source: source.into(),
         })?;
         write_atomically(&directory.join(CONFIG), (json + "\n").as_bytes())?;
-        save_weights(self.jepa(), &directory.join(WEIGHTS), &BTreeMap::new())?;
+        save_weights(self.model(), &directory.join(WEIGHTS), &BTreeMap::new())?;
         Ok(())
     }
 
@@ -84,16 +92,20 @@ impl WorldModel {
         let found = format!("{} {}", file.kind, file.version);
         ensure(known, &what, format!("{KIND} {VERSION}"), found)?;
         let interface = Interface {
-            camera: file.camera,
+            cameras: file.cameras,
             actions: ActionScale {
                 mean: file.action_mean,
                 std: file.action_std,
                 low: file.action_low,
                 high: file.action_high,
             },
+            states: StateScale {
+                mean: file.state_mean,
+                std: file.state_std,
+            },
         };
-        let jepa = load_weights(file.model.init_to_load(device)?, &directory.join(WEIGHTS))?;
-        Self::new(&jepa, interface)
+        let model = load_weights(file.model.init_to_load(device)?, &directory.join(WEIGHTS))?;
+        Self::new(&model, interface)
     }
 }
 
@@ -110,7 +122,7 @@ mod tests {
         model.save(directory.path()).unwrap();
         let loaded = WorldModel::load(directory.path(), &Device::flex()).unwrap();
         assert_eq!(loaded.interface(), model.interface());
-        assert_eq!(loaded.jepa().config(), model.jepa().config());
+        assert_eq!(loaded.model().config(), model.model().config());
         let image = Image::filled(16, 16, [9, 99, 199]);
         assert_eq!(
             loaded.encode(&[&image]).unwrap(),
@@ -136,9 +148,9 @@ mod tests {
         );
         world_model(1).save(directory.path()).unwrap();
         let json = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, json.replace("\"version\": 1", "\"version\": 9")).unwrap();
+        std::fs::write(&config, json.replace("\"version\": 2", "\"version\": 9")).unwrap();
         assert!(
-            load().ends_with("expected jepa 1, found jepa 9"),
+            load().ends_with("expected world_model 2, found world_model 9"),
             "{}",
             load()
         );

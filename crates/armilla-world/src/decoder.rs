@@ -5,7 +5,7 @@ use armilla_nn::layers::{Linear, LinearConfig, UpConv, UpConvConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::JepaConfig;
+use crate::jepa::config::JepaConfig;
 
 /// Latent to picture: a linear layer to the smallest picture, then doublings.
 #[derive(Module, Debug)]
@@ -63,8 +63,6 @@ mod tests {
         let device = Device::flex();
         let config = JepaConfig {
             image_size: 24,
-            patch: 1,
-            channels: vec![8, 8],
             decoder_channels: vec![8, 4],
             ..JepaConfig::nano()
         };

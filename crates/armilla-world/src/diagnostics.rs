@@ -1,12 +1,14 @@
 //! Whether latents are alive, and whether predictions heed the action.
 
+use armilla_nn::dropout::Dropout;
 use armilla_nn::reduction::mean_squared_error;
 use burn::module::Module as _;
 use burn::tensor::{Int, Tensor, TensorData};
 use nalgebra::DMatrix;
 
-use crate::batch::JepaBatch;
-use crate::jepa::Jepa;
+use crate::batch::TrainingBatch;
+use crate::model::Model;
+use crate::transition::Transition as _;
 
 /// Figures of one batch. Healthy: effective rank of 8 or more, smallest deviation of 0.1 or more, action-shuffle ratio of 2 or more.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,24 +31,15 @@ impl Diagnostics {
     /// Measures them on one batch, with the batch normalisation's running statistics. The more windows, the better: the effective
     /// rank cannot exceed their frames.
     #[must_use]
-    pub fn measure(jepa: &Jepa, batch: &JepaBatch) -> Self {
-        let jepa = jepa.valid();
-        let inner = |tensor: &Tensor<3>| {
-            if tensor.is_autodiff() {
-                tensor.clone().inner()
-            } else {
-                tensor.clone()
-            }
-        };
-        let images = batch.images.clone();
-        let images = if images.is_autodiff() {
-            images.inner()
-        } else {
-            images
-        };
-        let latents = jepa.encode_frames(images).narrow(1, 0, batch.time); // [batch, time, latent]
+    pub fn measure(model: &Model, batch: &TrainingBatch) -> Self {
+        let model = model.valid();
+        let frames = model.encode_frames(batch.observations.clone().inner(), batch.frames);
+        let latents = frames.narrow(1, 0, batch.time); // [batch, time, latent]
         let [windows, time, latent] = latents.dims();
-        let blocks = inner(&batch.blocks);
+        let blocks = match batch.blocks.is_autodiff() {
+            true => batch.blocks.clone().inner(),
+            false => batch.blocks.clone(),
+        };
         let others = (0..windows)
             .map(|window| ((window + 1) % windows) as i64)
             .collect::<Vec<_>>();
@@ -57,15 +50,12 @@ impl Diagnostics {
             let error = mean_squared_error(prediction, target.clone());
             f64::from(error.into_scalar::<f32>())
         };
-        let predicted = error(
-            jepa.multi_step(latents.clone(), blocks.clone())
-                .swap_remove(0),
-        )
-        .max(1e-12);
-        let shuffled = error(
-            jepa.multi_step(latents.clone(), blocks.select(0, others))
-                .swap_remove(0),
-        );
+        let predict = |blocks: Tensor<3>| {
+            let first = model.look_ahead(latents.clone(), blocks, 1, &mut Dropout::Off);
+            error(first.into_iter().next().unwrap_or_else(|| target.clone()))
+        };
+        let predicted = predict(blocks.clone()).max(1e-12);
+        let shuffled = predict(blocks.select(0, others));
         let copied = error(latents.clone().narrow(1, 0, time - 1));
         let rows: Vec<f64> = latents.into_data().iter::<f64>().collect();
         let deviations = standard_deviations(&rows, latent);
@@ -143,7 +133,7 @@ pub fn straightness(rows: &[f64], time: usize, width: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loss::tests::tiny;
+    use crate::jepa::loss::tests::tiny;
 
     #[test]
     fn ranks_of_known_matrices() {
@@ -171,7 +161,7 @@ mod tests {
     #[test]
     fn an_untrained_model_barely_heeds_the_action() {
         let (jepa, batch) = tiny();
-        let figures = Diagnostics::measure(&jepa, &batch);
+        let figures = Diagnostics::measure(&Model::Jepa(jepa), &batch);
         assert!(figures.smallest_std > 0.0 && figures.smallest_std <= figures.mean_std);
         assert!((1.0..=6.0).contains(&figures.effective_rank), "{figures:?}");
         let ratio = figures.action_shuffle_ratio;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use armilla_nn::lanes::side_by_side;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::plan_config::Aggregation;
 use crate::planner::{Plan, Planner, Problem};
@@ -27,11 +28,11 @@ pub trait Dynamics: Sync {
     ///
     /// # Shapes
     ///
-    /// - context: `[rows, history, latent]`, oldest first
+    /// - context: its blocks in the actions' own units too
     /// - actions: `[rows, horizon, action]`, in the actions' own units; or `[rows, horizon, action_repeat * action]` from a planner that
     ///   [holds](crate::PlanConfig::hold) none
     /// - output: `[rows, horizon, latent]`
-    fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3>;
+    fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3>;
 }
 
 /// What it costs to be somewhere.
@@ -72,8 +73,10 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) planner: &'a Planner,
     dynamics: &'a dyn Dynamics,
     cost: &'a dyn Cost,
-    /// `[problems, 1, history * latent]`
+    /// `[problems, 1, frames * latent]`
     contexts: Tensor<3>,
+    /// `[problems, 1, (frames - 1) * block]`
+    past: Option<Tensor<3>>,
     /// `[problems, latent]`
     goals: Tensor<2>,
 }
@@ -93,11 +96,17 @@ impl<'a> Evaluation<'a> {
             Tensor::<2>::from_data(TensorData::new(values, [count, width]), &device)
         };
         let contexts = stack(|problem| &problem.context).unsqueeze_dim(1);
+        let past: Vec<f32> = problems.iter().flat_map(Problem::past).collect();
+        let past = (!past.is_empty()).then(|| {
+            let shape = [count, 1, past.len() / count];
+            Tensor::from_data(TensorData::new(past, shape), &device)
+        });
         Self {
             planner,
             dynamics,
             cost,
             contexts,
+            past,
             goals: stack(|problem| &problem.goal),
         }
     }
@@ -169,11 +178,17 @@ impl<'a> Evaluation<'a> {
     /// Predicted latents `[rows, horizon, latent]` of equally many plans a problem, `[rows, horizon, block]`.
     fn rollout(&self, actions: Tensor<3>) -> Tensor<3> {
         let rows = actions.dims()[0];
-        let [count, _, width] = self.contexts.dims();
-        let latent = self.dynamics.latent();
-        let contexts = self.contexts.clone().expand([count, rows / count, width]);
-        let contexts = contexts.reshape([rows, width / latent, latent]);
-        self.dynamics.rollout(contexts, actions)
+        let frames = self.contexts.dims()[2] / self.dynamics.latent();
+        let repeated = |values: &Tensor<3>, steps: usize| {
+            let [count, _, width] = values.dims();
+            let values = values.clone().expand([count, rows / count, width]);
+            values.reshape([rows, steps, width / steps])
+        };
+        let context = Context {
+            latents: repeated(&self.contexts, frames),
+            blocks: self.past.as_ref().map(|past| repeated(past, frames - 1)),
+        };
+        self.dynamics.rollout(context, actions)
     }
 
     /// The costs of all steps, `[rows, steps, latent]` to `[rows, steps]`.

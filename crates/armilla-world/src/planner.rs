@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use armilla_nn::lanes::side_by_side;
 
-use crate::action_scale::ActionScale;
 use crate::error::{Result, ensure};
 use crate::evaluation::{Cost, Dynamics};
 use crate::plan_config::{Coordinates, PlanConfig};
+use crate::scale::ActionScale;
 
 use group::{Group, search};
 pub(crate) use space::Space;
@@ -30,12 +30,21 @@ pub struct Problem {
     pub episode: u64,
     /// Environment step, or any number that differs between the plans of an episode.
     pub step: u64,
-    /// The last latents, oldest first, `[history, latent]`.
+    /// The last latents a model step apart, oldest first, `[frames, latent]`.
     pub context: Vec<f32>,
+    /// The actions between them in their own units, those of a model step after one another: one fewer than latents.
+    pub past: Vec<Vec<f32>>,
     /// The goal's latent.
     pub goal: Vec<f32>,
     /// Actions to search around, [`Plan::shifted`] of the plan before; may be empty.
     pub warm_start: Vec<Vec<f32>>,
+}
+
+impl Problem {
+    /// The actions of [`Self::past`], one after the other.
+    pub(crate) fn past(&self) -> impl Iterator<Item = f32> {
+        self.past.iter().flatten().copied()
+    }
 }
 
 /// What a search found.
@@ -174,7 +183,11 @@ impl Planner {
             self.check(problem, dynamics.latent())?;
         }
         let together = (self.config.rows / self.config.num_samples).max(1);
-        let groups: Vec<_> = problems.chunks(together).collect();
+        // Problems share the rows of one matrix, so they look equally far back.
+        let alike = problems.chunk_by(|one, other| one.past.len() == other.past.len());
+        let groups: Vec<_> = alike
+            .flat_map(|problems| problems.chunks(together))
+            .collect();
         let plans = side_by_side(&dynamics.device(), groups.len(), 1, |part| {
             let groups = groups[part].iter();
             let groups = groups.map(|problems| Group::new(self, dynamics, cost, problems));
@@ -190,6 +203,8 @@ impl Planner {
         let whole = found > 0 && found.is_multiple_of(latent);
         let expected = format!("whole latents of {latent} values");
         ensure(whole, "context", expected, found)?;
+        let (expected, found) = (problem.context.len() / latent - 1, problem.past.len());
+        ensure(expected == found, "past", expected, found)?;
         let found = problem.goal.len();
         ensure(found == latent, "goal", format!("{latent} values"), found)?;
         let action = self.space.action();

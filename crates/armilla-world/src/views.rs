@@ -7,6 +7,7 @@
 use armilla_core::Image;
 use burn::tensor::{Device, Tensor};
 
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::evaluation::{Cost, Dynamics};
 use crate::symmetry::Symmetry;
@@ -48,14 +49,21 @@ impl Dynamics for Views<'_> {
         self.symmetries.len() * self.model.latent()
     }
 
-    fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
-        let [rows, horizon, width] = actions.dims();
-        let moves = actions.reshape([rows, horizon * width / 2, 2]);
+    fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3> {
+        let turned = |actions: &Tensor<3>, symmetry: &Symmetry| {
+            let [rows, steps, width] = actions.dims();
+            let moves = actions.clone().reshape([rows, steps * width / 2, 2]);
+            symmetry.actions(moves).reshape([rows, steps, width])
+        };
         let views = self.symmetries.iter().enumerate().map(|(view, symmetry)| {
-            let context = self.part(&context, view);
-            let actions = symmetry.actions(moves.clone());
-            let actions = actions.reshape([rows, horizon, width]);
-            self.model.rollout(context, actions)
+            let context = Context {
+                latents: self.part(&context.latents, view),
+                blocks: context
+                    .blocks
+                    .as_ref()
+                    .map(|blocks| turned(blocks, symmetry)),
+            };
+            self.model.rollout(context, turned(&actions, symmetry))
         });
         Tensor::cat(views.collect(), 2)
     }
@@ -99,11 +107,12 @@ pub(crate) fn turned(images: &[&Image], symmetry: Symmetry) -> Result<Vec<Image>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action_scale::ActionScale;
-    use crate::config::JepaConfig;
+    use crate::jepa::config::JepaConfig;
+    use crate::model::Model;
     use crate::plan_config::PlanConfig;
     use crate::planner::{Planner, Problem};
-    use crate::world_model::tests::world_model;
+    use crate::scale::{ActionScale, StateScale};
+    use crate::world_model::tests::{jepa_config, world_model};
     use crate::world_model::{DistanceCost, Interface};
 
     fn pictures() -> [Image; 2] {
@@ -129,7 +138,7 @@ mod tests {
             let found = model.imagine(&latents[0], &moves).unwrap();
             let last = Tensor::<1>::from_floats(&found[12..], &device).reshape([1, 1, 12]);
             let goal = Tensor::<1>::from_floats(latents[1].as_slice(), &device).reshape([1, 12]);
-            let cost = model.jepa().distance(last, goal);
+            let cost = model.model().distance(last, goal).unwrap();
             expected += cost.into_scalar::<f32>() / MOST as f32;
         }
         let config = PlanConfig {
@@ -137,10 +146,10 @@ mod tests {
             ..PlanConfig::default()
         };
         let latents = model.encode_views(&[&start, &goal], config.views).unwrap();
-        let cost = DistanceCost(model.jepa());
+        let cost = DistanceCost(model.model());
         let views = Views::new(&model, &cost, config.views);
         let context = Tensor::<1>::from_floats(latents[0].as_slice(), &device);
-        let context = context.reshape([1, 1, views.latent()]);
+        let context = Context::of_one(context.reshape([1, views.latent()]));
         let moves = Tensor::<3>::from_floats([actions], &device);
         let last = views.rollout(context, moves).narrow(1, 1, 1);
         let goal = Tensor::<1>::from_floats(latents[1].as_slice(), &device);
@@ -151,7 +160,7 @@ mod tests {
 
     #[test]
     fn plans_show_the_latents_of_all_views_the_first_first() {
-        let model = world_model(2);
+        let model = world_model(1);
         let [start, goal] = pictures();
         let config = PlanConfig {
             views: 3,
@@ -167,15 +176,14 @@ mod tests {
         let problem = Problem {
             episode: 0,
             step: 0,
-            context: model.context(&latents[..1]),
+            context: latents[0].clone(),
             goal: latents[1].clone(),
+            past: Vec::new(),
             warm_start: Vec::new(),
         };
         let plan = model.plan(&planner, &[problem]).unwrap().remove(0);
         let start = model.encode(&[&start]).unwrap();
-        let expected = model
-            .imagine(&model.context(&start), &plan.actions)
-            .unwrap();
+        let expected = model.imagine(&start[0], &plan.actions).unwrap();
         assert_eq!(plan.latents.len(), 3 * expected.len());
         for (found, expected) in plan.predicted(2).zip(expected.chunks(12)) {
             let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
@@ -188,17 +196,21 @@ mod tests {
         let config = JepaConfig {
             action,
             symmetries,
-            ..world_model(1).jepa().config().clone()
+            ..jepa_config(1)
         };
-        let jepa = config.init(0, &Device::flex()).unwrap();
+        let jepa = Model::Jepa(config.init(0, &Device::flex()).unwrap());
         let actions = ActionScale {
             mean: vec![0.0; action],
             std: vec![1.0; action],
             low: vec![-1.0; action],
             high: vec![1.0; action],
         };
-        let camera = "top".to_owned();
-        WorldModel::new(&jepa, Interface { camera, actions }).unwrap()
+        let interface = Interface {
+            cameras: vec!["top".to_owned()],
+            actions,
+            states: StateScale::default(),
+        };
+        WorldModel::new(&jepa, interface).unwrap()
     }
 
     #[test]
@@ -214,15 +226,16 @@ mod tests {
                 iterations: 1,
                 ..PlanConfig::default()
             };
-            let bounds = vec![1.0; model.jepa().config().action];
+            let bounds = vec![1.0; model.shape().action];
             let low: Vec<_> = bounds.iter().map(|bound| -bound).collect();
             let planner = Planner::new(config, &low, &bounds).unwrap();
             let latents = model.encode_views(&[&start, &goal], views).unwrap();
             let problem = Problem {
                 episode: 0,
                 step: 0,
-                context: model.context(&latents[..1]),
+                context: latents[0].clone(),
                 goal: latents[1].clone(),
+                past: Vec::new(),
                 warm_start: Vec::new(),
             };
             model.plan(&planner, &[problem])

@@ -6,13 +6,16 @@ use armilla_nn::lanes::side_by_side;
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::action_scale::ActionScale;
+use crate::context::Context;
 use crate::error::{Error, Result, ensure};
-use crate::evaluation::{Cost, Dynamics, LatentCost};
-use crate::jepa::Jepa;
+use crate::evaluation::{Cost, Dynamics};
+use crate::model::{Model, Shape};
+use crate::observations::Observations;
 use crate::plan_config::{Objective, PlanConfig};
 use crate::planner::{Plan, Planner, Problem};
+use crate::scale::{ActionScale, StateScale};
 use crate::symmetry::Symmetry;
+use crate::transition::Transition;
 use crate::views::{Views, turned};
 
 /// Pictures that go through the encoder or the decoder at once, which bounds memory.
@@ -23,16 +26,19 @@ const SHARE: usize = 8;
 /// What a model was trained on, besides pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interface {
-    /// Name of the camera.
-    pub camera: String,
+    /// Names of the cameras, in the order in which the model takes their pictures.
+    pub cameras: Vec<String>,
     /// Units of actions.
     pub actions: ActionScale,
+    /// Units of proprioception; empty for a model that takes none.
+    pub states: StateScale,
 }
 
 /// A model ready to encode pictures and to plan in.
 #[derive(Clone, Debug)]
 pub struct WorldModel {
-    jepa: Jepa,
+    model: Model,
+    shape: Shape,
     interface: Interface,
 }
 
@@ -41,19 +47,30 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the units have another width than the model's actions.
-    pub fn new(jepa: &Jepa, interface: Interface) -> Result<Self> {
-        interface.actions.validate(jepa.config().action)?;
+    /// [`Error::Invalid`] when the model takes other cameras, or actions or states of another width, than the interface names.
+    pub fn new(model: &Model, interface: Interface) -> Result<Self> {
+        let shape = model.config().shape();
+        interface.actions.validate(shape.action)?;
+        interface.states.validate(shape.state)?;
+        let (expected, found) = (shape.cameras, interface.cameras.len());
+        ensure(expected == found, "cameras", expected, found)?;
         Ok(Self {
-            jepa: jepa.valid(),
+            model: model.valid(),
+            shape,
             interface,
         })
     }
 
     /// The model.
     #[must_use]
-    pub fn jepa(&self) -> &Jepa {
-        &self.jepa
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its sizes.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// Camera and units.
@@ -68,8 +85,12 @@ impl WorldModel {
     ///
     /// [`Error::Invalid`] when a picture has another size than the model's.
     pub fn encode(&self, images: &[&Image]) -> Result<Vec<Vec<f32>>> {
-        let config = self.jepa.config();
+        let config = &self.shape;
         let (side, device) = (config.image_size, self.device());
+        let alone = config.cameras == 1 && config.state == 0;
+        let found = format!("{} and {}", config.cameras, config.state);
+        let expected = "1 and 0, where single pictures are encoded";
+        ensure(alone, "cameras and state of the model", expected, found)?;
         if let Some(wrong) = images
             .iter()
             .find(|image| image.height() != side || image.width() != side)
@@ -83,11 +104,8 @@ impl WorldModel {
                 .flat_map(|image| image.data())
                 .copied()
                 .collect();
-            let latents = self.jepa.encode(images_to_tensor(
-                &pixels,
-                [images.len(), side, side],
-                &device,
-            ));
+            let images = images_to_tensor(&pixels, [images.len(), side, side], &device);
+            let latents = self.model.encode(Observations::of_one_camera(images));
             latents.into_data().iter::<f32>().collect::<Vec<_>>()
         };
         let parts = side_by_side(&device, images.len(), SHARE, |part| {
@@ -123,9 +141,9 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the last latent is cut.
+    /// [`Error::Invalid`] when the last latent is cut, or the model has no decoder.
     pub fn decode(&self, latents: &[f32]) -> Result<Vec<Image>> {
-        let config = self.jepa.config();
+        let config = &self.shape;
         let (side, width) = (config.image_size, config.latent);
         let whole = latents.len().is_multiple_of(width);
         ensure(
@@ -137,8 +155,9 @@ impl WorldModel {
         let mut images = Vec::new();
         for chunk in latents.chunks(PICTURES * width) {
             let data = TensorData::new(chunk.to_vec(), [chunk.len() / width, width]);
-            let pixels =
-                tensor_to_images(self.jepa.decode(Tensor::from_data(data, &self.device())));
+            let decoded = self.model.decode(Tensor::from_data(data, &self.device()));
+            let none = || Error::invalid("decoder_channels", "a model with a decoder", "none");
+            let pixels = tensor_to_images(decoded.ok_or_else(none)?);
             for picture in pixels.chunks(side * side * 3) {
                 let image = Image::new(side, side, picture.to_vec());
                 images.push(
@@ -149,46 +168,24 @@ impl WorldModel {
         Ok(images)
     }
 
-    /// A [`Problem`]'s context: the last `history` latents, the first one repeated where there are fewer.
-    #[must_use]
-    pub fn context(&self, latents: &[Vec<f32>]) -> Vec<f32> {
-        let history = self.jepa.config().history;
-        let missing = history.saturating_sub(latents.len());
-        let first = latents.iter().take(1).cycle().take(missing);
-        let last = &latents[latents.len().saturating_sub(history)..];
-        first.chain(last).flatten().copied().collect()
-    }
-
-    /// Predicted latents `[horizon, latent]` of one sequence of actions in their own units, one a model step.
+    /// Predicted latents `[horizon, latent]` of one sequence of actions in their own units, from a context of one latent: one action a
+    /// model step, held for all of it.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when the context or an action has the wrong width.
     pub fn imagine(&self, context: &[f32], actions: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let config = self.jepa.config();
-        let (history, latent, action) = (config.history, config.latent, config.action);
-        let expected = format!("{history} latents of {latent} values");
-        ensure(
-            context.len() == history * latent,
-            "context",
-            expected,
-            context.len(),
-        )?;
+        let Shape { latent, action, .. } = self.shape;
+        let expected = format!("{latent} values");
+        ensure(context.len() == latent, "context", expected, context.len())?;
         let fits = !actions.is_empty() && actions.iter().all(|values| values.len() == action);
-        ensure(
-            fits,
-            "actions",
-            format!("at least one, of {action} values"),
-            format!("{actions:?}"),
-        )?;
-        let context = TensorData::new(context.to_vec(), [1, history, latent]);
+        let expected = format!("at least one, of {action} values");
+        ensure(fits, "actions", expected, format!("{actions:?}"))?;
+        let context = TensorData::new(context.to_vec(), [1, latent]);
         let actions = TensorData::new(actions.concat(), [1, actions.len(), action]);
         let device = self.device();
-        let latents = Dynamics::rollout(
-            self,
-            Tensor::from_data(context, &device),
-            Tensor::from_data(actions, &device),
-        );
+        let context = Context::of_one(Tensor::from_data(context, &device));
+        let latents = Dynamics::rollout(self, context, Tensor::from_data(actions, &device));
         Ok(latents.into_data().iter::<f32>().collect())
     }
 
@@ -204,7 +201,7 @@ impl WorldModel {
             ..self.interface.actions.clone()
         };
         let planner = Planner::in_units(config, &actions)?;
-        Ok(planner.with_action_repeat(self.jepa.config().action_repeat))
+        Ok(planner.with_action_repeat(self.shape.action_repeat))
     }
 
     /// A plan for each problem, by the planner's objective. Latents are those of [`Self::encode_views`], in the plans too.
@@ -213,93 +210,114 @@ impl WorldModel {
     ///
     /// [`Error::Invalid`] when planner or problem does not fit the model, or the model does not know the views asked for.
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
-        let (views, latent) = (planner.config().views, self.latent());
-        let expected = self.jepa.config().history * views * latent;
-        for problem in problems {
-            let found = problem.context.len();
-            let values = format!("{expected} values, those of {views} views");
-            ensure(found == expected, "context", values, found)?;
-        }
-        let (repeat, found) = (self.jepa.config().action_repeat, planner.actions_a_step());
-        let expected = if planner.config().hold { 1 } else { repeat };
-        ensure(
-            found == expected,
-            "planner's actions a model step",
-            expected,
-            found,
-        )?;
-        let distance = DistanceCost(&self.jepa);
-        let cost: &dyn Cost = match planner.config().objective {
-            Objective::Latent => &LatentCost,
+        let config = planner.config();
+        self.check(planner, problems)?;
+        let distance = DistanceCost(&self.model);
+        let cost: &dyn Cost = match config.objective {
+            Objective::Latent => &ModelCost(&self.model),
             Objective::Distance => &distance,
         };
-        if views == 1 {
+        if config.views == 1 {
             return planner.plan(self, cost, problems);
         }
-        let (action, known) = (self.jepa.config().action, self.jepa.config().symmetries);
-        let moves = "1, or a model whose actions are moves along the picture's two axes";
-        ensure(
-            action == 2,
-            "views",
-            moves,
-            format!("{action} values an action"),
-        )?;
-        let trained = "1, or a model trained with `symmetries`";
-        ensure(
-            known,
-            "views",
-            trained,
-            format!("{views} of a model without"),
-        )?;
-        let views = Views::new(self, cost, views);
+        let views = Views::new(self, cost, config.views);
         planner.plan(&views, &views, problems)
+    }
+
+    /// Whether planner and problems are for this model.
+    fn check(&self, planner: &Planner, problems: &[Problem]) -> Result<()> {
+        let (config, shape) = (planner.config(), &self.shape);
+        for problem in problems {
+            let block = shape.block();
+            let wrong = problem.past.iter().find(|values| values.len() != block);
+            let found = wrong.map_or(block, Vec::len);
+            let expected = format!("{block} values a model step");
+            ensure(wrong.is_none(), "past actions", expected, found)?;
+        }
+        let knows = config.objective != Objective::Distance || shape.has_distance;
+        let expected = "`latent`, for a model without an embedding to take distances in";
+        ensure(knows, "objective", expected, "`distance`")?;
+        let (repeat, found) = (shape.action_repeat, planner.actions_a_step());
+        let expected = if config.hold { 1 } else { repeat };
+        let what = "planner's actions a model step";
+        ensure(found == expected, what, expected, found)?;
+        if config.views == 1 {
+            return Ok(());
+        }
+        let moves = "1, or a model whose actions are moves along the picture's two axes";
+        let found = format!("{} values an action", shape.action);
+        ensure(shape.action == 2, "views", moves, found)?;
+        let trained = "1, or a model trained with `symmetries`";
+        let found = format!("{} of a model without", config.views);
+        ensure(shape.symmetries, "views", trained, found)
+    }
+
+    /// Actions in their own units, a model step's after one another, as the model takes them. `[rows, steps, values]`, and the same out
+    fn normalized(&self, actions: Tensor<3>) -> Tensor<3> {
+        let scale = &self.interface.actions;
+        let (count, device) = (actions.dims()[2] / self.shape.action, actions.device());
+        let row = |values: &[f32]| {
+            let row = Tensor::<1>::from_floats(values, &device).reshape([1, 1, -1]);
+            row.repeat_dim(2, count)
+        };
+        (actions - row(&scale.mean)) / (row(&scale.std) + 1e-8)
     }
 }
 
 impl Dynamics for WorldModel {
     fn device(&self) -> Device {
-        self.jepa.devices().into_iter().next().unwrap_or_default()
+        self.model.devices().into_iter().next().unwrap_or_default()
     }
 
     fn latent(&self) -> usize {
-        self.jepa.config().latent
+        self.shape.latent
     }
 
     /// Each action is normalised, and where there is one a model step, held for `action_repeat` environment steps.
-    fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
-        let (config, scale) = (self.jepa.config(), &self.interface.actions);
-        let [_, _, width] = actions.dims();
-        let (planned, device) = (width / config.action, actions.device());
-        let row = |values: &[f32]| {
-            let row = Tensor::<1>::from_floats(values, &device).reshape([1, 1, -1]);
-            row.repeat_dim(2, planned)
+    fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3> {
+        let planned = actions.dims()[2] / self.shape.action;
+        let held = self.shape.action_repeat / planned;
+        let blocks = self.normalized(actions).repeat_dim(2, held);
+        let context = Context {
+            blocks: context.blocks.map(|blocks| self.normalized(blocks)),
+            ..context
         };
-        let blocks = (actions - row(&scale.mean)) / (row(&scale.std) + 1e-8);
-        let held = config.action_repeat / planned;
-        self.jepa.rollout(context, blocks.repeat_dim(2, held))
+        Transition::rollout(&self.model, context, blocks)
     }
 }
 
-/// Predicted model steps to the goal.
+/// The model's own cost.
 #[derive(Clone, Copy, Debug)]
-pub struct DistanceCost<'a>(pub &'a Jepa);
+pub struct ModelCost<'a>(pub &'a Model);
+
+impl Cost for ModelCost<'_> {
+    fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
+        self.0.cost(latents, goals)
+    }
+}
+
+/// Predicted model steps to the goal; of a model that knows no distance, its own cost.
+#[derive(Clone, Copy, Debug)]
+pub struct DistanceCost<'a>(pub &'a Model);
 
 impl Cost for DistanceCost<'_> {
     fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
-        self.0.distance(latents, goals)
+        let distance = self.0.distance(latents.clone(), goals.clone());
+        distance.unwrap_or_else(|| self.0.cost(latents, goals))
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::config::JepaConfig;
+    use crate::jepa::config::JepaConfig;
+    use crate::jepa::tests::small_encoder;
+    use crate::plan_config::PlanConfig;
 
-    pub(crate) fn world_model(history: usize) -> WorldModel {
-        let config = JepaConfig {
+    pub(crate) fn jepa_config(history: usize) -> JepaConfig {
+        JepaConfig {
             image_size: 16,
-            patch: 1,
-            channels: vec![8, 8],
+            encoder: small_encoder(),
             decoder_channels: vec![8, 8],
             latent: 12,
             embedding: 4,
@@ -307,9 +325,13 @@ pub(crate) mod tests {
             action_repeat: 3,
             symmetries: true,
             ..JepaConfig::nano()
-        };
+        }
+    }
+
+    pub(crate) fn world_model(history: usize) -> WorldModel {
+        let config = jepa_config(history);
         let device = Device::flex();
-        let jepa = config.init(0, &device).unwrap();
+        let model = Model::Jepa(config.init(0, &device).unwrap());
         let actions = ActionScale {
             mean: vec![1.0, 0.0],
             std: vec![2.0, 0.5],
@@ -317,10 +339,11 @@ pub(crate) mod tests {
             high: vec![3.0, 1.0],
         };
         WorldModel::new(
-            &jepa,
+            &model,
             Interface {
-                camera: "top".to_owned(),
+                cameras: vec!["top".to_owned()],
                 actions,
+                states: StateScale::default(),
             },
         )
         .unwrap()
@@ -357,20 +380,11 @@ pub(crate) mod tests {
         let found = model.imagine(&[0.5; 12], &[vec![3.0, -0.5]]).unwrap();
         let block =
             Tensor::<1>::from_floats([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], &device).reshape([1, 6]);
-        let expected = model
-            .jepa()
-            .predict(Tensor::full([1, 1, 12], 0.5, &device), block);
+        let context = Context::of_one(Tensor::full([1, 12], 0.5, &device));
+        let expected = model.model().predict(&context, block);
         for (found, expected) in found.iter().zip(expected.into_data().iter::<f32>()) {
             assert!((found - expected).abs() < 1e-5);
         }
-    }
-
-    #[test]
-    fn a_short_past_repeats_its_first_latent() {
-        let model = world_model(3);
-        let latents = [vec![1.0; 12], vec![2.0; 12]];
-        let context = model.context(&latents);
-        assert_eq!((context.len(), context[12], context[24]), (36, 1.0, 2.0));
     }
 
     #[test]
@@ -388,6 +402,7 @@ pub(crate) mod tests {
             step: 5,
             context: vec![episode as f32 / 20.0; 12],
             goal: vec![0.3; 12],
+            past: Vec::new(),
             warm_start: Vec::new(),
         };
         let problems: Vec<_> = (0..11).map(problem).collect();
@@ -414,8 +429,9 @@ pub(crate) mod tests {
             let problem = Problem {
                 episode: 0,
                 step: 0,
-                context: model.context(&[vec![0.0; 12]]),
+                context: vec![0.0; 12],
                 goal: vec![0.3; 12],
+                past: Vec::new(),
                 warm_start: Vec::new(),
             };
             let plans = model

@@ -18,6 +18,8 @@ pub(super) struct Rhythm {
 pub(super) struct Episode {
     /// Latents a model step apart, the newest last.
     pub(super) latents: Vec<Vec<f32>>,
+    /// The actions between them, those of a model step one after the other.
+    pub(super) past: Vec<Vec<f32>>,
     /// The goal's latent, encoded once.
     pub(super) goal: Option<Vec<f32>>,
     planned: Option<Planned>,
@@ -52,20 +54,28 @@ impl Episode {
                 if in_rhythm {
                     let unseen = planned.predicted.into_iter().take(steps - 1);
                     self.latents.extend(unseen);
+                    self.past.extend(done(&planned.plan, steps, rhythm));
                 } else {
-                    self.latents.clear();
+                    self.forget();
                 }
                 planned.plan.shifted(steps)
             }
             None => {
-                self.latents.clear();
+                self.forget();
                 Vec::new()
             }
         };
         self.latents.push(latent);
         let surplus = self.latents.len().saturating_sub(rhythm.history);
         self.latents.drain(..surplus);
+        let surplus = (self.past.len() + 1).saturating_sub(self.latents.len());
+        self.past.drain(..surplus);
         left
+    }
+
+    fn forget(&mut self) {
+        self.latents.clear();
+        self.past.clear();
     }
 
     /// Keeps of a plan what the next needs.
@@ -82,6 +92,17 @@ impl Episode {
             predicted,
         });
     }
+}
+
+/// The actions of a plan's first model steps, those of each one after the other.
+fn done(plan: &Plan, steps: usize, rhythm: Rhythm) -> Vec<Vec<f32>> {
+    let actions: Vec<_> = plan.environment_actions(rhythm.action_repeat).collect();
+    let blocks = actions.chunks(rhythm.action_repeat).take(steps);
+    let joined = blocks.map(|block| {
+        let values = block.iter().flat_map(|action| action.iter());
+        values.copied().collect()
+    });
+    joined.collect()
 }
 
 #[cfg(test)]
@@ -112,10 +133,12 @@ mod tests {
         episode.plan(0, plan(), RHYTHM);
         assert_eq!(episode.see(15, vec![31.0], RHYTHM), [[4.0]]);
         assert_eq!(episode.latents, [[1.0], [10.0], [20.0], [31.0]]);
+        assert_eq!(episode.past, [[1.0; 5], [2.0; 5], [3.0; 5]]);
         // Two of the three steps, and the oldest latents go.
         episode.plan(15, plan(), RHYTHM);
         assert_eq!(episode.see(25, vec![22.0], RHYTHM), [[3.0], [4.0]]);
         assert_eq!(episode.latents, [[20.0], [31.0], [10.0], [22.0]]);
+        assert_eq!(episode.past, [[3.0; 5], [1.0; 5], [2.0; 5]]);
     }
 
     #[test]
@@ -126,6 +149,7 @@ mod tests {
             episode.plan(0, plan(), RHYTHM);
             assert_eq!(episode.see(asked, vec![5.0], RHYTHM).len(), left, "{asked}");
             assert_eq!(episode.latents, [[5.0]], "{asked}");
+            assert!(episode.past.is_empty(), "{asked}");
         }
         let mut episode = Episode::default();
         episode.plan(10, plan(), RHYTHM);

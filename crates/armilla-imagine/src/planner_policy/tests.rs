@@ -2,14 +2,17 @@
 
 use super::*;
 use armilla_core::Features;
-use armilla_world::{ActionScale, Coordinates, Interface, JepaConfig, Method};
+use armilla_world::encoder::{ConvolutionsConfig, EncoderConfig};
+use armilla_world::{ActionScale, Coordinates, Interface, JepaConfig, Method, Model, StateScale};
 
 /// A small model of 3 environment steps a model step.
 fn model(history: usize) -> WorldModel {
     let config = JepaConfig {
         image_size: 16,
-        patch: 1,
-        channels: vec![4, 4],
+        encoder: EncoderConfig::Convolutions(ConvolutionsConfig {
+            patch: 1,
+            channels: vec![4, 4],
+        }),
         decoder_channels: vec![4, 4],
         latent: 12,
         embedding: 4,
@@ -17,7 +20,7 @@ fn model(history: usize) -> WorldModel {
         action_repeat: 3,
         ..JepaConfig::nano()
     };
-    let jepa = config.init(0, &Device::flex()).unwrap();
+    let model = Model::Jepa(config.init(0, &Device::flex()).unwrap());
     let actions = ActionScale {
         mean: vec![0.5, 0.0],
         std: vec![2.0, 0.5],
@@ -25,7 +28,12 @@ fn model(history: usize) -> WorldModel {
         high: vec![3.0, 1.0],
     };
     let camera = "top".to_owned();
-    WorldModel::new(&jepa, Interface { camera, actions }).unwrap()
+    let interface = Interface {
+        cameras: vec![camera],
+        actions,
+        states: StateScale::default(),
+    };
+    WorldModel::new(&model, interface).unwrap()
 }
 
 fn policy(history: usize, plan: PlanConfig) -> Result<PlannerPolicy> {

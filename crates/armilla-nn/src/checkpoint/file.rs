@@ -63,11 +63,11 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
 
-/// Reads a safetensors file; floats of any width become 32-bit.
+/// Reads a safetensors file; numbers of any kind become 32-bit floats.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is truncated, or holds other types than floats.
+/// If the file cannot be read, is truncated, or holds something else than numbers.
 pub fn read(path: &Path) -> Result<(Weights, Metadata)> {
     let malformed = |reason: String| Error::Malformed {
         path: path.to_path_buf(),
@@ -84,9 +84,9 @@ pub fn read(path: &Path) -> Result<(Weights, Metadata)> {
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| malformed(error.to_string()))?;
     let mut weights = Weights::new();
     for (name, view) in tensors.tensors() {
-        let dtype = float_type(view.dtype()).ok_or_else(|| {
+        let dtype = number_type(view.dtype()).ok_or_else(|| {
             malformed(format!(
-                "`{name}` holds {:?}, expected floats",
+                "`{name}` holds {:?}, expected numbers",
                 view.dtype()
             ))
         })?;
@@ -96,12 +96,16 @@ pub fn read(path: &Path) -> Result<(Weights, Metadata)> {
     Ok((weights, metadata.into_iter().collect()))
 }
 
-fn float_type(dtype: Dtype) -> Option<DType> {
+fn number_type(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F64 => Some(DType::F64),
         Dtype::F32 => Some(DType::F32),
         Dtype::F16 => Some(DType::F16),
         Dtype::BF16 => Some(DType::BF16),
+        // Counters, as those of PyTorch's batch normalisation.
+        Dtype::I64 => Some(DType::I64),
+        Dtype::I32 => Some(DType::I32),
+        Dtype::U8 => Some(DType::U8),
         _ => None,
     }
 }

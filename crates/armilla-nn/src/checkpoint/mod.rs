@@ -4,6 +4,8 @@
 //! normalisation are among them. Loading checks every key and lists all that is missing, extra or misshapen at once.
 
 mod file;
+pub mod foreign;
+mod pytorch;
 mod traverse;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use burn::tensor::TensorData;
 use crate::error::Result;
 
 pub use file::{read, write, write_atomically};
+pub use foreign::with_foreign_weights;
+pub use pytorch::read_pytorch;
 
 /// Named arrays, as they lie in a file.
 pub type Weights = BTreeMap<String, TensorData>;

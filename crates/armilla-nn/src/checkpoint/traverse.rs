@@ -38,6 +38,13 @@ impl ModuleVisitor for Collector {
     }
 }
 
+/// The shape of each of a module's float tensors, without drawing any.
+pub(super) fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    shapes.shapes
+}
+
 /// Replaces all of a module's float tensors.
 pub(super) fn apply<M: Module>(module: M, weights: Weights, origin: &Path) -> Result<M> {
     let mut shapes = Shapes::default();

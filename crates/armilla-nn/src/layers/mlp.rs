@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{Linear, LinearConfig, batch_norm};
 use crate::Activation;
+use crate::dropout::Dropout;
 
 /// How to build an [`Mlp`].
 #[derive(Config, Debug)]
@@ -77,17 +78,31 @@ impl Mlp {
     /// - output: `[..., output]`
     #[must_use]
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.forward_with(input, &mut Dropout::Off)
+    }
+
+    /// [`Self::forward`] in training: drops from what each layer puts out.
+    ///
+    /// # Shapes
+    ///
+    /// - as [`Self::forward`]
+    #[must_use]
+    pub fn forward_with<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        dropout: &mut Dropout<'_>,
+    ) -> Tensor<D> {
         let mut dims = input.dims();
         let features = dims[D - 1];
         let rows: usize = dims[..D - 1].iter().product();
         let mut hidden = input.reshape([rows, features]); // [rows, input]
         for (index, linear) in self.linears.iter().enumerate() {
             let last = index + 1 == self.linears.len();
-            hidden = match self.norms.get(index) {
+            hidden = dropout.apply(match self.norms.get(index) {
                 _ if last => linear.forward(hidden),
                 Some(norm) => batch_norm(norm, linear.forward(hidden), Some(self.activation)),
                 None => linear.activated(hidden, self.activation),
-            };
+            });
         }
         dims[D - 1] = hidden.dims()[1];
         hidden.reshape(dims) // [..., output]

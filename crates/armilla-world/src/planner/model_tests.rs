@@ -4,18 +4,20 @@ use armilla_core::Image;
 use burn::tensor::{Device, Tensor};
 
 use super::*;
+use crate::context::Context;
 use crate::evaluation::LatentCost;
 use crate::evaluation::tests::check_slopes;
 use crate::plan_config::{Method, Objective};
 use crate::world_model::tests::world_model;
 use crate::world_model::{DistanceCost, WorldModel};
 
-fn problem(model: &WorldModel, goal: f32) -> Problem {
+fn problem(goal: f32) -> Problem {
     Problem {
         episode: 0,
         step: 0,
-        context: model.context(&[vec![0.2; 12], vec![-0.1; 12]]),
+        context: [vec![0.2; 12], vec![-0.1; 12]].concat(),
         goal: vec![goal; 12],
+        past: vec![vec![0.0; 6]],
         warm_start: Vec::new(),
     }
 }
@@ -38,8 +40,8 @@ fn gradients_pass_through_the_model() {
             ..PlanConfig::default()
         };
         let planner = planner(&model, config);
-        let problems = [problem(&model, 0.3), problem(&model, -0.6)];
-        let costs: [&dyn Cost; 2] = [&LatentCost, &DistanceCost(model.jepa())];
+        let problems = [problem(0.3), problem(-0.6)];
+        let costs: [&dyn Cost; 2] = [&LatentCost, &DistanceCost(model.model())];
         for cost in costs {
             check_slopes(&planner, &model, cost, &problems);
         }
@@ -58,7 +60,7 @@ fn gradient_descent_finds_cheaper_plans_in_the_model() {
             iterations,
             ..PlanConfig::default()
         };
-        let plans = model.plan(&planner(&model, config), &[problem(&model, 0.3)]);
+        let plans = model.plan(&planner(&model, config), &[problem(0.3)]);
         plans.unwrap()[0].cost
     };
     let (drawn, descended) = (cost(1), cost(40));
@@ -69,7 +71,7 @@ fn gradient_descent_finds_cheaper_plans_in_the_model() {
 fn a_block_of_equal_actions_is_a_held_one() {
     let model = world_model(1);
     let device = Device::flex();
-    let context = Tensor::full([1, 1, 12], 0.5, &device);
+    let context = Context::of_one(Tensor::full([1, 12], 0.5, &device));
     let actions = Tensor::<3>::from_floats([[[3.0, -0.5], [0.2, 0.9]]], &device);
     let held = model.rollout(context.clone(), actions.clone());
     let blocks = model.rollout(context, actions.repeat_dim(2, 3));
@@ -93,8 +95,9 @@ fn blocks_of_actions_are_planned_in_every_view() {
     let latents = model.encode_views(&[&start, &start], 2).unwrap();
     let problem = Problem {
         context: latents[0].clone(),
+        past: Vec::new(),
         goal: latents[1].clone(),
-        ..problem(&model, 0.0)
+        ..problem(0.0)
     };
     let problems = [problem];
     let plan = model.plan(&planner(&model, config.clone()), &problems);

@@ -1,7 +1,7 @@
 //! The coordinates of a search.
 
-use crate::action_scale::ActionScale;
 use crate::error::{Result, ensure};
+use crate::scale::ActionScale;
 
 /// Leads from an action's own units to the coordinates that a search moves in, and back, value by value.
 #[derive(Clone, Debug)]

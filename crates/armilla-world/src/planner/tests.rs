@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::context::Context;
 use crate::error::Error;
 use crate::evaluation::LatentCost;
 use crate::plan_config::{Aggregation, Method, Noise, Returned};
@@ -28,8 +29,8 @@ impl Dynamics for PointMass {
         2
     }
 
-    fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
-        context + actions.cumsum(1)
+    fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3> {
+        context.latents + actions.cumsum(1)
     }
 }
 
@@ -39,6 +40,7 @@ fn problem(episode: u64, goal: [f32; 2]) -> Problem {
         step: 0,
         context: vec![0.0, 0.0],
         goal: goal.to_vec(),
+        past: Vec::new(),
         warm_start: Vec::new(),
     }
 }
@@ -194,9 +196,9 @@ fn actions_of_their_own_do_what_a_held_one_cannot() {
             2
         }
 
-        fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
+        fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3> {
             assert_eq!(actions.dims()[1..], [4, 2]);
-            context + actions
+            context.latents + actions
         }
     }
 
@@ -301,7 +303,7 @@ impl Dynamics for Slow {
         2
     }
 
-    fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
+    fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3> {
         std::thread::sleep(self.0);
         PointMass.rollout(context, actions)
     }
@@ -361,9 +363,9 @@ fn gradients_need_a_way_through_the_model() {
             2
         }
 
-        fn rollout(&self, context: Tensor<3>, actions: Tensor<3>) -> Tensor<3> {
+        fn rollout(&self, context: Context, actions: Tensor<3>) -> Tensor<3> {
             let [_, horizon, _] = actions.dims();
-            context.repeat_dim(1, horizon)
+            context.latents.repeat_dim(1, horizon)
         }
     }
 

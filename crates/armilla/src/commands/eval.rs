@@ -141,7 +141,7 @@ pub(crate) fn open_planner(
 ) -> Result<(PlannerPolicy, usize)> {
     let checkpoint = hub::folder(HubType::Model, checkpoint)?;
     let model = WorldModel::load(&checkpoint, device)?;
-    let side = model.jepa().config().image_size;
+    let side = model.shape().image_size;
     let simulator = make(&environment(side))?;
     Ok((
         PlannerPolicy::new(model, PlanConfig { seed, ..plan }, simulator.spec())?,

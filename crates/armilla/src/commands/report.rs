@@ -12,7 +12,7 @@ use armilla_imagine::{Imagination, imagine};
 use armilla_viz::filmstrip::{FilmRow, Filmstrip};
 use armilla_viz::report::{self as page, Estimate, ReportData};
 use armilla_viz::{EpisodeTitle, LineChart, Prediction, Recording, Series};
-use armilla_world::{Diagnostics, JepaBatch, WorldModel};
+use armilla_world::{Diagnostics, TrainingBatch, WorldModel};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
@@ -66,27 +66,26 @@ pub(crate) fn look_into(
     let dataset = Dataset::open(dataset)?;
     let (_, kept) = train::split(&dataset, validation_share);
     let mut episodes = Vec::new();
-    let long = |&&episode: &&usize| {
-        dataset.episodes()[episode].length > 5 * model.jepa().config().action_repeat
-    };
+    let long =
+        |&&episode: &&usize| dataset.episodes()[episode].length > 5 * model.shape().action_repeat;
     for &episode in kept.iter().filter(long).take(DREAMS.0) {
-        let images = dataset.images(episode, &model.interface().camera)?;
+        let images = dataset.images(episode, &model.interface().cameras[0])?;
         let actions = dataset.actions(episode)?;
         let actions: Vec<_> = (0..actions.len())
             .map(|step| actions.row(step).to_vec())
             .collect();
         episodes.push(imagine(&model, &images, &actions, DREAMS.1)?);
     }
-    let config = model.jepa().config();
+    let config = &model.model().config();
     let mut settings = LoaderConfig::new(train::world_model_windows(config), WINDOWS, 0);
-    settings.cameras = Some(vec![model.interface().camera.clone()]);
+    settings.cameras = Some(model.interface().cameras.clone());
     let source = LoaderSource {
         episodes: Some(kept),
         ..LoaderSource::new(Arc::new(dataset))
     };
     let windows = WindowLoader::new(vec![source], settings)?.batch(0)?;
-    let batch = JepaBatch::from_windows(&windows, &model.interface().actions, config, device)?;
-    let found = Diagnostics::measure(model.jepa(), &batch);
+    let batch = TrainingBatch::from_windows(&windows, model.interface(), config, device)?;
+    let found = Diagnostics::measure(model.model(), &batch);
     let latents = [
         ("effective_rank", found.effective_rank),
         ("smallest_std", found.smallest_std),

@@ -75,7 +75,7 @@ pub(crate) type PlannedPaths = BTreeMap<u64, BTreeMap<u64, (Vec<Action>, f32)>>;
 
 /// What a planner meant to do in the episodes it keeps.
 pub(crate) fn planned_paths(planner: &PlannerPolicy) -> PlannedPaths {
-    let repeat = planner.model().jepa().config().action_repeat;
+    let repeat = planner.model().shape().action_repeat;
     let path = |plan: &Plan| {
         let actions = plan.environment_actions(repeat);
         (actions.cloned().map(Action).collect(), plan.cost)

@@ -12,14 +12,14 @@ use armilla_nn::vit::{VisionTransformer, VisionTransformerConfig};
 use armilla_train::{Loss, StepContext, Trainable};
 use armilla_vla::{FlowBatch, FlowPolicy, FlowPolicyConfig, ObservationBatch, PolicyShape};
 use armilla_world::{
-    ActionScale, Aggregation, Interface, Jepa, JepaBatch, JepaConfig, Method, PlanConfig, Planner,
-    Problem, WorldModel,
+    ActionScale, Aggregation, Interface, JepaConfig, Method, Model, ModelConfig, Observations,
+    PlanConfig, Planner, Problem, StateScale, TrainingBatch, WorldModel,
 };
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 use super::{Settings, Work, repeat, steps};
-use crate::commands::train::{JepaTraining, PolicyTraining};
+use crate::commands::train::{PolicyTraining, WorldModelTraining};
 
 /// Side of every picture, px.
 const SIDE: usize = 64;
@@ -178,22 +178,26 @@ fn plain_steps<N: Network>(settings: &Settings, build: fn(&Device) -> N) -> Resu
 }
 
 /// The world model of the demo.
-fn jepa(device: &Device) -> Result<Jepa> {
+fn jepa(device: &Device) -> Result<Model> {
     Ok(jepa_config().init(0, device)?)
 }
 
-fn jepa_config() -> JepaConfig {
+fn jepa_config() -> ModelConfig {
     let mut config = JepaConfig::nano();
     config.loss.rollout = 1;
-    config
+    ModelConfig::Jepa(config)
 }
 
-fn scale() -> ActionScale {
-    ActionScale {
-        mean: vec![0.0; 2],
-        std: vec![1.0; 2],
-        low: vec![-1.0; 2],
-        high: vec![1.0; 2],
+fn interface() -> Interface {
+    Interface {
+        cameras: vec!["top".to_owned()],
+        actions: ActionScale {
+            mean: vec![0.0; 2],
+            std: vec![1.0; 2],
+            low: vec![-1.0; 2],
+            high: vec![1.0; 2],
+        },
+        states: StateScale::default(),
     }
 }
 
@@ -201,7 +205,9 @@ fn encode(settings: &Settings) -> Result<Vec<f64>> {
     let device = settings.device.clone();
     let jepa = jepa(&device)?;
     let images = pictures(128, &device);
-    repeat(settings, || jepa.encode(images.clone()))
+    repeat(settings, || {
+        jepa.encode(Observations::of_one_camera(images.clone()))
+    })
 }
 
 fn world_model_steps(settings: &Settings) -> Result<Vec<f64>> {
@@ -211,20 +217,21 @@ fn world_model_steps(settings: &Settings) -> Result<Vec<f64>> {
 }
 
 /// The demo's world model in training, with fresh weights.
-pub(crate) fn world_model(device: &Device) -> Result<JepaTraining> {
-    let jepa = jepa(device)?;
-    Ok(JepaTraining { jepa })
+pub(crate) fn world_model(device: &Device) -> Result<WorldModelTraining> {
+    let model = jepa(device)?;
+    Ok(WorldModelTraining { model })
 }
 
 /// Windows for it.
-pub(crate) fn world_model_batch(batch: usize, device: &Device) -> Result<JepaBatch> {
+pub(crate) fn world_model_batch(batch: usize, device: &Device) -> Result<TrainingBatch> {
     let config = jepa_config();
+    let shape = config.shape();
     let picture = SIDE * SIDE * CHANNELS;
     let pixels = |count: usize| (0..count * picture).map(|pixel| (pixel % 251) as u8);
     let windows = WindowBatch {
         batch,
         time: 2,
-        action_horizon: config.action_repeat,
+        action_horizon: shape.action_repeat,
         cameras: vec![CameraWindows {
             height: SIDE,
             width: SIDE,
@@ -232,16 +239,16 @@ pub(crate) fn world_model_batch(batch: usize, device: &Device) -> Result<JepaBat
             later_images: pixels(batch).collect(),
             ..CameraWindows::default()
         }],
-        actions: (0..batch * config.block())
+        actions: (0..batch * shape.block())
             .map(|i| (i % 7) as f32 / 7.0)
             .collect(),
-        action_is_pad: vec![false; batch * config.action_repeat],
+        action_is_pad: vec![false; batch * shape.action_repeat],
         later_steps: vec![30; batch],
         ..WindowBatch::default()
     };
-    Ok(JepaBatch::from_windows(
+    Ok(TrainingBatch::from_windows(
         &windows,
-        &scale(),
+        &interface(),
         &config,
         device,
     )?)
@@ -249,12 +256,8 @@ pub(crate) fn world_model_batch(batch: usize, device: &Device) -> Result<JepaBat
 
 fn plan(settings: &Settings) -> Result<Vec<f64>> {
     let jepa = jepa(&settings.device)?;
-    let latent = jepa.config().latent;
-    let interface = Interface {
-        camera: "top".to_owned(),
-        actions: scale(),
-    };
-    let model = WorldModel::new(&jepa, interface)?;
+    let latent = jepa.config().shape().latent;
+    let model = WorldModel::new(&jepa, interface())?;
     let config = PlanConfig {
         method: Method::Cem,
         aggregation: Aggregation::LastStep,
@@ -264,11 +267,12 @@ fn plan(settings: &Settings) -> Result<Vec<f64>> {
         iterations: 30,
         ..PlanConfig::default()
     };
-    let planner = Planner::new(config, &scale().low, &scale().high)?;
+    let planner = Planner::new(config, &[-1.0; 2], &[1.0; 2])?;
     let problem = Problem {
         episode: 0,
         step: 0,
         context: vec![0.1; latent],
+        past: Vec::new(),
         goal: vec![-0.1; latent],
         warm_start: Vec::new(),
     };

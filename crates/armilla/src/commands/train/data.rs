@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use armilla_core::FeatureStatistics;
-use armilla_core::features::{ACTION, IMAGE_PREFIX};
+use armilla_core::features::IMAGE_PREFIX;
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,13 @@ impl TrainingData {
         })
     }
 
-    /// Windows of the episodes to train on, of the first dataset's first camera.
-    pub(super) fn loader(&self, config: &TrainRunConfig, spec: WindowSpec) -> Result<WindowLoader> {
+    /// Windows of the episodes to train on, of the first dataset's first cameras.
+    pub(super) fn loader(
+        &self,
+        config: &TrainRunConfig,
+        spec: WindowSpec,
+        cameras: usize,
+    ) -> Result<WindowLoader> {
         let source = |dataset: &Arc<Dataset>| LoaderSource {
             episodes: Some(split(dataset, config.validation_share).0),
             ..LoaderSource::new(Arc::clone(dataset))
@@ -63,27 +68,39 @@ impl TrainingData {
             });
         }
         let mut settings = LoaderConfig::new(spec, config.batch_size, config.train.seed);
-        settings.cameras = Some(vec![self.camera()?]);
+        settings.cameras = Some(self.cameras(cameras)?);
         settings.transforms.clone_from(&config.transforms);
         settings.memory_limit_bytes = (config.memory_limit_gib * f64::from(1 << 30)) as u64;
         let loader = preloaded(sources, settings)?;
-        let (camera, feature) = (&loader.cameras()[0], self.first.first_camera()?);
-        let recorded = &self.first.features().0[&feature].shape;
-        ensure!(
-            recorded[..2] == [camera.height, camera.width],
-            "`transforms`: expected pictures of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
-            recorded[0],
-            recorded[1],
-            camera.height,
-            camera.width
-        );
+        for camera in loader.cameras() {
+            let feature = format!("{IMAGE_PREFIX}{}", camera.name);
+            let recorded = &self.first.features().0[&feature].shape;
+            ensure!(
+                recorded[..2] == [camera.height, camera.width],
+                "`transforms`: expected pictures of camera `{}` of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
+                camera.name,
+                recorded[0],
+                recorded[1],
+                camera.height,
+                camera.width
+            );
+        }
         Ok(loader)
     }
 
-    /// Name of the first camera, as observations have it.
-    pub(super) fn camera(&self) -> Result<String> {
-        let key = self.first.first_camera()?;
-        Ok(key.strip_prefix(IMAGE_PREFIX).unwrap_or(&key).to_owned())
+    /// Names of the first cameras, as observations have them.
+    pub(super) fn cameras(&self, count: usize) -> Result<Vec<String>> {
+        let names = self.first.features().0.keys();
+        let names = names.filter_map(|key| key.strip_prefix(IMAGE_PREFIX));
+        let names: Vec<_> = names.map(str::to_owned).collect();
+        ensure!(
+            names.len() >= count,
+            "{}: expected {count} cameras, as the model takes, found {}: {}",
+            self.first.root().display(),
+            names.len(),
+            names.join(", ")
+        );
+        Ok(names.into_iter().take(count).collect())
     }
 
     /// All instructions.
@@ -93,10 +110,15 @@ impl TrainingData {
         all.flat_map(|dataset| dataset.tasks().iter().map(String::as_str))
     }
 
-    pub(super) fn action_statistics(&self, loader: &WindowLoader) -> Result<FeatureStatistics> {
+    /// Statistics of a feature over what is drawn.
+    pub(super) fn statistics(
+        &self,
+        loader: &WindowLoader,
+        feature: &str,
+    ) -> Result<FeatureStatistics> {
         let root = self.first.root().display();
-        let known = loader.statistics().remove(ACTION);
-        known.ok_or_else(|| anyhow!("{root}: no statistics of `{ACTION}`"))
+        let known = loader.statistics().remove(feature);
+        known.ok_or_else(|| anyhow!("{root}: no statistics of `{feature}`"))
     }
 }
 

@@ -13,7 +13,7 @@ use armilla_train::{
     Trainable, Training,
 };
 use armilla_vla::FlowPolicyConfig;
-use armilla_world::JepaConfig;
+use armilla_world::{DinoWmConfig, JepaConfig, ModelConfig};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ use crate::progress::{Progress, say};
 pub(crate) use data::split;
 use data::{MixturePart, TrainingData};
 pub(crate) use policy::PolicyTraining;
-pub(crate) use world_model::{JepaTraining, windows as world_model_windows};
+pub(crate) use world_model::{WorldModelTraining, windows as world_model_windows};
 
 /// What to train, on what, and how.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,6 +51,12 @@ pub(crate) struct TrainRunConfig {
     /// A world model.
     #[serde(default)]
     pub jepa: Option<JepaConfig>,
+    /// A world model over an encoder's tokens.
+    #[serde(default, rename = "dino-wm")]
+    pub dino_wm: Option<DinoWmConfig>,
+    /// Where `[dino-wm]` has its encoder from: a world model's folder, or DINOv2's weights as safetensors. Without it the encoder is random.
+    #[serde(default)]
+    pub encoder: Option<PathBuf>,
     /// A policy.
     #[serde(default, rename = "flow-policy")]
     pub flow_policy: Option<FlowPolicyConfig>,
@@ -119,10 +125,19 @@ fn resume(path: &Path, device: &Device) -> Result<TrainOutcome> {
 
 fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result<TrainOutcome> {
     let data = TrainingData::open(config)?;
-    match (&config.jepa, &config.flow_policy) {
-        (Some(jepa), None) => world_model::train(config, jepa, &data, run, device),
-        (None, Some(policy)) => policy::train(config, policy, &data, run, device),
-        _ => bail!("expected exactly one of [jepa] and [flow-policy] in the configuration"),
+    match (&config.jepa, &config.dino_wm, &config.flow_policy) {
+        (Some(jepa), None, None) => {
+            let model = ModelConfig::Jepa(jepa.clone());
+            world_model::train(config, &model, &data, run, device)
+        }
+        (None, Some(dino_wm), None) => {
+            let model = ModelConfig::DinoWm(dino_wm.clone());
+            world_model::train(config, &model, &data, run, device)
+        }
+        (None, None, Some(policy)) => policy::train(config, policy, &data, run, device),
+        _ => bail!(
+            "expected exactly one of [jepa], [dino-wm] and [flow-policy] in the configuration"
+        ),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn train(
         allow_short_tail: true,
         ..WindowSpec::new(&[0], policy.action_horizon)
     };
-    let loader = Arc::new(data.loader(config, spec)?);
+    let loader = Arc::new(data.loader(config, spec, 1)?);
     let processor = Processor::new(
         Tokenizer::train(data.tasks())?,
         &loader.statistics(),
@@ -39,7 +39,7 @@ pub(super) fn train(
         policy.text.max_tokens,
     )?;
     let shape = PolicyShape {
-        camera: data.camera()?,
+        camera: data.cameras(1)?.remove(0),
         height: loader.cameras()[0].height,
         width: loader.cameras()[0].width,
         state: processor.width(STATE),

@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
+use armilla_core::features::{ACTION, STATE};
 use armilla_core::random::stream;
 use armilla_data::{LaterSpec, WindowLoader, WindowSpec};
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
-use armilla_world::{ActionScale, Interface, Jepa, JepaBatch, JepaConfig, WorldModel};
+use armilla_world::encoder::Encoder;
+use armilla_world::{
+    ActionScale, Interface, Model, ModelConfig, Shape, StateScale, TrainingBatch, WorldModel,
+};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -16,13 +20,18 @@ use super::{TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
 /// The windows a world model learns from.
-pub(crate) fn windows(jepa: &JepaConfig) -> WindowSpec {
-    let repeat = jepa.action_repeat;
-    let frames = jepa.history + jepa.loss.rollout;
+pub(crate) fn windows(config: &ModelConfig) -> WindowSpec {
+    let Shape {
+        action_repeat: repeat,
+        history,
+        rollout,
+        ..
+    } = config.shape();
+    let frames = history + rollout;
     let offsets: Vec<_> = (0..frames).map(|frame| (frame * repeat) as i64).collect();
-    let later = (jepa.loss.distance_weight > 0.0).then_some(LaterSpec {
+    let later = config.pairs().map(|pairs| LaterSpec {
         min_steps: 0,
-        max_steps: (jepa.loss.distance_max * repeat as f64) as usize,
+        max_steps: (pairs.max * repeat as f64) as usize,
         // An episode's end is its goal: the ways there are the longest, and those around walls.
         last_share: 0.5,
     });
@@ -45,12 +54,13 @@ fn balanced(loader: WindowLoader) -> Result<WindowLoader> {
 /// Trains one.
 pub(super) fn train(
     config: &TrainRunConfig,
-    jepa: &JepaConfig,
+    world: &ModelConfig,
     data: &TrainingData,
     run: &RunDirectory,
     device: &Device,
 ) -> Result<TrainOutcome> {
-    let loader = data.loader(config, windows(jepa))?;
+    let shape = world.shape();
+    let loader = data.loader(config, windows(world), shape.cameras)?;
     // Weights of the windows would undo those of the datasets.
     let loader = if config.mixture.is_empty() {
         balanced(loader)?
@@ -58,48 +68,76 @@ pub(super) fn train(
         loader
     };
     let loader = Arc::new(loader);
-    let scale = ActionScale::from_statistics(&data.action_statistics(&loader)?);
+    let interface = Interface {
+        cameras: data.cameras(shape.cameras)?,
+        actions: ActionScale::from_statistics(&data.statistics(&loader, ACTION)?),
+        states: match shape.state {
+            0 => StateScale::default(),
+            _ => StateScale::from_statistics(&data.statistics(&loader, STATE)?),
+        },
+    };
     let device = device.clone().autodiff();
-    let model = jepa.init(config.train.seed, &device)?;
+    let model = with_encoder(world.init(config.train.seed, &device)?, config, &device)?;
     say(&format!(
         "world model: {} parameters, {} windows",
         model.num_params(),
         loader.len()
     ));
-    let interface = Interface {
-        camera: data.camera()?,
-        actions: scale.clone(),
-    };
-    let mut source = JepaWindows {
+    let mut source = Windows {
         loader,
-        scale,
-        config: jepa.clone(),
+        interface: interface.clone(),
+        config: world.clone(),
         seed: config.train.seed,
         device: device.clone(),
     };
-    let export = |model: &JepaTraining, folder: &Path| -> Result<(), BoxError> {
-        Ok(WorldModel::new(&model.jepa, interface.clone())?.save(folder)?)
+    let export = |model: &WorldModelTraining, folder: &Path| -> Result<(), BoxError> {
+        Ok(WorldModel::new(&model.model, interface.clone())?.save(folder)?)
     };
     finish(
         config,
         run,
-        JepaTraining { jepa: model },
+        WorldModelTraining { model },
         &mut source,
         &export,
     )
 }
 
-/// A world model in training.
-#[derive(Module, Debug)]
-pub(crate) struct JepaTraining {
-    pub(crate) jepa: Jepa,
+/// Puts the encoder in that the configuration names.
+fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Result<Model> {
+    let (model, path) = match (model, &config.encoder) {
+        (model, None) => return Ok(model),
+        (Model::DinoWm(model), Some(path)) => (model, path),
+        _ => bail!("`encoder`: expected only beside [dino-wm], whose encoder is not trained"),
+    };
+    let wanted = &model.config().encoder;
+    let encoder = if path.is_dir() {
+        let other = WorldModel::load(path, device)?;
+        let found = other.model().config().encoder().clone();
+        ensure!(
+            *wanted == found && model.config().image_size == other.shape().image_size,
+            "`encoder`: expected {wanted:?} at {} px as [dino-wm] says, found {found:?} at {} px in {}",
+            model.config().image_size,
+            other.shape().image_size,
+            path.display()
+        );
+        other.model().encoder().clone()
+    } else {
+        Encoder::load_dinov2(model.config(), path, device)?
+    };
+    Ok(Model::DinoWm(model.with_encoder(encoder)))
 }
 
-impl Trainable for JepaTraining {
-    type Batch = JepaBatch;
+/// A world model in training.
+#[derive(Module, Debug)]
+pub(crate) struct WorldModelTraining {
+    pub(crate) model: Model,
+}
 
-    fn loss(&self, batch: JepaBatch, context: StepContext) -> Loss {
-        let loss = self.jepa.loss(batch, &mut context.stream("jepa"));
+impl Trainable for WorldModelTraining {
+    type Batch = TrainingBatch;
+
+    fn loss(&self, batch: TrainingBatch, context: StepContext) -> Loss {
+        let loss = self.model.loss(batch, &mut context.stream("jepa"));
         Loss {
             total: loss.total,
             figures: loss.figures,
@@ -108,25 +146,25 @@ impl Trainable for JepaTraining {
 }
 
 /// Windows of a recording for a world model.
-struct JepaWindows {
+struct Windows {
     loader: Arc<WindowLoader>,
-    scale: ActionScale,
-    config: JepaConfig,
+    interface: Interface,
+    config: ModelConfig,
     seed: u64,
     device: Device,
 }
 
-impl BatchSource for JepaWindows {
-    type Batch = JepaBatch;
+impl BatchSource for Windows {
+    type Batch = TrainingBatch;
 
-    fn batch(&mut self, step: u64) -> Result<JepaBatch, BoxError> {
+    fn batch(&mut self, step: u64) -> Result<TrainingBatch, BoxError> {
         let mut windows = self.loader.batch(step)?;
-        if self.config.symmetries {
+        if self.config.shape().symmetries {
             armilla_world::turn(&mut windows, &mut stream(self.seed, "symmetries", step))?;
         }
-        Ok(JepaBatch::from_windows(
+        Ok(TrainingBatch::from_windows(
             &windows,
-            &self.scale,
+            &self.interface,
             &self.config,
             &self.device,
         )?)

@@ -1,4 +1,4 @@
-//! The units of actions.
+//! The units of actions and of proprioception.
 
 use armilla_core::{FeatureStatistics, Normalization};
 
@@ -42,13 +42,7 @@ impl ActionScale {
             ("action low", &self.low),
             ("action high", &self.high),
         ] {
-            let holds = values.len() == width && values.iter().all(|value| value.is_finite());
-            ensure(
-                holds,
-                key,
-                format!("{width} finite numbers"),
-                format!("{values:?}"),
-            )?;
+            finite(key, values, width)?;
         }
         let ordered = self
             .low
@@ -61,14 +55,60 @@ impl ActionScale {
 
     /// Brings actions, one after the other, into the model's range.
     pub fn normalize(&self, actions: &mut [f32]) {
-        let widen = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
-        let statistics = FeatureStatistics {
-            mean: widen(&self.mean),
-            std: widen(&self.std),
-            ..FeatureStatistics::default()
-        };
-        statistics.normalize(Normalization::MeanStd, actions);
+        normalize(&self.mean, &self.std, actions);
     }
+}
+
+/// Units of proprioception: what the model divides by. One value an element of the state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateScale {
+    /// Mean in the recordings.
+    pub mean: Vec<f32>,
+    /// Standard deviation in the recordings.
+    pub std: Vec<f32>,
+}
+
+impl StateScale {
+    /// Takes mean and deviation.
+    #[must_use]
+    pub fn from_statistics(statistics: &FeatureStatistics) -> Self {
+        let ActionScale { mean, std, .. } = ActionScale::from_statistics(statistics);
+        Self { mean, std }
+    }
+
+    /// Checks widths and finiteness.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn validate(&self, width: usize) -> Result<()> {
+        finite("state mean", &self.mean, width)?;
+        finite("state std", &self.std, width)
+    }
+
+    /// Brings states, one after the other, into the model's range.
+    pub fn normalize(&self, states: &mut [f32]) {
+        normalize(&self.mean, &self.std, states);
+    }
+}
+
+fn finite(key: &str, values: &[f32], width: usize) -> Result<()> {
+    let holds = values.len() == width && values.iter().all(|value| value.is_finite());
+    let expected = format!("{width} finite numbers");
+    ensure(holds, key, expected, format!("{values:?}"))
+}
+
+fn normalize(mean: &[f32], std: &[f32], values: &mut [f32]) {
+    if mean.is_empty() {
+        return;
+    }
+    let widen = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+    let statistics = FeatureStatistics {
+        mean: widen(mean),
+        std: widen(std),
+        ..FeatureStatistics::default()
+    };
+    statistics.normalize(Normalization::MeanStd, values);
 }
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! Agreement with the Python DINO-WM of stable-worldmodel 0.1.1 on random weights and inputs (`scripts/fixtures/dino_wm.py`).
+
+use super::*;
+use crate::batch::{Pairs, TrainingBatch};
+use crate::context::Context;
+use crate::dino_wm::config::{DinoWmLossConfig, TokenPredictorConfig};
+use crate::encoder::VitConfig;
+use crate::jepa::loss::tests::gradients;
+use crate::jepa::published::tests::{Golden, close};
+use crate::observations::Observations;
+use crate::transition::Transition as _;
+use armilla_core::random::stream;
+use armilla_nn::checkpoint::foreign::as_ours;
+use burn::tensor::Tensor;
+use std::path::PathBuf;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dino_wm")
+}
+
+fn config() -> DinoWmConfig {
+    DinoWmConfig {
+        image_size: 8,
+        state: 4,
+        state_embedding: 5,
+        encoder: EncoderConfig::VisionTransformer(VitConfig {
+            patch: 4,
+            width: 24,
+            layers: 2,
+            heads: 3,
+            hidden: 96,
+            ..VitConfig::dinov2_small()
+        }),
+        action_embedding: 5,
+        predictor: TokenPredictorConfig {
+            depth: 2,
+            heads: 4,
+            head_width: 6,
+            hidden: 40,
+            dropout: 0.0,
+        },
+        decoder_hidden: 0,
+        loss: DinoWmLossConfig {
+            decoder_weight: 0.0,
+            ..DinoWmLossConfig::default()
+        },
+        ..DinoWmConfig::paper()
+    }
+}
+
+fn load(device: &Device) -> DinoWm {
+    DinoWm::load_published(&config(), &folder().join("weights.pt"), device).unwrap()
+}
+
+fn observations(golden: &Golden, device: &Device) -> Observations {
+    let states: Tensor<3> = golden.tensor("proprio", device);
+    Observations {
+        states: Some(states.reshape([12, 4])),
+        ..golden.observations(device)
+    }
+}
+
+/// Upstream's latents carry the action's embedding last: without it, token after token. `[rows, frames, tokens, 34]`
+fn without_action(golden: &Golden, name: &str, device: &Device) -> Tensor<3> {
+    golden
+        .tensor::<4>(name, device)
+        .narrow(3, 0, 29)
+        .flatten(2, 3)
+}
+
+#[track_caller]
+fn expect<const D: usize>(name: &str, found: Tensor<D>, expected: Tensor<D>) {
+    close(name, &found.into_data(), &expected.into_data());
+}
+
+#[test]
+fn out_of_training_it_is_pythons() {
+    let device = Device::flex();
+    let (model, golden) = (load(&device), Golden::open(&folder()));
+    let latents = model
+        .encode(observations(&golden, &device))
+        .reshape([3, 4, 116]);
+    expect(
+        "latents",
+        latents.clone(),
+        without_action(&golden, "eval.latents", &device),
+    );
+    let blocks: Tensor<3> = golden.tensor("actions", &device);
+    let off = &mut armilla_nn::dropout::Dropout::Off;
+    let found = model.look_ahead(latents.clone(), blocks.narrow(1, 0, 3), 1, off);
+    expect(
+        "predictions",
+        found[0].clone(),
+        without_action(&golden, "predictions", &device),
+    );
+
+    let start = latents
+        .clone()
+        .slice([0..1, 0..1])
+        .reshape([1, 116])
+        .repeat_dim(0, 5);
+    let candidates: Tensor<3> = golden.tensor("plan.candidates", &device);
+    let rollout = model.rollout(Context::of_one(start.clone()), candidates);
+    let all = Tensor::cat(vec![start.unsqueeze_dim(1), rollout.clone()], 1);
+    expect(
+        "rollout",
+        all,
+        without_action(&golden, "plan.rollout", &device),
+    );
+    let goal = latents.slice([0..1, 3..4]).reshape([1, 116]);
+    let costs = model.cost(rollout.narrow(1, 3, 1).reshape([1, 5, 116]), goal);
+    golden.expect("plan.costs", costs);
+}
+
+#[test]
+fn in_training_loss_and_gradients_are_pythons() {
+    let device = Device::flex().autodiff();
+    let (model, golden) = (load(&device), Golden::open(&folder()));
+    let blocks: Tensor<3> = golden.tensor("actions", &device);
+    let batch = TrainingBatch {
+        observations: observations(&golden, &device),
+        frames: 4,
+        time: 4,
+        blocks: blocks.narrow(1, 0, 3),
+        mean_actions: Tensor::zeros([3, 3, 2], &device),
+        weight: Tensor::ones([3, 3], &device),
+        pairs: Pairs {
+            from: Vec::new(),
+            to: Vec::new(),
+            steps: Tensor::zeros([3, 1], &device),
+            weight: Tensor::zeros([3, 1], &device),
+        },
+    };
+    let loss = model.loss(batch, &mut stream(0, "test", 0));
+    golden.expect("train.loss", loss.total.clone());
+    let found = gradients(&model, &loss.total);
+    let expected = as_ours(&model, &golden.gradients(), &dino_wm_rules());
+    assert_eq!(expected.len(), 7 + 2, "three of one matrix");
+    for (name, expected) in expected {
+        close(&name, &found[&name], &expected);
+    }
+}
+
+#[test]
+fn positions_are_resized_as_transformers_does() {
+    let golden = Golden::open(&folder());
+    let table: Vec<f32> = golden.0["positions.table"].iter().collect();
+    let found = TensorData::new(resized(&table, [5, 3], 24), [1, 10, 24]);
+    close("positions", &found, &golden.0["positions.resized"]);
+}
+
+#[test]
+fn what_does_not_fit_is_named_as_in_the_file() {
+    let device = Device::flex();
+    let load = |config: &DinoWmConfig| {
+        let path = folder().join("model.safetensors");
+        DinoWm::load_published(config, &path, &device)
+            .unwrap_err()
+            .to_string()
+    };
+    let mut wrong = config();
+    wrong.predictor.depth = 3;
+    let missing = "`predictor.transformer.layers.2.0.norm.weight` is missing (expected shape [34])";
+    assert!(load(&wrong).contains(missing), "{}", load(&wrong));
+    let wrong = DinoWmConfig {
+        state: 3,
+        ..config()
+    };
+    let shape = "`extra_encoders.proprio.patch_embed.weight` has shape [5, 4, 1], expected [5, 3]";
+    assert!(load(&wrong).contains(shape), "{}", load(&wrong));
+}

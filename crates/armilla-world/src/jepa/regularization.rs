@@ -1,0 +1,99 @@
+//! What keeps latents from collapsing, beside SIGReg: the variance and covariance terms of VICReg and the time similarity of PLDM, as
+//! EB-JEPA joins them (arXiv 2105.04906, 2502.14819, 2602.03604).
+
+use armilla_nn::reduction::mean;
+use burn::tensor::Tensor;
+
+use crate::loss::masked;
+
+/// Added to variances before the root, whose slope is unbounded at 0.
+const EPSILON: f64 = 1e-4;
+
+/// How far the standard deviation of each value over the batch falls short of 1, per time step, the mean over all.
+///
+/// # Shapes
+///
+/// - latents: `[batch, time, latent]`, at least two windows
+/// - output: `[1]`
+#[must_use]
+pub fn variance(latents: Tensor<3>) -> Tensor<1> {
+    let centered = centered(latents);
+    let batch = centered.dims()[0];
+    let variance = centered.square().sum_dim(0) * freedom(batch);
+    mean((-(variance + EPSILON).sqrt() + 1.0).clamp_min(0.0))
+}
+
+/// Squared covariances of different values over the batch, per time step, summed and divided by the latent's width; the mean over time.
+///
+/// # Shapes
+///
+/// - latents: `[batch, time, latent]`, at least two windows
+/// - output: `[1]`
+#[must_use]
+pub fn covariance(latents: Tensor<3>) -> Tensor<1> {
+    let [batch, _, latent] = latents.dims();
+    let rows = centered(latents).swap_dims(0, 1); // [time, batch, latent]
+    let covariance = rows.clone().swap_dims(1, 2).matmul(rows) * freedom(batch); // [time, latent, latent]
+    let own = Tensor::<2>::eye(latent, &covariance.device()).unsqueeze::<3>();
+    let others = covariance * (-own + 1.0);
+    mean(others.square()) * latent as f64
+}
+
+/// Squared distance of latents a model step apart, the mean over their values.
+///
+/// # Shapes
+///
+/// - latents: `[batch, time, latent]`
+/// - weight: `[batch, time - 1]`, 0 where a step lies past the episode's end
+/// - output: `[1]`
+#[must_use]
+pub fn time_similarity(latents: Tensor<3>, weight: &Tensor<2>) -> Tensor<1> {
+    let transitions = latents.dims()[1] - 1;
+    let before = latents.clone().narrow(1, 0, transitions);
+    let step = latents.narrow(1, 1, transitions) - before;
+    masked(step.square().mean_dim(2), weight)
+}
+
+/// One over the degrees of freedom of a variance over so many rows.
+fn freedom(rows: usize) -> f64 {
+    1.0 / (rows.max(2) - 1) as f64
+}
+
+fn centered(latents: Tensor<3>) -> Tensor<3> {
+    let mean = latents.clone().mean_dim(0);
+    latents - mean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    fn value(tensor: Tensor<1>) -> f32 {
+        tensor.into_scalar()
+    }
+
+    #[test]
+    fn values_by_hand() {
+        let device = Device::flex();
+        // Two windows of two frames; deviations 2 * 0.5^2 -> 0.5, and 2 * 2^2 -> 8.
+        let latents: [[[f32; 2]; 2]; 2] = [[[0.0, 0.0], [0.0, 4.0]], [[1.0, 4.0], [1.0, 0.0]]];
+        let latents = Tensor::<3>::from_floats(latents, &device);
+        let short = 1.0 - 0.5001_f32.sqrt();
+        assert!((value(variance(latents.clone())) - short / 2.0).abs() < 1e-6);
+        // Covariances of 2 and -2, squared, twice a time step, over two values.
+        assert!((value(covariance(latents.clone())) - 4.0).abs() < 1e-5);
+        let whole = Tensor::ones([2, 1], &device);
+        assert!((value(time_similarity(latents.clone(), &whole)) - 8.0).abs() < 1e-5);
+        let none_of_the_second = Tensor::from_floats([[1.0], [0.0]], &device);
+        assert!((value(time_similarity(latents, &none_of_the_second)) - 8.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn collapse_costs_and_spread_does_not() {
+        let device = Device::flex();
+        let same = Tensor::<3>::ones([4, 2, 3], &device);
+        assert!(value(variance(same.clone())) > 0.98);
+        assert!(value(covariance(same)) == 0.0);
+    }
+}
