@@ -286,15 +286,15 @@ impl Transition for Model {
         }
     }
 
-    fn from_each_frame(
+    fn step_each_frame(
         &self,
         latents: Tensor<3>,
         blocks: Tensor<3>,
         dropout: &mut Dropout<'_>,
     ) -> Tensor<3> {
         match self {
-            Self::Jepa(model) => model.from_each_frame(latents, blocks, dropout),
-            Self::DinoWm(model) => model.from_each_frame(latents, blocks, dropout),
+            Self::Jepa(model) => model.step_each_frame(latents, blocks, dropout),
+            Self::DinoWm(model) => model.step_each_frame(latents, blocks, dropout),
         }
     }
 }

@@ -28,7 +28,7 @@ pub trait Transition {
     /// - blocks: `[batch, time - 1, action_repeat * action]`
     /// - output: `[batch, time - 1, latent]`, predictions of the frames from the second on
     #[must_use]
-    fn from_each_frame(
+    fn step_each_frame(
         &self,
         latents: Tensor<3>,
         blocks: Tensor<3>,
@@ -74,7 +74,7 @@ pub trait Transition {
     ) -> Vec<Tensor<3>> {
         let [batch, transitions, width] = blocks.dims();
         let history = self.history();
-        let first = self.from_each_frame(latents.clone(), blocks.clone(), dropout);
+        let first = self.step_each_frame(latents.clone(), blocks.clone(), dropout);
         if reach.min(transitions) == 1 {
             return vec![first];
         }
@@ -105,12 +105,12 @@ pub trait Transition {
     }
 }
 
-/// [`Transition::from_each_frame`] of a causal transformer that predicts after each frame of a window of up to `history`: within the
+/// [`Transition::step_each_frame`] of a causal transformer that predicts after each frame of a window of up to `history`: within the
 /// history all frames are one pass, beyond it each looks through a window of its own.
 ///
 /// # Shapes
 ///
-/// - as [`Transition::from_each_frame`]; `pass` takes `[batch, frames, latent]` and as many blocks, and gives as many latents
+/// - as [`Transition::step_each_frame`]; `pass` takes `[batch, frames, latent]` and as many blocks, and gives as many latents
 pub(crate) fn by_windows(
     latents: &Tensor<3>,
     blocks: &Tensor<3>,

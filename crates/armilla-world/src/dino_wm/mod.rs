@@ -269,7 +269,7 @@ impl Transition for DinoWm {
         next.narrow(1, frames - 1, 1).reshape([rows, latent])
     }
 
-    fn from_each_frame(
+    fn step_each_frame(
         &self,
         latents: Tensor<3>,
         blocks: Tensor<3>,

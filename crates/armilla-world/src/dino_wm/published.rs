@@ -169,19 +169,21 @@ fn resized(table: &[f32], [from, to]: [usize; 2], width: usize) -> Vec<f32> {
     let taps: Vec<_> = (0..to).map(|place| cubic_taps(place, [from, to])).collect();
     let (class, grid) = table.split_at(width);
     let mut resized = class.to_vec();
-    for rows in &taps {
-        for columns in &taps {
-            let mut place = vec![0.0_f64; width];
-            for (row, by_row) in rows {
-                for (column, by_column) in columns {
-                    let values = &grid[(row * from + column) * width..][..width];
-                    for (sum, value) in place.iter_mut().zip(values) {
-                        *sum += by_row * by_column * f64::from(*value);
-                    }
-                }
+    for (rows, columns) in taps
+        .iter()
+        .flat_map(|rows| taps.iter().map(move |columns| (rows, columns)))
+    {
+        let mut place = vec![0.0_f64; width];
+        let sources = rows
+            .iter()
+            .flat_map(|row| columns.iter().map(move |column| (row, column)));
+        for ((row, by_row), (column, by_column)) in sources {
+            let values = &grid[(row * from + column) * width..][..width];
+            for (sum, value) in place.iter_mut().zip(values) {
+                *sum += by_row * by_column * f64::from(*value);
             }
-            resized.extend(place.into_iter().map(|value| value as f32));
         }
+        resized.extend(place.into_iter().map(|value| value as f32));
     }
     resized
 }

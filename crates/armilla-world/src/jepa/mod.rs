@@ -222,13 +222,13 @@ impl Transition for Jepa {
         self.predictor.forward(context, block, dropout)
     }
 
-    fn from_each_frame(
+    fn step_each_frame(
         &self,
         latents: Tensor<3>,
         blocks: Tensor<3>,
         dropout: &mut Dropout<'_>,
     ) -> Tensor<3> {
-        self.predictor.from_each_frame(latents, blocks, dropout)
+        self.predictor.step_each_frame(latents, blocks, dropout)
     }
 }
 
@@ -339,7 +339,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn looking_ahead_from_a_window_is_a_rollout_from_each_frame() {
+    fn looking_ahead_from_a_window_is_a_rollout_step_each_frame() {
         for history in [1, 2] {
             let jepa = jepa(history);
             let (latents, blocks) = (random([3, 4, 12]), random::<3>([3, 3, 10]));

@@ -57,9 +57,9 @@ impl Predictor {
         }
     }
 
-    /// [`Transition::from_each_frame`](crate::Transition::from_each_frame).
+    /// [`Transition::step_each_frame`](crate::Transition::step_each_frame).
     #[must_use]
-    pub fn from_each_frame(
+    pub fn step_each_frame(
         &self,
         latents: Tensor<3>,
         blocks: Tensor<3>,
@@ -304,7 +304,7 @@ mod tests {
     fn each_frame_is_predicted_as_it_would_be_alone() {
         for predictor in predictors() {
             let (latents, blocks) = (draw("latents", [3, 5, 8]), draw("blocks", [3, 4, 10]));
-            let all = predictor.from_each_frame(latents.clone(), blocks.clone(), &mut Dropout::Off);
+            let all = predictor.step_each_frame(latents.clone(), blocks.clone(), &mut Dropout::Off);
             assert_eq!(all.dims(), [3, 4, 8]);
             for frame in 0..4_usize {
                 let first = frame.saturating_sub(1);
@@ -327,7 +327,7 @@ mod tests {
         let mut generator = stream(0, "dropout", 0);
         let mut predict = |rate: f64| {
             let dropout = &mut Dropout::new(rate, &mut generator);
-            predictor.from_each_frame(latents.clone(), blocks.clone(), dropout)
+            predictor.step_each_frame(latents.clone(), blocks.clone(), dropout)
         };
         assert!(apart(predict(0.0), predict(0.0)) == 0.0);
         assert!(apart(predict(0.5), predict(0.5)) > 1e-3);
