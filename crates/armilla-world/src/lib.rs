@@ -35,6 +35,8 @@ pub mod model;
 pub mod observations;
 pub mod plan_config;
 pub mod planner;
+#[cfg(test)]
+mod port_bugs;
 pub mod scale;
 pub mod sigreg;
 pub mod symmetry;

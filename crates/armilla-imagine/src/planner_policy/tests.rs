@@ -146,3 +146,14 @@ fn settings_that_do_not_fit_are_named() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(source, "receding_horizon: expected 1 to 4, found 5");
 }
+
+/// A goal that is what is seen has its latent: both go through the same camera, units and running statistics.
+#[test]
+fn a_goal_is_encoded_as_an_observation_is() {
+    let mut policy = policy(1, plan()).unwrap();
+    policy.reset(0).unwrap();
+    let mut asked = request(0, 0);
+    asked.observation.goal = asked.observation.images.get("top").cloned();
+    let problems = policy.problems(&[asked]).unwrap();
+    assert_eq!(problems[0].context, problems[0].goal);
+}

@@ -215,7 +215,7 @@ impl TransformerPredictor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use armilla_core::random::stream;
     use armilla_nn::random::{normal, seeded};
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// A fresh conditioned block passes its tokens on: gates away from zero let it act.
-    fn opened(predictor: Predictor) -> Predictor {
+    pub(crate) fn opened<M: Module>(predictor: M) -> M {
         let mut generator = stream(0, "weights", 0);
         let mut weights = armilla_nn::checkpoint::weights(&predictor);
         for (_, data) in weights
