@@ -6,6 +6,7 @@
 //! - [`vision`], [`text`], [`readout`] and `expert`: its encoders, its trunk and its action expert.
 //! - [`tokenizer`]: words to numbers.
 //! - [`processor`]: observations and recorded windows to tensors, and actions back.
+//! - [`goal_policy`]: goal-conditioned behaviour cloning, pictures alone: what a planner has to beat.
 //! - [`policy`]: the model behind [`armilla_core::Policy`].
 //! - [`checkpoint`]: the directory it is saved to, in LeRobot's layout.
 
@@ -13,6 +14,7 @@ pub mod checkpoint;
 pub mod error;
 mod expert;
 pub mod flow_policy;
+pub mod goal_policy;
 mod normalizer;
 pub mod policy;
 pub mod processor;
@@ -26,6 +28,7 @@ pub mod vision;
 pub use checkpoint::TrainedPolicy;
 pub use error::{Error, Result};
 pub use flow_policy::{FlowLoss, FlowPolicy, FlowPolicyConfig, PolicyShape};
+pub use goal_policy::{GoalBatch, GoalCloning, GoalPolicy, GoalPolicyConfig, GoalShape};
 pub use policy::VlaPolicy;
 pub use processor::{FlowBatch, NormalizationModes, ObservationBatch, Processor};
 pub use tokenizer::Tokenizer;

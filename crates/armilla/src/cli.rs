@@ -99,7 +99,7 @@ pub(crate) struct RecordArguments {
 /// Arguments of `train`.
 #[derive(Args, Debug)]
 pub(crate) struct TrainArguments {
-    /// A TOML file, or the name of a built-in one (`train/two-room-jepa`, `train/tabletop-vla`).
+    /// A TOML file, or the name of a built-in one (`train/two-room-jepa`, `train/two-room-goal`, `train/tabletop-vla`).
     #[arg(required_unless_present = "resume")]
     pub config: Option<String>,
     /// Replaces a setting: `--set train.steps=100` (repeatable).

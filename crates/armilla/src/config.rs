@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 10] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -23,6 +23,10 @@ const BUILT_IN: [(&str, &str); 9] = [
     (
         "train/two-room-jepa",
         include_str!("../../../configs/train/two-room-jepa.toml"),
+    ),
+    (
+        "train/two-room-goal",
+        include_str!("../../../configs/train/two-room-goal.toml"),
     ),
     (
         "train/tabletop-vla",

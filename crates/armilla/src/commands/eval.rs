@@ -8,7 +8,7 @@ use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionL
 use armilla_core::{Environment, EpisodeOutcome, Policy};
 use armilla_envs::{EnvironmentConfig, Script, make, run_script};
 use armilla_imagine::{Evaluation, EvaluationConfig, InstructionControl, PlannerPolicy, evaluate};
-use armilla_vla::{TrainedPolicy, VlaPolicy};
+use armilla_vla::{GoalCloning, GoalPolicy, TrainedPolicy, VlaPolicy};
 use armilla_world::{PlanConfig, WorldModel};
 use burn::tensor::Device;
 use rayon::prelude::*;
@@ -127,7 +127,15 @@ fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<B
     if script(name).is_some() {
         return Ok((environment(64), None));
     }
-    let (policy, side) = open_vla(Path::new(name), arguments.seed, &environment, &device)?;
+    let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
+    if GoalPolicy::is_in(&checkpoint) {
+        let model = GoalPolicy::load(&checkpoint, &device)?;
+        let side = model.shape().side;
+        let simulator = make(&environment(side))?;
+        let policy = GoalCloning::new(model, simulator.spec())?;
+        return Ok((environment(side), Some(Box::new(policy))));
+    }
+    let (policy, side) = open_vla(&checkpoint, arguments.seed, &environment, &device)?;
     Ok((environment(side), Some(Box::new(policy))))
 }
 

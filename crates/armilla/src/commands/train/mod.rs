@@ -1,6 +1,7 @@
 //! `armilla train`: a world model or a policy, on a dataset.
 
 mod data;
+mod goal_policy;
 mod policy;
 mod world_model;
 
@@ -12,7 +13,7 @@ use armilla_train::{
     BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
     Trainable, Training,
 };
-use armilla_vla::FlowPolicyConfig;
+use armilla_vla::{FlowPolicyConfig, GoalPolicyConfig};
 use armilla_world::{DinoWmConfig, JepaConfig, ModelConfig};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,9 @@ pub(crate) struct TrainRunConfig {
     /// Where `[dino-wm]` has its encoder from: a world model's folder, or DINOv2's weights as safetensors. Without it the encoder is random.
     #[serde(default)]
     pub encoder: Option<PathBuf>,
+    /// Goal-conditioned behaviour cloning, which planners are compared with.
+    #[serde(default, rename = "goal-policy")]
+    pub goal_policy: Option<GoalPolicyConfig>,
     /// A policy.
     #[serde(default, rename = "flow-policy")]
     pub flow_policy: Option<FlowPolicyConfig>,
@@ -125,18 +129,21 @@ fn resume(path: &Path, device: &Device) -> Result<TrainOutcome> {
 
 fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result<TrainOutcome> {
     let data = TrainingData::open(config)?;
-    match (&config.jepa, &config.dino_wm, &config.flow_policy) {
-        (Some(jepa), None, None) => {
-            let model = ModelConfig::Jepa(jepa.clone());
-            world_model::train(config, &model, &data, run, device)
-        }
-        (None, Some(dino_wm), None) => {
-            let model = ModelConfig::DinoWm(dino_wm.clone());
-            world_model::train(config, &model, &data, run, device)
-        }
-        (None, None, Some(policy)) => policy::train(config, policy, &data, run, device),
+    let world = |model: ModelConfig| world_model::train(config, &model, &data, run, device);
+    let TrainRunConfig {
+        jepa,
+        dino_wm,
+        goal_policy,
+        flow_policy,
+        ..
+    } = config;
+    match (jepa, dino_wm, goal_policy, flow_policy) {
+        (Some(jepa), None, None, None) => world(ModelConfig::Jepa(jepa.clone())),
+        (None, Some(dino_wm), None, None) => world(ModelConfig::DinoWm(dino_wm.clone())),
+        (None, None, Some(policy), None) => goal_policy::train(config, policy, &data, run, device),
+        (None, None, None, Some(policy)) => policy::train(config, policy, &data, run, device),
         _ => bail!(
-            "expected exactly one of [jepa], [dino-wm] and [flow-policy] in the configuration"
+            "expected exactly one of [jepa], [dino-wm], [goal-policy] and [flow-policy] in the configuration"
         ),
     }
 }

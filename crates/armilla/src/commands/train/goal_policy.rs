@@ -1,0 +1,117 @@
+//! Training goal-conditioned behaviour cloning.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use armilla_core::features::ACTION;
+use armilla_data::{LaterSpec, WindowLoader, WindowSpec};
+use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
+use armilla_vla::{GoalBatch, GoalPolicy, GoalPolicyConfig, GoalShape};
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::data::TrainingData;
+use super::{TrainOutcome, TrainRunConfig, finish};
+use crate::progress::say;
+
+/// Trains one.
+pub(super) fn train(
+    config: &TrainRunConfig,
+    policy: &GoalPolicyConfig,
+    data: &TrainingData,
+    run: &RunDirectory,
+    device: &Device,
+) -> Result<TrainOutcome> {
+    let spec = WindowSpec {
+        allow_short_tail: true,
+        later: Some(LaterSpec {
+            min_steps: 1,
+            max_steps: policy.goal_max_steps,
+            last_share: policy.goal_last_share,
+        }),
+        ..WindowSpec::new(&[0], policy.action_horizon)
+    };
+    let loader = Arc::new(data.loader(config, spec, 1)?);
+    let camera = &loader.cameras()[0];
+    ensure!(
+        camera.height == camera.width,
+        "camera `{}`: expected square pictures, found {} x {}",
+        camera.name,
+        camera.height,
+        camera.width
+    );
+    let actions = data.statistics(&loader, ACTION)?;
+    let shape = GoalShape {
+        camera: camera.name.clone(),
+        side: camera.height,
+        action_mean: actions.mean,
+        action_std: actions.std,
+    };
+    let device = device.clone().autodiff();
+    let model = policy.init(&shape, config.train.seed, &device)?;
+    say(&format!(
+        "goal policy: {} parameters, {} windows",
+        model.num_params(),
+        loader.len()
+    ));
+    let mut source = GoalWindows {
+        loader,
+        policy: policy.clone(),
+        shape,
+        device,
+    };
+    let export = |model: &GoalTraining, folder: &Path| -> Result<(), BoxError> {
+        Ok(model.policy.save(folder)?)
+    };
+    finish(
+        config,
+        run,
+        GoalTraining { policy: model },
+        &mut source,
+        &export,
+    )
+}
+
+/// A policy in training.
+#[derive(Module, Debug)]
+struct GoalTraining {
+    policy: GoalPolicy,
+}
+
+impl Trainable for GoalTraining {
+    type Batch = GoalBatch;
+
+    fn loss(&self, batch: GoalBatch, _: StepContext) -> Loss {
+        Loss {
+            total: self.policy.loss(batch),
+            figures: Vec::new(),
+        }
+    }
+}
+
+/// Windows of a recording for it.
+struct GoalWindows {
+    loader: Arc<WindowLoader>,
+    policy: GoalPolicyConfig,
+    shape: GoalShape,
+    device: Device,
+}
+
+impl BatchSource for GoalWindows {
+    type Batch = GoalBatch;
+
+    fn batch(&mut self, step: u64) -> Result<GoalBatch, BoxError> {
+        let windows = self.loader.batch(step)?;
+        Ok(GoalBatch::from_windows(
+            &windows,
+            &self.policy,
+            &self.shape,
+            &self.device,
+        )?)
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::to_value(self.loader.state()).unwrap_or_default()
+    }
+}
