@@ -413,7 +413,7 @@ def policy_step():
 
 
 class LeWm(nn.Module):
-    """LeWorldModel but for the inner normalisations of its predictor."""
+    """LeWorldModel; its predictor drops nothing."""
 
     LATENT, HISTORY, BLOCK = 192, 3, 10
 
@@ -424,11 +424,12 @@ class LeWm(nn.Module):
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
             self.query, self.key, self.value = (nn.Linear(width, 1024, bias=False) for _ in range(3))
-            self.output = nn.Linear(1024, width)
-            self.feed = nn.Sequential(nn.Linear(width, 2048), nn.GELU(), nn.Linear(2048, width))
+            self.output, self.inner = nn.Linear(1024, width), nn.LayerNorm(width)
+            self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2048), nn.GELU(), nn.Linear(2048, width))
             self.width = width
 
         def attend(self, x):
+            x = self.inner(x)
             parts = [part(x).unflatten(-1, (16, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)]
             return self.output(F.scaled_dot_product_attention(*parts, is_causal=True).transpose(1, 2).flatten(2))
 
@@ -450,7 +451,7 @@ class LeWm(nn.Module):
         self.encoder = nn.ModuleList(Block(width, 3, activation=nn.GELU) for _ in range(12))
         self.encoder_norm = nn.LayerNorm(width)
         self.projector, self.prediction = projector(), projector()
-        self.action = nn.Sequential(nn.Linear(self.BLOCK, 768), nn.SiLU(), nn.Linear(768, width))
+        self.action = nn.Sequential(nn.Linear(self.BLOCK, 10), nn.Linear(10, 768), nn.SiLU(), nn.Linear(768, width))
         self.positions = nn.Parameter(torch.randn(self.HISTORY, width))
         self.blocks = nn.ModuleList(self.Conditional(width) for _ in range(6))
         self.norm = nn.LayerNorm(width)

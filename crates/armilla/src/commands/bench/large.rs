@@ -4,23 +4,25 @@ use std::hint::black_box;
 
 use anyhow::Result;
 use armilla_core::random::stream;
-use armilla_nn::Activation;
-use armilla_nn::attention::{AttentionConfig, causal_mask};
 use armilla_nn::images::CHANNELS;
 use armilla_nn::lanes::side_by_side;
-use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp, MlpConfig};
+use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use armilla_nn::positions::sine_2d;
 use armilla_nn::random::{normal, seeded};
-use armilla_nn::reduction::{mean, mean_squared_error};
+use armilla_nn::reduction::mean;
 use armilla_nn::resnet::ResNet18;
-use armilla_nn::transformer::{AdaLnBlock, AdaLnBlockConfig, Block, BlockConfig, Context};
-use armilla_nn::vit::{VisionTransformer, VisionTransformerConfig};
+use armilla_nn::transformer::{Block, BlockConfig, Context as Attended};
 use armilla_train::{Loss, StepContext, Trainable};
-use armilla_world::sigreg::{directions, sigreg};
+use armilla_world::batch::Pairs;
+use armilla_world::jepa::config::{PredictorConfig, TransformerConfig};
+use armilla_world::{
+    Context, JepaConfig, Model, ModelConfig, Observations, TrainingBatch, Transition as _,
+};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::{Settings, Work, repeat, steps};
+use crate::commands::train::WorldModelTraining;
 
 /// In the order it is shown.
 pub(super) const ALL: &[Work] = &[
@@ -55,157 +57,80 @@ fn noise<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tens
     normal(&mut stream(0, name, 0), shape, device)
 }
 
-/// LeWorldModel's latents.
-const LATENT: usize = 192;
-/// Pictures of its windows.
+/// Pictures of LeWorldModel's windows.
 const FRAMES: usize = 4;
-/// Latents that its predictor looks back on.
-const HISTORY: usize = 3;
-/// Values of an action block.
-const BLOCK: usize = 10;
-/// Side of its pictures, px.
-const SIDE: usize = 224;
 /// Windows of a batch.
 const WINDOWS: usize = 8;
 
-/// LeWorldModel (arXiv 2603.19312) but for the inner normalisations of its predictor.
-#[derive(Module, Debug)]
-struct LeWm {
-    encoder: VisionTransformer,
-    projector: Mlp,
-    action: Mlp,
-    positions: Param<Tensor<2>>,
-    blocks: Vec<AdaLnBlock>,
-    norm: LayerNorm,
-    prediction: Mlp,
-}
-
-fn lewm(device: &Device) -> LeWm {
-    let projector = || {
-        MlpConfig::new(LATENT, 2048, LATENT)
-            .with_batch_norm(true)
-            .with_activation(Activation::Gelu)
-            .init(device)
+/// LeWorldModel as published, but that it drops nothing.
+fn lewm(device: &Device) -> Result<Model> {
+    let config = JepaConfig {
+        predictor: PredictorConfig::Transformer(TransformerConfig {
+            dropout: 0.0,
+            ..TransformerConfig::default()
+        }),
+        ..JepaConfig::lewm()
     };
-    let attention = AttentionConfig::new(LATENT, 16)
-        .with_inner(Some(1024))
-        .with_bias(false);
-    let block = AdaLnBlockConfig::new(LATENT, 16)
-        .with_hidden(Some(2048))
-        .with_attention(Some(attention))
-        .with_activation(Activation::Gelu);
-    let start = Initializer::Normal {
-        mean: 0.0,
-        std: 1.0,
-    };
-    seeded(device, 0, || LeWm {
-        encoder: VisionTransformerConfig::new(SIDE, 14, LATENT, 12, 3).init(device),
-        projector: projector(),
-        action: MlpConfig::new(BLOCK, 768, LATENT)
-            .with_activation(Activation::Silu)
-            .init(device),
-        positions: start.init([HISTORY, LATENT], device),
-        blocks: (0..6).map(|_| block.init(device)).collect(),
-        norm: LayerNormConfig::new(LATENT).init(device),
-        prediction: projector(),
-    })
+    Ok(ModelConfig::Jepa(config).init(0, device)?)
 }
 
-impl LeWm {
-    /// `[pictures, height, width, channel]` to `[pictures, latent]`.
-    fn encode(&self, images: Tensor<4>) -> Tensor<2> {
-        let tokens = self.encoder.forward(images);
-        let [pictures, _, width] = tokens.dims();
-        let class = tokens.narrow(1, 0, 1).reshape([pictures, width]);
-        self.projector.forward(class)
+fn windows(count: usize, device: &Device) -> TrainingBatch {
+    let shape = ModelConfig::Jepa(JepaConfig::lewm()).shape();
+    let (side, steps) = (shape.image_size, FRAMES - 1);
+    let images = noise("images", [count * FRAMES, side, side, CHANNELS], device);
+    let none = || Tensor::zeros([count, 1], device);
+    TrainingBatch {
+        observations: Observations::of_one_camera(images),
+        frames: FRAMES,
+        time: FRAMES,
+        blocks: noise("blocks", [count, steps, shape.block()], device),
+        mean_actions: Tensor::zeros([count, steps, shape.action], device),
+        weight: Tensor::ones([count, steps], device),
+        pairs: Pairs {
+            from: Vec::new(),
+            to: Vec::new(),
+            steps: none(),
+            weight: none(),
+        },
     }
-
-    /// The latent after each of the last ones. `[rows, history, latent]` and `[rows, history, block]`.
-    fn predict(&self, latents: Tensor<3>, blocks: Tensor<3>) -> Tensor<3> {
-        let history = latents.dims()[1];
-        let positions = self.positions.val().narrow(0, 0, history).unsqueeze();
-        let condition = self.action.forward(blocks);
-        let mask = causal_mask(history, &latents.device());
-        let mut tokens = latents + positions;
-        for block in &self.blocks {
-            tokens = block.forward(tokens, condition.clone(), Some(mask.clone()));
-        }
-        self.prediction.forward(self.norm.forward(tokens))
-    }
-
-    /// The last latents that blocks lead to, `[rows, latent]`. `[1, 1, latent]` and `[rows, horizon, block]`.
-    fn rollout(&self, start: Tensor<3>, blocks: Tensor<3>) -> Tensor<2> {
-        let [rows, horizon, _] = blocks.dims();
-        let mut latents = start.expand([rows, 1, LATENT]);
-        for step in 0..horizon {
-            let history = (step + 1).min(HISTORY);
-            let from = step + 1 - history;
-            let context = latents.clone().narrow(1, from, history);
-            let next = self.predict(context, blocks.clone().narrow(1, from, history));
-            let next = next.narrow(1, history - 1, 1);
-            latents = Tensor::cat(vec![latents, next], 1);
-        }
-        latents.narrow(1, horizon, 1).reshape([rows, LATENT])
-    }
-
-    fn loss(&self, images: Tensor<5>, blocks: Tensor<3>) -> Tensor<1> {
-        let [windows, frames, height, width, channel] = images.dims();
-        let images = images.reshape([windows * frames, height, width, channel]);
-        let latents = self.encode(images).reshape([windows, frames, LATENT]);
-        let predicted = self.predict(latents.clone().narrow(1, 0, HISTORY), blocks);
-        let error = mean_squared_error(predicted, latents.clone().narrow(1, 1, HISTORY));
-        let shape = [LATENT, 1024];
-        let directions = directions(&mut stream(0, "directions", 0), shape, &latents.device());
-        error + sigreg(latents.swap_dims(0, 1), directions) * 0.09
-    }
-}
-
-impl Trainable for LeWm {
-    type Batch = (Tensor<5>, Tensor<3>);
-
-    fn loss(&self, (images, blocks): Self::Batch, _: StepContext) -> Loss {
-        Loss {
-            total: self.loss(images, blocks),
-            figures: Vec::new(),
-        }
-    }
-}
-
-fn windows(count: usize, device: &Device) -> (Tensor<5>, Tensor<3>) {
-    let images = noise("images", [count, FRAMES, SIDE, SIDE, CHANNELS], device);
-    (images, noise("blocks", [count, HISTORY, BLOCK], device))
 }
 
 fn lewm_forward(settings: &Settings) -> Result<Vec<f64>> {
     let device = settings.device.clone();
-    let model = lewm(&device);
-    let (images, blocks) = windows(WINDOWS, &device);
-    repeat(settings, || model.loss(images.clone(), blocks.clone()))
+    let (model, batch) = (lewm(&device)?, windows(WINDOWS, &device));
+    repeat(settings, || {
+        model.loss(batch.clone(), &mut stream(0, "loss", 0)).total
+    })
 }
 
 fn lewm_steps(settings: &Settings) -> Result<Vec<f64>> {
     let device = settings.device.clone().autodiff();
     let batch = windows(WINDOWS / settings.accumulation(), &device);
-    steps(settings, lewm(&device), batch)
+    let model = lewm(&device)?;
+    steps(settings, WorldModelTraining { model }, batch)
 }
 
 fn lewm_plan(settings: &Settings) -> Result<Vec<f64>> {
     const CANDIDATES: usize = 300;
     const HORIZON: usize = 5;
     let device = settings.device.clone();
-    let model = lewm(&device);
-    let start = noise("start", [1, 1, LATENT], &device);
-    let goal = noise("goal", [1, LATENT], &device);
+    let model = lewm(&device)?;
+    let shape = model.config().shape();
+    let start = noise("start", [1, shape.latent], &device);
+    let goal = noise("goal", [1, shape.latent], &device);
     let draws: Vec<_> = (0..30)
         .map(|iteration| {
             let mut generator = stream(0, "candidates", iteration);
-            normal(&mut generator, [CANDIDATES, HORIZON, BLOCK], &device)
+            let drawn = [CANDIDATES, HORIZON, shape.block()];
+            normal(&mut generator, drawn, &device)
         })
         .collect();
     repeat(settings, || {
         for blocks in &draws {
             black_box(side_by_side(&device, CANDIDATES, 32, |part| {
-                let last = model.rollout(start.clone(), blocks.clone().slice_dim(0, part));
+                let start = Context::of_one(start.clone().repeat_dim(0, part.len()));
+                let rollout = model.rollout(start, blocks.clone().slice_dim(0, part));
+                let last = rollout.narrow(1, HORIZON - 1, 1).flatten::<2>(1, 2);
                 (last - goal.clone()).square().sum_dim(1).into_data()
             }));
         }
@@ -280,7 +205,7 @@ impl Act {
         }
         let queries = self.queries.val().unsqueeze::<3>();
         let queries = queries.expand([batch, CHUNK, WIDTH]);
-        let context = Context { tokens, mask: None };
+        let context = Attended { tokens, mask: None };
         let decoded = self.decoder.forward_with_context(queries, None, &context);
         self.action.forward(self.norm.forward(decoded))
     }
