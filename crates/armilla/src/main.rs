@@ -21,10 +21,25 @@ fn main() -> ExitCode {
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::say(&format!("error: {error:#}"));
+            progress::say(&format!("error: {}", told(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, each said once: some errors show their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.contains(&cause) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause);
+    }
+    told
 }
 
 /// Logs of our own crates go to standard error; dependencies speak from warnings up.
@@ -39,4 +54,19 @@ fn start_log(verbose: u8) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = armilla_core::Error::invalid("horizon", "at least 1", 0);
+        let shown = armilla_core::Error::behind("plan settings", cause);
+        let error = Err::<(), _>(shown).context("cannot plan").unwrap_err();
+        let expected = "cannot plan: plan settings: horizon: expected at least 1, found 0";
+        assert_eq!(told(&error), expected);
+    }
 }
