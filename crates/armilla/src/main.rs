@@ -21,10 +21,23 @@ fn main() -> ExitCode {
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::say(&format!("error: {error:#}"));
+            progress::say(&format!("error: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, each said once: some errors tell their cause themselves.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Logs of our own crates go to standard error; dependencies speak from warnings up.
