@@ -1,8 +1,11 @@
 //! `armilla dataset`: datasets of others become ours, and can be looked into.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::program::{armilla, fail, json, succeed};
+use crate::program::{armilla, fail, json, succeed, wait_until};
 
 fn old(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -114,6 +117,79 @@ fn datasets_are_merged_split_and_cut() {
     }
     let said = fail(folder, &["dataset", "merge", "a", "b", "--out", "both"]);
     assert!(said.contains("already"), "{said}");
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// Names beside each other in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+/// Kills a deletion in place after some time; the dataset is the old or the new one, and the next try leaves nothing behind.
+fn kill_in_place(base: &Path, after: Option<Duration>) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    copy(base, &folder.join("d"));
+    let delete = ["dataset", "delete", "d", "--episodes", "0", "--in-place"];
+    let mut deletion = armilla(folder, &delete)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    match after {
+        Some(after) => std::thread::sleep(after),
+        // As soon as something is written.
+        None => wait_until("a hidden folder", || {
+            names(folder).len() > 1 || deletion.try_wait().unwrap().is_some()
+        }),
+    }
+    deletion.kill().ok();
+    deletion.wait().unwrap();
+    let kept = episodes(folder, "d");
+    assert!([3, 4].contains(&kept), "{kept} episodes");
+    let checked = armilla(folder, &["dataset", "check", "d"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let left = names(folder).len() > 1;
+    assert_eq!(checked.status.success(), !left, "{said}");
+    assert!(!left || said.contains(".d."), "{said}");
+    succeed(folder, &delete);
+    assert_eq!(
+        (episodes(folder, "d"), names(folder)),
+        (kept - 1, vec!["d".to_owned()])
+    );
+    kept
+}
+
+#[test]
+fn killed_in_place_the_dataset_is_the_old_or_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), "d", "1");
+    let base = folder.path().join("d");
+    assert_eq!(kill_in_place(&base, Some(Duration::from_secs(5))), 3);
+    for milliseconds in 0..12 {
+        kill_in_place(&base, Some(Duration::from_millis(4 * milliseconds)));
+    }
+    for _ in 0..4 {
+        kill_in_place(&base, None);
+    }
 }
 
 #[test]

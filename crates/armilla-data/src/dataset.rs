@@ -16,6 +16,9 @@ use crate::info::Info;
 use crate::layout::{TASKS, files_below};
 use crate::reader::Reader;
 use crate::recover::{Recovered, recover};
+use crate::types::videos;
+use crate::video::costs::DecodingCosts;
+use crate::video::decode::Decoders;
 use crate::{statistics, tasks};
 
 /// Rows of equal width: one a frame.
@@ -256,6 +259,23 @@ impl Dataset {
     ) -> Result<Vec<Image>> {
         let key = self.camera_key(camera)?;
         self.reader.images(episode, &key, frames)
+    }
+
+    /// Decodes an episode's videos of all cameras and drops what comes out: the bare decoder, to compare others with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::images`].
+    pub fn decode_bare(&self, episode: usize) -> Result<DecodingCosts> {
+        let decoders = Decoders::default();
+        for (key, _) in videos(self.features()) {
+            let (index, shown) = self
+                .reader
+                .episode_video(self.reader.episode(episode)?, key)?;
+            let wanted: Vec<_> = shown.collect();
+            decoders.decode(&index, &wanted, &mut |_, _| Ok(()))?;
+        }
+        Ok(decoders.costs.so_far())
     }
 
     /// One picture of an episode; as [`Self::images`].

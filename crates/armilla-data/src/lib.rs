@@ -62,7 +62,7 @@ pub use frame::FrameRecord;
 pub use info::{FileLimits, Info, VERSION};
 pub use loader::{
     Batches, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera, LoaderConfig,
-    LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader, WindowSpec,
+    LoaderCosts, LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader, WindowSpec,
 };
 pub use recorder::{
     Added, CAPTURE_TIMESTAMP, EpisodeFrames, Frame, Recorder, RecorderConfig, SavedEpisode,
@@ -70,6 +70,7 @@ pub use recorder::{
 pub use recover::Recovered;
 pub use repair::{Lost, Repaired, repair};
 pub use types::AUTOMATIC;
+pub use video::costs::DecodingCosts;
 pub use video::encode::Quality;
 
 #[cfg(test)]

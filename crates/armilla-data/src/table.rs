@@ -87,6 +87,11 @@ pub(crate) fn write_table(path: &Path, batch: &RecordBatch, entry: Option<Entry>
 
 /// Reads a file's footer; a cut file is told apart from a missing one.
 pub(crate) fn read_footer(path: &Path) -> Result<ArrowReaderMetadata> {
+    read_footer_of(path, |_| true)
+}
+
+/// Reads a file's footer, and the headers of all pages of the columns that will be read: whose names a rule allows.
+fn read_footer_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<ArrowReaderMetadata> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     // The schema is parquet's own: hints of the writer may name extension types.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -100,6 +105,10 @@ pub(crate) fn read_footer(path: &Path) -> Result<ArrowReaderMetadata> {
     })?;
     let groups = footer.metadata().row_groups().iter();
     for column in groups.flat_map(|group| group.columns()) {
+        let root = column.column_path().parts().first();
+        if !root.is_some_and(|root| wanted(root)) {
+            continue;
+        }
         pages::check(&file, column).map_err(|problem| broken(&problem))?;
     }
     Ok(footer)
@@ -205,7 +214,7 @@ pub(crate) fn read_table(path: &Path) -> Result<Vec<RecordBatch>> {
 
 /// Reads the columns of a whole file whose names a rule allows.
 pub(crate) fn read_columns(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<RecordBatch>> {
-    let footer = read_footer(path)?;
+    let footer = read_footer_of(path, &wanted)?;
     let fields = footer.schema().fields().iter();
     let columns: Vec<_> = fields
         .map(|field| field.name().as_str())

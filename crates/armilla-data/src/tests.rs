@@ -16,6 +16,7 @@ mod damage;
 mod editing;
 mod every_type;
 mod loading;
+mod opening;
 mod peers;
 mod recording;
 mod repairing;

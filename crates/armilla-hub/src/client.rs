@@ -79,7 +79,7 @@ impl Client {
         loop {
             match attempt() {
                 Err(error) if is_passing(&error) && failures + 1 < ATTEMPTS => {
-                    tracing::info!("{error}; trying again");
+                    say_again(&error);
                     self.wait(failures);
                     failures += 1;
                 }
@@ -172,7 +172,12 @@ pub(crate) fn accepted(
         let known = value["error"].as_str().or(value["message"].as_str());
         known.map_or(text.clone(), str::to_owned)
     });
-    let text: String = text.trim().chars().take(LARGEST_PROBLEM).collect();
+    let text: String = text
+        .trim()
+        .trim_end_matches('.')
+        .chars()
+        .take(LARGEST_PROBLEM)
+        .collect();
     Err(Error::Refused {
         url: url.to_owned(),
         status,
@@ -187,7 +192,11 @@ pub(crate) fn accepted(
 
 fn advice(status: u16) -> &'static str {
     match status {
-        401 | 403 => {
+        401 => {
+            "check the name and --type, for the hub says the same of a repository that does not exist; a private one needs a token in \
+             HF_TOKEN that may read it, a push one that may write"
+        }
+        403 => {
             "give a token that may do this in HF_TOKEN, and accept the conditions of a gated repository on its page"
         }
         404 => {
@@ -204,6 +213,15 @@ pub(crate) fn unreachable(url: &str, problem: impl ToString) -> Error {
     Error::Unreachable {
         url: url.to_owned(),
         problem: problem.to_string(),
+    }
+}
+
+/// Says why nothing goes on for a while.
+pub(crate) fn say_again(error: &Error) {
+    match error {
+        // What to do comes when nothing is tried any more.
+        Error::Unreachable { url, problem } => tracing::warn!("{url}: {problem}; trying again"),
+        error => tracing::warn!("{error}; trying again"),
     }
 }
 

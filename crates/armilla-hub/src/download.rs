@@ -6,7 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{has, make_parent};
-use crate::client::{ATTEMPTS, Client, accepted, is_passing, unreachable};
+use crate::client::{ATTEMPTS, Client, accepted, is_passing, say_again, unreachable};
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::listing::Entry;
@@ -102,7 +102,7 @@ fn fill(
         if failures >= ATTEMPTS {
             return Err(error);
         }
-        tracing::info!("{error}; trying again");
+        say_again(&error);
         client.wait(failures);
     }
 }

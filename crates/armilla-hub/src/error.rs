@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::repository::Repository;
+
 /// What can go wrong between here and the hub.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -100,6 +102,14 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// A refusal that names the repository before the address.
+    pub(crate) fn about(mut self, repository: &Repository) -> Self {
+        if let Self::Refused { url, .. } = &mut self {
+            *url = format!("{repository}: {url}");
+        }
+        self
+    }
+
     /// Turns a system error at a path into an [`Error::Io`].
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

@@ -47,7 +47,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When there is neither `HF_HOME` nor a home folder.
+    /// When there is neither `HF_HOME` nor a home folder, or `HF_ENDPOINT` is no address.
     pub fn from_environment() -> Result<Self> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let text = |value: OsString| value.to_string_lossy().trim().to_owned();
@@ -62,8 +62,16 @@ impl Settings {
                 });
             }
         };
+        let endpoint = variable("HF_ENDPOINT").map_or_else(|| ENDPOINT.to_owned(), text);
+        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            return Err(Error::Name {
+                what: "HF_ENDPOINT",
+                expected: "an address such as https://huggingface.co",
+                found: endpoint,
+            });
+        }
         Ok(Self {
-            endpoint: variable("HF_ENDPOINT").map_or_else(|| ENDPOINT.to_owned(), text),
+            endpoint,
             token: variable("HF_TOKEN").map(text).or_else(|| cache.token()),
             cache: cache.path().clone(),
             retry_pause: Duration::from_secs(1),

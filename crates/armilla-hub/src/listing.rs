@@ -62,7 +62,8 @@ impl Listing {
     /// Asks the hub.
     pub(crate) fn read(client: &Client, repository: &Repository) -> Result<Self> {
         let url = client.url(&format!("api/{}?blobs=true", repository.repo().api_url()));
-        let answer: Answer = client.get_json(&url)?;
+        let answer = client.get_json(&url);
+        let answer: Answer = answer.map_err(|error| error.about(repository))?;
         let wrong = |expected, found: String| Error::Answer {
             url: url.clone(),
             expected,

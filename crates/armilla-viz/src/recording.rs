@@ -236,6 +236,7 @@ mod tests {
     fn log_episode(reel: &mut Reel, success: bool) {
         reel.begin_episode(&EpisodeTitle {
             instruction: Some("push the red cube to the blue disc"),
+            number: None,
             note: "policy",
             success: None,
         })

@@ -20,6 +20,8 @@ const PATH_RADIUS_POINTS: f32 = 1.8;
 pub struct EpisodeTitle<'a> {
     /// The task in words.
     pub instruction: Option<&'a str>,
+    /// Its number where it comes from; the reel's own count unless given.
+    pub number: Option<usize>,
     /// Who acts and under which rules, such as `planner, crossing, seed 7`.
     pub note: &'a str,
     /// How it ends, where that is known already.
@@ -128,7 +130,11 @@ impl Reel {
             Some(instruction) => format!("## {instruction}\n\n"),
             None => String::new(),
         };
-        self.title += &format!("Episode {}", self.now.episode);
+        let counted = || self.now.episode.to_string();
+        let number = title
+            .number
+            .map_or_else(counted, |number| number.to_string());
+        self.title += &format!("Episode {number}");
         if !title.note.is_empty() {
             self.title += &format!(": {}", title.note);
         }

@@ -21,25 +21,23 @@ fn main() -> ExitCode {
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::say(&format!("error: {}", told(&error)));
+            progress::say(&format!("error: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-/// An error and its causes, each said once: some errors show their cause themselves.
-fn told(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+/// An error and its causes, each said once: some errors tell their cause themselves.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if told.contains(&cause) {
-            continue;
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
-        if !told.is_empty() {
-            told.push_str(": ");
-        }
-        told.push_str(&cause);
     }
-    told
+    text
 }
 
 /// Logs of our own crates go to standard error; dependencies speak from warnings up.
@@ -67,6 +65,6 @@ mod tests {
         let shown = armilla_core::Error::behind("plan settings", cause);
         let error = Err::<(), _>(shown).context("cannot plan").unwrap_err();
         let expected = "cannot plan: plan settings: horizon: expected at least 1, found 0";
-        assert_eq!(told(&error), expected);
+        assert_eq!(chain(&error), expected);
     }
 }

@@ -8,6 +8,7 @@ mod files;
 mod target;
 
 pub use target::Target;
+pub(crate) use target::leftovers;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -19,6 +19,10 @@ pub enum Target {
 /// Folders that the new dataset has its own of, or that nobody needs any more.
 const NOT_KEPT: [&str; 6] = ["data", "meta", "videos", RECORDING, COMPACT, ".cache"];
 
+/// What hidden folders beside a dataset are for: the new dataset until it is whole, and trying whether folders can change
+/// places.
+const PURPOSES: [&str; 3] = ["partial", "trial-a", "trial-b"];
+
 impl Target {
     /// The folder.
     #[must_use]
@@ -47,7 +51,7 @@ impl Target {
             Self::New(folder) => (folder.clone(), false),
             Self::Replace(folder) => (real(folder)?, true),
         };
-        let partial = beside(&folder, "partial")?;
+        let partial = beside(&folder, PURPOSES[0])?;
         remove_folder(&partial)?;
         make_parent(&partial)?;
         fs::create_dir(&partial).map_err(Error::io("create the folder", &partial))?;
@@ -82,6 +86,17 @@ fn beside(folder: &Path, purpose: &str) -> Result<PathBuf> {
     Ok(folder.with_file_name(format!(".{}.{purpose}", name.to_string_lossy())))
 }
 
+/// What work on a dataset that was stopped has left beside its folder.
+pub(crate) fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = real(folder) else {
+        return Vec::new();
+    };
+    let hidden = PURPOSES
+        .iter()
+        .filter_map(|purpose| beside(&folder, purpose).ok());
+    hidden.filter(|path| path.is_dir()).collect()
+}
+
 /// Files of the old folder that are no part of a dataset, such as a README, go along.
 fn keep_other_files(old: &Path, new: &Path) -> Result<()> {
     for path in files_below(old)? {
@@ -111,7 +126,7 @@ fn sync_parent(path: &Path) {
 
 /// Tries on two empty folders beside a dataset whether folders can change places there.
 fn can_exchange(folder: &Path) -> Result<()> {
-    let pair = [beside(folder, "trial-a")?, beside(folder, "trial-b")?];
+    let pair = [beside(folder, PURPOSES[1])?, beside(folder, PURPOSES[2])?];
     let tried = pair
         .iter()
         .try_for_each(|path| fs::create_dir_all(path).map_err(Error::io("create the folder", path)))
@@ -186,6 +201,25 @@ mod tests {
             ("new".to_owned(), "read me".to_owned())
         );
         assert_eq!(names(folder.path()), ["d"]);
+    }
+
+    #[test]
+    fn what_was_left_is_found_and_goes_with_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("d");
+        fill(&root, "old").unwrap();
+        assert!(leftovers(&root).is_empty());
+        for name in [".d.partial", ".d.trial-b", ".e.partial"] {
+            fill(&folder.path().join(name), "half").unwrap();
+        }
+        let found = leftovers(&root);
+        let found: Vec<_> = found.iter().map(|path| path.file_name().unwrap()).collect();
+        assert_eq!(found, [".d.partial", ".d.trial-b"]);
+        let target = Target::Replace(root.clone());
+        target.check().unwrap();
+        target.build(|partial| fill(partial, "new")).unwrap();
+        assert!(leftovers(&root).is_empty());
+        assert_eq!(names(folder.path()), [".e.partial", "d"]);
     }
 
     #[test]

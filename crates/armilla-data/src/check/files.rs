@@ -1,8 +1,10 @@
 //! Files that nobody refers to.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::finding::{Finding, inside};
+use crate::assemble::leftovers;
 use crate::error::Result;
 use crate::layout::files_below;
 use crate::survey::Survey;
@@ -10,6 +12,17 @@ use crate::types::videos;
 
 const UNUSED: &str =
     "remove it if you know that nobody needs it; `armilla dataset repair` leaves it out";
+
+/// What stopped work has left beside the dataset.
+pub(super) fn beside(root: &Path) -> impl Iterator<Item = Finding> {
+    leftovers(root).into_iter().map(|path| {
+        let name = path.file_name().unwrap_or_default();
+        let problem = "a folder beside the dataset that stopped work on it has left";
+        Finding::warning(Path::new("..").join(name), problem).remedied_by(
+            "remove it, unless something is at work on the dataset now; the next change with `--in-place` does so by itself",
+        )
+    })
+}
 
 pub(crate) fn check(survey: &Survey) -> Result<Vec<Finding>> {
     let mut known = BTreeSet::new();

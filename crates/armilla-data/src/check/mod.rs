@@ -126,6 +126,7 @@ pub fn check(
         let counted = statistics::join(numbers, pictures);
         statistics::check(&survey, &counted, &mut gathered);
         gathered.findings.extend(files::check(&survey)?);
+        gathered.findings.extend(files::beside(root));
     }
     gathered.findings.sort();
     gathered.findings.dedup();

@@ -1,5 +1,7 @@
 //! Filling a batch.
 
+use std::time::Instant;
+
 use armilla_core::random::stream;
 use armilla_core::{CameraWindows, WindowBatch};
 use rand::RngExt as _;
@@ -30,6 +32,7 @@ impl WindowLoader {
     ///
     /// When a picture cannot be read or decoded.
     pub fn batch(&self, step: u64) -> Result<WindowBatch> {
+        let begin = Instant::now();
         let windows = self.windows(step);
         let spec = &self.config.spec;
         let mut batch = WindowBatch {
@@ -55,6 +58,7 @@ impl WindowLoader {
         for number in 0..self.cameras.len() {
             batch.cameras.push(self.pictures(number, &plans)?);
         }
+        self.batch_costs.add(begin);
         Ok(batch)
     }
 

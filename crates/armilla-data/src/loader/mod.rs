@@ -31,6 +31,7 @@
 //! batches that are ahead.
 
 mod batch;
+mod costs;
 mod episodes;
 mod frames;
 mod jitter;
@@ -50,6 +51,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::statistics;
+use costs::BatchCounters;
+pub use costs::LoaderCosts;
 use episodes::Episodes;
 use frames::Frames;
 pub use jitter::ColorJitter;
@@ -138,6 +141,7 @@ pub struct WindowLoader {
     episodes: Episodes,
     frames: Frames,
     order: Order,
+    batch_costs: BatchCounters,
 }
 
 impl WindowLoader {
@@ -192,6 +196,7 @@ impl WindowLoader {
             cameras,
             widths,
             episodes,
+            batch_costs: BatchCounters::default(),
         })
     }
 

@@ -1,8 +1,10 @@
 //! Frames of a video file to pictures.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use armilla_core::Image;
 use openh264::OpenH264API;
@@ -11,6 +13,7 @@ use openh264::formats::YUVSource as _;
 use re_rav1d::dav1d;
 
 use super::color::{ColorSpace, Matrix};
+use super::costs::{Counters, DecodingCosts};
 use super::demux::{Codec, VideoIndex, unsupported, with_start_codes};
 use super::rgb::{Planes, write_rgb};
 use crate::error::{Error, Result};
@@ -33,6 +36,8 @@ pub(crate) struct Decoded<'a> {
     path: &'a Path,
     planes: Planes<'a>,
     space: ColorSpace,
+    /// Time that went into its colours.
+    colors: Cell<Duration>,
 }
 
 impl Decoded<'_> {
@@ -57,7 +62,9 @@ impl Decoded<'_> {
                 "the decoder gave a picture with missing rows",
             ));
         }
+        let begin = Instant::now();
         write_rgb(planes, self.space, rgb);
+        self.colors.set(self.colors.get() + begin.elapsed());
         Ok(())
     }
 
@@ -77,6 +84,7 @@ pub(crate) type Visit<'a> = &'a mut dyn FnMut(usize, &Decoded<'_>) -> Result<()>
 pub(crate) struct Decoders {
     av1: Mutex<Vec<dav1d::Decoder>>,
     h264: Mutex<Vec<Decoder>>,
+    pub(crate) costs: Counters,
 }
 
 impl Decoders {
@@ -96,21 +104,53 @@ impl Decoders {
 
     /// Decodes packets, of which the first is a key.
     fn decode_run(&self, index: &VideoIndex, fed: Range<usize>, visit: Visit<'_>) -> Result<()> {
+        let mut costs = DecodingCosts::default();
+        let begin = Instant::now();
         let packets = index.read_packets(fed.clone())?;
+        costs.reading = begin.elapsed();
         // Decoders hand frames out in the order in which they are shown.
         let mut order: Vec<_> = fed.clone().collect();
         order.sort_by_key(|&packet| index.packets[packet].time);
         let mut order = order.into_iter();
-        let mut show = |decoded: Decoded<'_>| match order.next() {
-            Some(packet) => match index.position(packet) {
-                Some(position) => visit(position, &decoded),
-                None => Ok(()),
-            },
-            None => Err(Error::file(
-                &index.path,
-                format!("more than {} frames came out of as many", fed.len()),
-            )),
+        let mut show = |decoded: Decoded<'_>| {
+            let Some(packet) = order.next() else {
+                let problem = format!("more than {} frames came out of as many", fed.len());
+                return Err(Error::file(&index.path, problem));
+            };
+            costs.frames += 1;
+            let Some(position) = index.position(packet) else {
+                return Ok(());
+            };
+            let begin = Instant::now();
+            visit(position, &decoded)?;
+            let colors = decoded.colors.get();
+            costs.colors += colors;
+            costs.keeping += begin.elapsed().saturating_sub(colors);
+            Ok(())
         };
+        let begin = Instant::now();
+        self.decode_packets(index, packets, &mut show)?;
+        costs.decoding = begin.elapsed().saturating_sub(costs.colors + costs.keeping);
+        self.costs.add(&costs);
+        match order.len() {
+            0 => Ok(()),
+            missing => Err(Error::file(
+                &index.path,
+                format!(
+                    "of {} frames only {} could be decoded",
+                    fed.len(),
+                    fed.len() - missing
+                ),
+            )),
+        }
+    }
+
+    fn decode_packets(
+        &self,
+        index: &VideoIndex,
+        packets: Vec<Vec<u8>>,
+        show: Show<'_>,
+    ) -> Result<()> {
         match &index.codec {
             Codec::H264 {
                 parameters,
@@ -125,7 +165,7 @@ impl Decoders {
                     parameters,
                     length_bytes: *length_bytes,
                 };
-                stream.decode(&mut decoder, &packets, &mut show)?;
+                stream.decode(&mut decoder, &packets, show)?;
                 give_back(&self.h264, decoder);
             }
             Codec::Av1 { header } => {
@@ -133,23 +173,13 @@ impl Decoders {
                     Some(decoder) => decoder,
                     None => av1_decoder(&index.path)?,
                 };
-                decode_av1(&index.path, header, packets, &mut decoder, &mut show)?;
+                decode_av1(&index.path, header, packets, &mut decoder, show)?;
                 decoder.flush();
                 give_back(&self.av1, decoder);
             }
             Codec::Other { name, .. } => return Err(unsupported(&index.path, name)),
         }
-        match order.len() {
-            0 => Ok(()),
-            missing => Err(Error::file(
-                &index.path,
-                format!(
-                    "of {} frames only {} could be decoded",
-                    fed.len(),
-                    fed.len() - missing
-                ),
-            )),
-        }
+        Ok(())
     }
 }
 
@@ -243,6 +273,7 @@ fn h264_frame<'a>(path: &'a Path, picture: &'a DecodedYUV<'_>) -> Decoded<'a> {
             red: (picture.v(), red),
         },
         space: ColorSpace::LEROBOT,
+        colors: Cell::default(),
     }
 }
 
@@ -323,5 +354,6 @@ fn show_av1(path: &Path, picture: &dav1d::Picture, show: Show<'_>) -> Result<()>
         path,
         planes,
         space: ColorSpace { matrix, full_range },
+        colors: Cell::default(),
     })
 }

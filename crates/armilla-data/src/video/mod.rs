@@ -8,6 +8,7 @@
 
 pub(crate) mod boxes;
 pub(crate) mod color;
+pub(crate) mod costs;
 pub(crate) mod decode;
 pub(crate) mod demux;
 pub(crate) mod encode;

@@ -121,7 +121,7 @@ mod with_hub {
     pub(crate) fn repository_folder(kind: HubType, name: &str) -> Result<PathBuf> {
         let hub = Hub::new(&Settings::from_environment()?);
         let repository = Repository::new(kind.into(), name, None)?;
-        let snapshot = match with_bar(|progress| hub.pull(&repository, progress)) {
+        let snapshot = match with_bar("pull", |progress| hub.pull(&repository, progress)) {
             Err(error @ Error::Unreachable { .. }) => {
                 // What is wrong is that the hub cannot be reached, not that the cache is empty.
                 let Ok(cached) = hub.offline(&repository) else {
@@ -148,7 +148,7 @@ mod with_hub {
         let snapshot = if offline {
             hub.offline(repository)?
         } else {
-            with_bar(|progress| hub.pull(repository, progress))?
+            with_bar("pull", |progress| hub.pull(repository, progress))?
         };
         if let Some(out) = out {
             hub.export(&snapshot, out)?;
@@ -166,7 +166,9 @@ mod with_hub {
 
     fn push(folder: &Path, repository: &Repository, options: &Push) -> Result<()> {
         let hub = Hub::new(&Settings::from_environment()?);
-        let pushed = with_bar(|progress| hub.push(folder, repository, options, progress))?;
+        let pushed = with_bar("upload", |progress| {
+            hub.push(folder, repository, options, progress)
+        })?;
         for path in &pushed.ignored {
             say(&format!("{path}: left out by the repository's own rules"));
         }
@@ -185,10 +187,18 @@ mod with_hub {
 
     /// What a folder holds.
     fn kind_of(folder: &Path) -> Result<Kind> {
-        if folder.join("meta/info.json").exists() {
+        if !folder.is_dir() {
+            bail!("{}: there is no such folder", folder.display())
+        } else if folder.join("meta/info.json").exists() {
             Ok(Kind::Dataset)
         } else if folder.join("config.json").exists() {
             Ok(Kind::Model)
+        } else if folder.join("checkpoints").is_dir() {
+            bail!(
+                "{}: this is a training run; push one of its checkpoints, such as {}",
+                folder.display(),
+                folder.join("checkpoints/STEP/model").display()
+            )
         } else {
             bail!(
                 "{}: expected a dataset (with meta/info.json) or a checkpoint (with config.json), found neither; give --type to push it all \
@@ -215,13 +225,21 @@ mod with_hub {
 
     /// Shows a bar while something goes on between here and the hub.
     fn with_bar<T>(
+        name: &'static str,
         work: impl FnOnce(armilla_hub::Progress<'_>) -> armilla_hub::Result<T>,
     ) -> armilla_hub::Result<T> {
-        let mut bar: Option<(u64, Progress)> = None;
+        let mut bar: Option<(&str, Progress)> = None;
         let done = work(&mut |what, done, total| {
-            // Comparing and uploading are of different sizes.
-            if bar.as_ref().is_none_or(|(of, _)| *of != total) {
-                bar = Some((total, Progress::new("hub", "kB", total.div_ceil(1000))));
+            // Before files are uploaded, all are compared.
+            let (now, what) = match what.strip_prefix("comparing ") {
+                Some(what) => ("compare", what),
+                None => (name, what),
+            };
+            if bar.as_ref().is_none_or(|(before, _)| *before != now) {
+                if let Some((_, before)) = bar.take() {
+                    before.finish();
+                }
+                bar = Some((now, Progress::new(now, "kB", total.div_ceil(1000))));
             }
             if let Some((_, bar)) = &mut bar {
                 bar.set(done.div_ceil(1000), what);

@@ -192,10 +192,10 @@ fn recording(findings: &Findings, path: &Path) -> Result<()> {
         .enumerate()
     {
         let reel = recording.reel("imagination");
-        let note = format!("held-out episode {index}, rolled out from its first frame");
         reel.begin_episode(&EpisodeTitle {
             instruction: None,
-            note: &note,
+            number: Some(index),
+            note: "held out, rolled out from its first frame",
             success: None,
         })?;
         for step in 0..episode.real.len() {

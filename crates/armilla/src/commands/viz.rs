@@ -129,6 +129,7 @@ fn log_trace(reel: &mut Reel, trace: &Trace, shown: &Shown) -> Result<()> {
     let instruction = first.instruction.as_deref();
     reel.begin_episode(&EpisodeTitle {
         instruction,
+        number: None,
         note: &note,
         success: Some(success),
     })?;

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{AT_LEAST, Settings, WARM_UP, Work};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use armilla_core::features::{Feature, Features};
 use armilla_core::random::{normals, stream};
 use armilla_core::{Action, Image, Observation};
 use armilla_data::{
-    Dataset, EpisodeFrames, LoaderConfig, LoaderSource, Recorder, RecorderConfig, WindowLoader,
-    WindowSpec,
+    Dataset, EpisodeFrames, LoaderConfig, LoaderCosts, LoaderSource, Recorder, RecorderConfig,
+    WindowLoader, WindowSpec,
 };
+use serde::Serialize;
 
 /// Windows a batch.
 const BATCH: usize = 32;
@@ -26,6 +27,106 @@ pub(super) const ALL: &[Work] = &[Work {
     what: "32 windows of 2 observations and 16 actions, all cameras, in random order",
     measure: load,
 }];
+
+/// Where the time of a loader went, and what its decoder does by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Costs {
+    workers: usize,
+    samples_per_s: f64,
+    /// Frames that were decoded, those too that only others were built upon.
+    frames_per_s: f64,
+    /// What as many threads as there are workers decode when they go through the same videos in order and keep nothing.
+    bare_frames_per_s: f64,
+    /// Parts of the workers' time.
+    decoding: f64,
+    reading: f64,
+    colors: f64,
+    keeping: f64,
+    /// Rows, memory for the batches, pictures that were kept.
+    rest: f64,
+}
+
+impl Costs {
+    fn new(settings: &Settings, times: &[f64], costs: [LoaderCosts; 2], bare: f64) -> Self {
+        let seconds = times.iter().sum::<f64>() * BATCHES as f64;
+        let [before, after] = costs;
+        let total = (after.total - before.total).as_secs_f64().max(1e-9);
+        let part =
+            |of: fn(&LoaderCosts) -> Duration| (of(&after) - of(&before)).as_secs_f64() / total;
+        let video = part(|costs| costs.video.total());
+        Self {
+            workers: settings.loader.workers,
+            samples_per_s: (times.len() * BATCHES * BATCH) as f64 / seconds,
+            frames_per_s: (after.video.frames - before.video.frames) as f64 / seconds,
+            bare_frames_per_s: bare,
+            decoding: part(|costs| costs.video.decoding),
+            reading: part(|costs| costs.video.reading),
+            colors: part(|costs| costs.video.colors),
+            keeping: part(|costs| costs.video.keeping),
+            rest: (1.0 - video).max(0.0),
+        }
+    }
+
+    /// What people are shown.
+    pub(super) fn lines(&self) -> [String; 2] {
+        let Self {
+            workers,
+            samples_per_s,
+            frames_per_s,
+            bare_frames_per_s,
+            ..
+        } = *self;
+        let bare = match frames_per_s > 0.0 && bare_frames_per_s > 0.0 {
+            true => format!(
+                "{frames_per_s:.0} frames/s decoded; the bare decoder {bare_frames_per_s:.0} ({:.0} %)",
+                100.0 * frames_per_s / bare_frames_per_s
+            ),
+            false => "no frame decoded".to_owned(),
+        };
+        let percent = |part: f64| 100.0 * part;
+        [
+            format!("  {samples_per_s:.0} samples/s, {workers} workers: {bare}"),
+            format!(
+                "  of the workers' time: decoder {:.0} %, reading {:.0} %, colours {:.0} %, resizing and keeping {:.0} %, rest {:.0} %",
+                percent(self.decoding),
+                percent(self.reading),
+                percent(self.colors),
+                percent(self.keeping),
+                percent(self.rest)
+            ),
+        ]
+    }
+}
+
+/// Frames a second that threads of their own decode, each from an episode of its own on.
+fn bare(dataset: &Dataset, threads: usize, long: Duration) -> Result<f64> {
+    let episodes = dataset.episodes().len();
+    let one = |thread: usize| {
+        let (mut frames, mut time) = (0, Duration::ZERO);
+        let begin = Instant::now();
+        for episode in (0..episodes).cycle().skip(thread * episodes / threads) {
+            let costs = dataset.decode_bare(episode)?;
+            frames += costs.frames;
+            time += costs.decoding;
+            if begin.elapsed() >= long {
+                break;
+            }
+        }
+        Ok::<_, anyhow::Error>(frames as f64 / time.as_secs_f64().max(1e-9))
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || one(thread)))
+            .collect();
+        let rates = running.into_iter().map(|thread| {
+            let ended = thread
+                .join()
+                .map_err(|_| anyhow!("a decoder's thread panicked"));
+            ended.flatten()
+        });
+        rates.sum()
+    })
+}
 
 fn load(settings: &Settings) -> Result<Vec<f64>> {
     let mut own = None;
@@ -43,9 +144,10 @@ fn load(settings: &Settings) -> Result<Vec<f64>> {
     let kept = settings.loader.memory_gib * f64::from(1 << 30);
     config.memory_limit_bytes = rows + kept as u64;
     let dataset = Arc::new(Dataset::open(root)?);
-    let loader = WindowLoader::new(vec![LoaderSource::new(dataset)], config)?;
+    let loader = WindowLoader::new(vec![LoaderSource::new(Arc::clone(&dataset))], config)?;
     loader.preload(&|_, _| ())?;
-    let mut batches = Arc::new(loader).batches(0, settings.loader.workers)?;
+    let loader = Arc::new(loader);
+    let mut batches = loader.batches(0, settings.loader.workers)?;
     let mut once = || {
         let begin = Instant::now();
         for _ in 0..BATCHES {
@@ -54,10 +156,16 @@ fn load(settings: &Settings) -> Result<Vec<f64>> {
         Ok::<_, anyhow::Error>(begin.elapsed().as_secs_f64() / BATCHES as f64)
     };
     (0..WARM_UP).try_for_each(|_| once().map(drop))?;
-    let (begin, mut times) = (Instant::now(), Vec::new());
+    let (begin, before, mut times) = (Instant::now(), loader.costs(), Vec::new());
     while times.len() < AT_LEAST || begin.elapsed() < settings.time {
         times.push(once()?);
     }
+    let costs = [before, loader.costs()];
+    drop(batches);
+    let bare = bare(&dataset, settings.loader.workers, settings.time)?;
+    settings
+        .costs
+        .set(Some(Costs::new(settings, &times, costs, bare)));
     Ok(times)
 }
 

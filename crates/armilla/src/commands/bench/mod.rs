@@ -7,6 +7,7 @@ mod loader;
 pub(crate) mod models;
 mod recorder;
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ struct Settings {
     device: Device,
     precision: Precision,
     loader: LoaderBenchArguments,
+    /// What the loader says beside its times.
+    costs: Cell<Option<loader::Costs>>,
 }
 
 impl Settings {
@@ -63,6 +66,9 @@ struct Measured {
     repetitions: usize,
     /// The most memory held so far, MiB, of the process or on a GPU of its pools: the work's own where it is the only one.
     peak_memory_mib: Option<f64>,
+    /// Of the loader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    costs: Option<loader::Costs>,
 }
 
 impl Work {
@@ -76,6 +82,7 @@ impl Work {
             fastest_ms: times[0] * 1e3,
             repetitions: times.len(),
             peak_memory_mib: crate::machine::peak_memory_mib(&settings.device),
+            costs: settings.costs.take(),
         })
     }
 }
@@ -108,6 +115,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         device: armilla_nn::device::parse(&arguments.device)?,
         precision: arguments.precision.into(),
         loader: arguments.loader.clone(),
+        costs: Cell::default(),
     };
     if !settings.precision.runs_on(&settings.device) {
         anyhow::bail!("--precision bf16: {} has no bf16", arguments.device);
@@ -124,6 +132,10 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
                 "{:<20} {:>9.2} ms   fastest {:>9.2}   {}",
                 measured.name, measured.median_ms, measured.fastest_ms, measured.what
             ))?;
+            let lines = measured.costs.as_ref().map(loader::Costs::lines);
+            for line in lines.iter().flatten() {
+                crate::progress::print(line)?;
+            }
         }
         all.push(measured);
     }

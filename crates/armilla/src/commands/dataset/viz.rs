@@ -13,6 +13,7 @@ use armilla_viz::{EpisodeTitle, Recording, Reel};
 use clap::Args;
 
 use super::stats;
+use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
 
 /// Frames whose pictures are held at once.
@@ -23,7 +24,7 @@ const EPISODES: usize = 5;
 /// Arguments of `dataset viz`.
 #[derive(Args, Debug)]
 pub(crate) struct VizArguments {
-    /// The dataset's folder.
+    /// The dataset's folder, or OWNER/NAME on the hub.
     pub dataset: PathBuf,
     /// The episodes to show, such as `3,5-7`; the first five unless given.
     #[arg(long)]
@@ -35,7 +36,7 @@ pub(crate) struct VizArguments {
 
 /// Runs `armilla dataset viz`.
 pub(super) fn run(arguments: &VizArguments) -> Result<()> {
-    let dataset = Dataset::open(&arguments.dataset)?;
+    let dataset = Dataset::open(hub::folder(HubType::Dataset, &arguments.dataset)?)?;
     let count = dataset.episodes().len();
     let episodes = match &arguments.episodes {
         Some(text) => parse_episodes(text, count)?,
@@ -78,6 +79,12 @@ fn open_viewer(recording: &Path) -> Result<()> {
 
 /// A folder's name.
 fn name(root: &Path) -> String {
+    let in_cache = root.parent().filter(|parent| parent.ends_with("snapshots"));
+    // In the hub's cache a folder is named after its commit, and the repository's is `datasets--OWNER--NAME`.
+    let repository = in_cache.and_then(|parent| parent.parent()?.file_name()?.to_str());
+    if let Some((_, name)) = repository.and_then(|name| name.rsplit_once("--")) {
+        return name.to_owned();
+    }
     let name = root.file_name();
     name.map_or("dataset".to_owned(), |name| {
         name.to_string_lossy().into_owned()
@@ -100,9 +107,10 @@ pub(in crate::commands) fn log(
             .episodes()
             .get(episode)
             .map(|found| found.instruction());
-        let note = format!("episode {episode} of {name}");
+        let note = format!("dataset {name}");
         reel.begin_episode(&EpisodeTitle {
             instruction: instruction.filter(|text| !text.is_empty()),
+            number: Some(episode),
             note: &note,
             success: None,
         })?;
