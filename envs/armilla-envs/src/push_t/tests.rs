@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use armilla_core::Rate;
 
+use super::task::{hash, sample};
 use super::*;
 use crate::simulator::run_script;
 
