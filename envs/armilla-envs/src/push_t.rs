@@ -17,6 +17,7 @@
 //! `ahead` and `block` repeats the way; a noise level of 1 is as large as the expert's own lead over the agent at that step,
 //! so that its last fine pushes are disturbed finely.
 
+mod ceiling;
 mod expert;
 mod path;
 mod picture;
@@ -34,6 +35,7 @@ use armilla_core::{
 use rand::RngExt as _;
 
 use crate::noise::CorrelatedNoise;
+use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator};
 use expert::Expert;
 use shape::{CENTER_OF_GRAVITY, GOAL, Point, coverage, difference};
@@ -73,6 +75,7 @@ struct Episode {
     /// The expert's last target and its step: asking twice at a step must not move its plan on.
     planned: Option<(usize, Point)>,
     noise: CorrelatedNoise,
+    planner: Planner,
 }
 
 impl PushT {
@@ -111,10 +114,12 @@ impl PushT {
     }
 
     fn episode(&mut self) -> Result<&mut Episode> {
-        self.episode
-            .as_mut()
-            .ok_or_else(|| Error::OutOfOrder("push-t: reset it before stepping".to_owned()))
+        self.episode.as_mut().ok_or_else(before_reset)
     }
+}
+
+fn before_reset() -> Error {
+    Error::OutOfOrder("push-t: reset it before stepping".to_owned())
 }
 
 impl Environment for PushT {
@@ -152,6 +157,7 @@ impl Environment for PushT {
             expert: Expert::default(),
             planned: None,
             noise: CorrelatedNoise::new(reset.seed, "push-t/noise"),
+            planner: ceiling::planner(reset.seed),
         };
         let episode = self.episode.insert(episode);
         Ok((episode.observe(self.image_size), episode.info()))
@@ -178,7 +184,7 @@ impl Environment for PushT {
 
 impl Simulator for PushT {
     fn scripted(&mut self, script: Script) -> Result<ScriptedAction> {
-        let episode = self.episode()?;
+        let episode = self.episode.as_mut().ok_or_else(before_reset)?;
         let state = episode.world.state();
         let label = match script {
             Script::Nothing => state.agent,
@@ -191,6 +197,13 @@ impl Simulator for PushT {
                 None => GOAL.to_world(CENTER_OF_GRAVITY),
             },
             Script::Expert | Script::NoisyExpert(_) => episode.planned(state),
+            Script::Planner => {
+                let ahead = episode.task.ahead.as_ref().ok_or_else(|| {
+                    let protocols = "protocol ahead or block, whose goal is a state";
+                    Error::invalid("planning with push-t", protocols, &self.spec.protocol)
+                })?;
+                ceiling::target(&mut episode.planner, episode.steps, state, ahead)
+            }
         };
         let label = within(label);
         let mut executed = label;

@@ -128,8 +128,8 @@ impl Ahead {
     /// How far a state is from the goal: the distance of the four coordinates in pixels, and the block's angle.
     pub(super) fn remaining(&self, state: State) -> (f32, f32) {
         let (goal, block) = (self.goal, state.block);
-        let apart = distance(state.agent, goal.agent)
-            .hypot(distance(block.position, goal.block.position));
+        let apart =
+            distance(state.agent, goal.agent).hypot(distance(block.position, goal.block.position));
         (apart, turn(block, goal.block))
     }
 
