@@ -134,7 +134,8 @@ pub(crate) enum InstructionChoice {
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub(crate) struct EvalArguments {
-    /// A policy's checkpoint folder, OWNER/NAME on the hub, or a script: expert, random, nothing, cheat.
+    /// A policy's checkpoint folder, OWNER/NAME on the hub, or a script: expert, random, nothing, cheat, simulator (plans on
+    /// a copy of it).
     #[arg(long, required_unless_present = "planner")]
     pub policy: Option<String>,
     /// A world model's checkpoint folder, or OWNER/NAME on the hub, to plan in.
@@ -149,7 +150,7 @@ pub(crate) struct EvalArguments {
     /// Environment: two-room, push-t or tabletop.
     #[arg(long)]
     pub env: String,
-    /// Which episodes: crossing or ahead (two-room), push (push-t), new-scenes, new-templates, unseen-pairs or
+    /// Which episodes: crossing or ahead (two-room), push, ahead or block (push-t), new-scenes, new-templates, unseen-pairs or
     /// unseen-verb-object (tabletop).
     #[arg(long)]
     pub protocol: String,
@@ -168,6 +169,9 @@ pub(crate) struct EvalArguments {
     /// Leave out the floors (doing nothing, random, the cheapest cheat) and the expert.
     #[arg(long)]
     pub no_floors: bool,
+    /// Add what planning on a copy of the simulator reaches (two-room; push-t with ahead or block). Takes minutes.
+    #[arg(long)]
+    pub ceiling: bool,
     /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,

@@ -12,6 +12,7 @@ pub mod draw;
 mod noise;
 pub mod push_t;
 pub mod registry;
+mod search;
 pub mod simulator;
 pub mod tabletop;
 pub mod two_room;

@@ -9,19 +9,25 @@
 //!
 //! - `record`: episodes to learn from.
 //! - `push`: held-out starts; the observation also carries a picture of the goal.
+//! - `ahead`: stable-worldmodel's evaluation. Start and goal are moments of a noisy expert's way from a held-out start, 25
+//!   steps apart; 50 steps to bring agent and block there.
+//! - `block`: the same, only with pairs between which the block moves by 20 px or 20°.
 //!
-//! Of [`Script`]s: the cheat drives to the middle of the goal; a noise level of 1 is as large as the expert's own lead over
-//! the agent at that step, so that its last fine pushes are disturbed finely.
+//! Of [`Script`]s: the cheat drives to the agent's place in the goal picture, or to the middle of the goal; the expert of
+//! `ahead` and `block` repeats the way; a noise level of 1 is as large as the expert's own lead over the agent at that step,
+//! so that its last fine pushes are disturbed finely.
 
+mod ceiling;
 mod expert;
 mod path;
 mod picture;
 mod shape;
+mod task;
 mod world;
 
 use std::collections::BTreeMap;
 
-use armilla_core::random::{fnv1a, normals, stream};
+use armilla_core::random::stream;
 use armilla_core::{
     Action, Environment, EnvironmentSpec, Error, Feature, Features, Image, Info, Observation,
     Reset, Result, Step,
@@ -29,14 +35,16 @@ use armilla_core::{
 use rand::RngExt as _;
 
 use crate::noise::CorrelatedNoise;
+use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator};
 use expert::Expert;
-use shape::{CENTER_OF_GRAVITY, GOAL, Point, Pose, coverage, difference, distance, rotated};
+use shape::{CENTER_OF_GRAVITY, GOAL, Point, coverage, difference};
+use task::{Protocol, Task, within};
 pub use world::WORLD_PX;
 use world::{State, World};
 
 /// The protocols that [`PushT::new`] knows.
-pub const PROTOCOLS: &[&str] = &["record", "push"];
+pub const PROTOCOLS: &[&str] = &["record", "push", "ahead", "block"];
 
 /// Covering more of the goal than this is success.
 const SUCCESS_COVERAGE: f32 = 0.95;
@@ -50,7 +58,7 @@ const INSTRUCTION: &str = "Push the T-shaped block onto the T-shaped target.";
 /// The simulator of `push-t`.
 pub struct PushT {
     spec: EnvironmentSpec,
-    held_out: bool,
+    protocol: Protocol,
     image_size: usize,
     episode: Option<Episode>,
 }
@@ -62,12 +70,12 @@ struct Episode {
     world: World,
     steps: usize,
     goal_image: Option<Image>,
-    /// Hash of the start.
-    start: String,
+    task: Task,
     expert: Expert,
     /// The expert's last target and its step: asking twice at a step must not move its plan on.
     planned: Option<(usize, Point)>,
     noise: CorrelatedNoise,
+    planner: Planner,
 }
 
 impl PushT {
@@ -77,13 +85,10 @@ impl PushT {
     ///
     /// [`Error::Invalid`] for an unknown protocol or an empty picture.
     pub fn new(protocol: &str, image_size: usize) -> Result<Self> {
-        if !PROTOCOLS.contains(&protocol) {
-            return Err(Error::invalid(
-                "protocol of push-t",
-                format!("one of {PROTOCOLS:?}"),
-                protocol,
-            ));
-        }
+        let kind = Protocol::named(protocol).ok_or_else(|| {
+            let known = format!("one of {PROTOCOLS:?}");
+            Error::invalid("protocol of push-t", known, protocol)
+        })?;
         if image_size == 0 {
             return Err(Error::invalid("image_size", "at least 1 pixel", image_size));
         }
@@ -96,23 +101,25 @@ impl PushT {
                 Feature::vector(&["target_x_px", "target_y_px"]),
             ),
             rate_hz: RATE_HZ,
-            max_steps: MAX_STEPS,
+            max_steps: kind.max_steps(),
             action_low: vec![0.0; 2],
             action_high: vec![WORLD_PX; 2],
         };
         Ok(Self {
             spec,
-            held_out: protocol == "push",
+            protocol: kind,
             image_size,
             episode: None,
         })
     }
 
     fn episode(&mut self) -> Result<&mut Episode> {
-        self.episode
-            .as_mut()
-            .ok_or_else(|| Error::OutOfOrder("push-t: reset it before stepping".to_owned()))
+        self.episode.as_mut().ok_or_else(before_reset)
     }
+}
+
+fn before_reset() -> Error {
+    Error::OutOfOrder("push-t: reset it before stepping".to_owned())
 }
 
 impl Environment for PushT {
@@ -121,10 +128,19 @@ impl Environment for PushT {
     }
 
     fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
-        let start = sample(reset.seed, self.held_out);
-        let mut world = World::new(start);
-        // One physics step pushes overlapping bodies apart, as upstream's reset does.
-        world.settle();
+        let task = Task::sample(reset.seed, self.protocol)?;
+        let mut world = World::new(task.start);
+        let shown = match &task.ahead {
+            Some(ahead) => ahead.goal,
+            None => {
+                // One physics step pushes overlapping bodies apart, as upstream's reset does.
+                world.settle();
+                State {
+                    block: GOAL,
+                    ..task.start
+                }
+            }
+        };
         let episode = Episode {
             seed: reset.seed,
             instruction: reset
@@ -134,12 +150,14 @@ impl Environment for PushT {
             world,
             steps: 0,
             goal_image: self
-                .held_out
-                .then(|| picture::draw(start.agent, GOAL, self.image_size)),
-            start: format!("{:016x}", hash(start)),
+                .protocol
+                .is_held_out()
+                .then(|| picture::draw(shown.agent, shown.block, self.image_size)),
+            task,
             expert: Expert::default(),
             planned: None,
             noise: CorrelatedNoise::new(reset.seed, "push-t/noise"),
+            planner: ceiling::planner(reset.seed),
         };
         let episode = self.episode.insert(episode);
         Ok((episode.observe(self.image_size), episode.info()))
@@ -147,19 +165,18 @@ impl Environment for PushT {
 
     fn step(&mut self, action: &Action) -> Result<Step> {
         action.check(2)?;
-        let image_size = self.image_size;
+        let (image_size, budget) = (self.image_size, self.spec.max_steps);
         let episode = self.episode()?;
-        episode
-            .world
-            .control([action.0[0], action.0[1]].map(|value| value.clamp(0.0, WORLD_PX)));
+        episode.world.control(within([action.0[0], action.0[1]]));
         episode.steps += 1;
         let info = episode.info();
-        let covered = coverage(episode.world.state().block, GOAL);
+        // Where a goal picture says it all, an episode runs on, so that *at the end* tells who stays.
+        let terminated = info.success && episode.task.ahead.is_none();
         Ok(Step {
             observation: episode.observe(image_size),
-            reward: (covered / SUCCESS_COVERAGE).clamp(0.0, 1.0),
-            terminated: info.success,
-            truncated: !info.success && episode.steps >= MAX_STEPS,
+            reward: episode.reward(),
+            terminated,
+            truncated: !terminated && episode.steps >= budget,
             info,
         })
     }
@@ -167,7 +184,7 @@ impl Environment for PushT {
 
 impl Simulator for PushT {
     fn scripted(&mut self, script: Script) -> Result<ScriptedAction> {
-        let episode = self.episode()?;
+        let episode = self.episode.as_mut().ok_or_else(before_reset)?;
         let state = episode.world.state();
         let label = match script {
             Script::Nothing => state.agent,
@@ -175,15 +192,24 @@ impl Simulator for PushT {
                 let mut generator = stream(episode.seed, "push-t/random", episode.steps as u64);
                 std::array::from_fn(|_| generator.random_range(0.0..=WORLD_PX))
             }
-            Script::Cheat => GOAL.to_world(CENTER_OF_GRAVITY),
+            Script::Cheat => match &episode.task.ahead {
+                Some(ahead) => ahead.goal.agent,
+                None => GOAL.to_world(CENTER_OF_GRAVITY),
+            },
             Script::Expert | Script::NoisyExpert(_) => episode.planned(state),
+            Script::Planner => {
+                let ahead = episode.task.ahead.as_ref().ok_or_else(|| {
+                    let protocols = "protocol ahead or block, whose goal is a state";
+                    Error::invalid("planning with push-t", protocols, &self.spec.protocol)
+                })?;
+                ceiling::target(&mut episode.planner, episode.steps, state, ahead)
+            }
         };
-        let label = label.map(|value| value.clamp(0.0, WORLD_PX));
+        let label = within(label);
         let mut executed = label;
         if let Script::NoisyExpert(level) = script {
             let noise = episode.noise.at(episode.steps as u64);
-            let scale = level * distance(label, state.agent);
-            executed = std::array::from_fn(|i| (label[i] + scale * noise[i]).clamp(0.0, WORLD_PX));
+            executed = task::disturbed(label, state.agent, level, noise);
         }
         Ok(ScriptedAction {
             executed: Action(executed.to_vec()),
@@ -195,6 +221,10 @@ impl Simulator for PushT {
 impl Episode {
     /// The expert's target at this step.
     fn planned(&mut self, state: State) -> Point {
+        if let Some(ahead) = &self.task.ahead {
+            let target = ahead.targets.get(self.steps).copied();
+            return target.unwrap_or(ahead.goal.agent);
+        }
         match self.planned {
             Some((step, target)) if step == self.steps => target,
             _ => {
@@ -219,65 +249,56 @@ impl Episode {
         }
     }
 
+    /// Between 0 and 1: how much of the goal is covered, or whether the goal state is reached.
+    fn reward(&self) -> f32 {
+        let state = self.world.state();
+        match &self.task.ahead {
+            Some(ahead) => f32::from(ahead.is_reached(state)),
+            None => (coverage(state.block, GOAL) / SUCCESS_COVERAGE).clamp(0.0, 1.0),
+        }
+    }
+
     fn info(&self) -> Info {
-        let block = self.world.state().block;
-        let (covered, (moved, turned)) = (coverage(block, GOAL), difference(block, GOAL));
-        let figures = [
-            ("coverage", covered),
-            ("distance_px", moved),
-            ("turn_rad", turned),
-            ("closeness", -expert::cost(block)),
-        ];
-        Info {
-            success: covered > SUCCESS_COVERAGE,
-            figures: figures
-                .map(|(name, value)| (name.to_owned(), f64::from(value)))
-                .into(),
-            labels: BTreeMap::from([
-                ("scene".to_owned(), self.start.clone()),
-                ("start".to_owned(), self.start.clone()),
-            ]),
-        }
-    }
-}
-
-/// The start of a seed, drawn as gym-pusht draws it. Every start belongs to one split by its hash.
-fn sample(seed: u64, held_out: bool) -> State {
-    let mut generator = stream(seed, "push-t/start", u64::from(held_out));
-    loop {
-        let agent = std::array::from_fn(|_| generator.random_range(50..450) as f32);
-        let corner: Point = std::array::from_fn(|_| generator.random_range(100..400) as f32);
-        let angle_rad = (normals(&mut generator, 1)[0] - 0.5) * std::f32::consts::TAU;
-        // Upstream sets the position before the angle, and the turn is about the centre of gravity.
-        let turned = rotated(CENTER_OF_GRAVITY, angle_rad);
-        let position = std::array::from_fn(|i| corner[i] + CENTER_OF_GRAVITY[i] - turned[i]);
-        let start = State {
-            agent,
-            agent_velocity: [0.0; 2],
-            block: Pose {
-                position,
-                angle_rad,
-            },
+        let state = self.world.state();
+        let mut labels = BTreeMap::from([
+            ("scene".to_owned(), format!("{:016x}", self.task.scene)),
+            (
+                "start".to_owned(),
+                format!("{:016x}", task::hash(self.task.start)),
+            ),
+        ]);
+        let (success, figures) = match &self.task.ahead {
+            Some(ahead) => {
+                let stays = ahead.is_block_there(self.task.start);
+                let family = if stays { "block-stays" } else { "block-moves" };
+                labels.insert("family".to_owned(), family.to_owned());
+                let (apart, turned) = ahead.remaining(state);
+                let figures = vec![
+                    ("distance_px", apart),
+                    ("turn_rad", turned),
+                    ("closeness", -ahead.cost(state)),
+                ];
+                (ahead.is_reached(state), figures)
+            }
+            None => {
+                let covered = coverage(state.block, GOAL);
+                let (moved, turned) = difference(state.block, GOAL);
+                let figures = vec![
+                    ("coverage", covered),
+                    ("distance_px", moved),
+                    ("turn_rad", turned),
+                    ("closeness", -expert::cost(state.block)),
+                ];
+                (covered > SUCCESS_COVERAGE, figures)
+            }
         };
-        if hash(start).is_multiple_of(4) == held_out && coverage(start.block, GOAL) < 0.9 {
-            return start;
+        let named = |(name, value): (&str, f32)| (name.to_owned(), f64::from(value));
+        Info {
+            success,
+            figures: figures.into_iter().map(named).collect(),
+            labels,
         }
     }
-}
-
-fn hash(start: State) -> u64 {
-    let values = [
-        start.agent,
-        start.block.position,
-        [start.block.angle_rad; 2],
-    ]
-    .concat();
-    fnv1a(
-        &values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect::<Vec<_>>(),
-    )
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub enum Script {
     Expert,
     /// The expert with time-correlated noise on the executed action; the level is in units of the action range.
     NoisyExpert(f32),
+    /// A planner that searches on a copy of the simulator for the goal picture's state: what planning reaches with a model
+    /// that makes no mistake. `two-room`, and `push-t` with `ahead` and `block`.
+    Planner,
 }
 
 /// What a script wants done: the action carried out, and the action a recording keeps as its label.
@@ -34,7 +37,7 @@ pub trait Simulator: Environment {
     ///
     /// # Errors
     ///
-    /// When no episode was begun.
+    /// When no episode was begun, or the environment or its protocol has no such script.
     fn scripted(&mut self, script: Script) -> Result<ScriptedAction>;
 }
 

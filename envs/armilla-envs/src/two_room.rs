@@ -12,6 +12,7 @@
 //! - `crossing`: start and goal in opposite rooms, at least 40 px apart, and the straight line fails; twice the expert's
 //!   steps, held-out layouts.
 
+mod ceiling;
 mod layout;
 mod task;
 
@@ -25,6 +26,7 @@ use armilla_core::{
 use rand::RngExt as _;
 
 use crate::noise::CorrelatedNoise;
+use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator};
 use layout::Point;
 pub use layout::WORLD_PX;
@@ -59,6 +61,7 @@ struct Episode {
     steps: usize,
     goal_image: Option<Image>,
     noise: CorrelatedNoise,
+    planner: Planner,
 }
 
 impl TwoRoom {
@@ -129,6 +132,7 @@ impl Environment for TwoRoom {
             steps: 0,
             goal_image,
             noise: CorrelatedNoise::new(reset.seed, "two-room/noise"),
+            planner: ceiling::planner(reset.seed),
             task,
         };
         let episode = self.episode.insert(episode);
@@ -171,6 +175,9 @@ impl Simulator for TwoRoom {
             Script::Cheat => task::towards(agent, goal),
             Script::Expert | Script::NoisyExpert(_) => {
                 task::expert(&episode.task.layout, agent, goal)
+            }
+            Script::Planner => {
+                ceiling::action(&mut episode.planner, episode.steps, agent, &episode.task)
             }
         };
         let mut executed = label;

@@ -88,6 +88,9 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
             if !arguments.no_floors {
                 add_floors(&mut row, &episodes)?;
             }
+            if arguments.ceiling {
+                add_floor(&mut row, &episodes, Script::Planner)?;
+            }
             row
         }
         None => {
@@ -97,7 +100,11 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
                 // Scripts act on the simulator's truth, which does not travel; still, a wrong endpoint must not pass.
                 connect(endpoint, &episodes.environment.name)?;
             }
-            row(&episodes, name, &script_outcomes(&episodes, script)?)
+            let mut row = row(&episodes, name, &script_outcomes(&episodes, script)?);
+            if arguments.ceiling {
+                add_floor(&mut row, &episodes, Script::Planner)?;
+            }
+            row
         }
     };
     report(&row, arguments.json.as_deref())
@@ -178,6 +185,7 @@ pub(crate) fn script(name: &str) -> Option<Script> {
         "random" => Script::Random,
         "cheat" => Script::Cheat,
         "expert" => Script::Expert,
+        "simulator" => Script::Planner,
         _ => return None,
     })
 }
@@ -191,6 +199,7 @@ fn floor_name(environment: &str, script: Script) -> &'static str {
         (Script::Cheat, "push-t") => "agent-only",
         (Script::Cheat, _) => "reach-only",
         (Script::Expert | Script::NoisyExpert(_), _) => "expert",
+        (Script::Planner, _) => "simulator",
     }
 }
 
@@ -299,10 +308,16 @@ pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()>
         Script::Cheat,
         Script::Expert,
     ] {
-        let outcomes = script_outcomes(episodes, script)?;
-        let success = Success::of(outcomes.iter().map(|outcome| outcome.success));
-        row.add_floor(floor_name(&episodes.environment.name, script), success);
+        add_floor(row, episodes, script)?;
     }
+    Ok(())
+}
+
+/// Puts a script beside a row.
+fn add_floor(row: &mut ResultRow, episodes: &Episodes, script: Script) -> Result<()> {
+    let outcomes = script_outcomes(episodes, script)?;
+    let success = Success::of(outcomes.iter().map(|outcome| outcome.success));
+    row.add_floor(floor_name(&episodes.environment.name, script), success);
     Ok(())
 }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use armilla_core::Rate;
+use rayon::prelude::*;
 
+use super::shape::Pose;
+use super::task::{hash, sample};
 use super::*;
 use crate::simulator::run_script;
 
@@ -112,4 +115,128 @@ fn misuse_is_refused() {
     simulator.reset(&Reset::default()).unwrap();
     assert!(simulator.step(&Action(vec![0.0; 3])).is_err());
     assert!(simulator.step(&Action(vec![f32::INFINITY, 0.0])).is_err());
+}
+
+/// Success of the scripts named, on many episodes: a table of figures that bands are about.
+fn floors(protocol: &str, scripts: &[Script], count: u64) -> Vec<f64> {
+    scripts
+        .iter()
+        .map(|&script| {
+            let outcomes: Vec<bool> = (0..count)
+                .into_par_iter()
+                .map(|seed| {
+                    let mut simulator = PushT::new(protocol, 1).unwrap();
+                    run_script(&mut simulator, seed, script).unwrap().success
+                })
+                .collect();
+            Rate::of(outcomes).value()
+        })
+        .collect()
+}
+
+#[test]
+fn the_block_protocol_tells_pushing_from_driving() {
+    let scripts = [
+        Script::Nothing,
+        Script::Random,
+        Script::Cheat,
+        Script::Expert,
+    ];
+    let (ahead, block) = (
+        floors("ahead", &scripts, 200),
+        floors("block", &scripts, 200),
+    );
+    println!("nothing, random, agent-only, expert: ahead {ahead:?}, block {block:?}");
+    assert!(ahead[0] <= 0.05 && block[0] == 0.0);
+    assert!(ahead[2] > ahead[1] + 0.1 && ahead[2] > block[2] + 0.1);
+    assert!(block[1] <= 0.1 && block[2] <= 0.4);
+    assert!(ahead[3] == 1.0 && block[3] == 1.0);
+}
+
+#[test]
+fn the_planner_does_what_driving_alone_does_not() {
+    let scripts = [Script::Planner, Script::Cheat];
+    let block = floors("block", &scripts, 12);
+    println!("simulator, agent-only: {block:?}");
+    assert!(block[0] >= 0.6 && block[0] > block[1], "{block:?}");
+}
+
+#[test]
+fn states_ahead_are_held_out_and_repeat() {
+    let tasks = |protocol| {
+        (0..100_u64)
+            .into_par_iter()
+            .map(|seed| task::Task::sample(seed, protocol).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let recorded: BTreeSet<_> = (0..2000).map(|seed| hash(sample(seed, false))).collect();
+    for protocol in [Protocol::Ahead, Protocol::Block] {
+        let drawn = tasks(protocol);
+        let scenes: BTreeSet<_> = drawn.iter().map(|task| task.scene).collect();
+        let starts: BTreeSet<_> = drawn.iter().map(|task| hash(task.start)).collect();
+        assert!(scenes.is_disjoint(&recorded) && starts.is_disjoint(&recorded));
+        assert!(scenes.iter().all(|scene| scene.is_multiple_of(4)));
+        assert_eq!(scenes.len(), 100);
+        assert_eq!(drawn, tasks(protocol));
+        for task in &drawn {
+            let ahead = task.ahead.as_ref().unwrap();
+            assert!(ahead.is_reached(ahead.goal) && ahead.targets.len() == 25);
+            if protocol == Protocol::Block {
+                assert!(!ahead.is_block_there(task.start) && !ahead.is_reached(task.start));
+            }
+        }
+    }
+}
+
+#[test]
+fn success_ahead_by_hand() {
+    let at = |agent, position, angle_rad| State {
+        agent,
+        agent_velocity: [0.0; 2],
+        block: Pose {
+            position,
+            angle_rad,
+        },
+    };
+    let ahead = task::Ahead {
+        goal: at([100.0, 100.0], [300.0, 300.0], 3.1),
+        targets: Vec::new(),
+    };
+    // Twelve and fifteen pixels are 19.2 together, twelve and sixteen are 20; angles go round.
+    assert!(ahead.is_reached(at([112.0, 100.0], [300.0, 315.0], 3.1)));
+    assert!(!ahead.is_reached(at([112.0, 100.0], [300.0, 316.0], 3.1)));
+    assert!(ahead.is_reached(at([100.0, 100.0], [300.0, 300.0], -3.0)));
+    assert!(!ahead.is_reached(at([100.0, 100.0], [300.0, 300.0], -2.8)));
+    assert!((ahead.cost(at([110.0, 100.0], [300.0, 300.0], 3.1)) - 0.5).abs() < 1e-6);
+}
+
+#[test]
+fn the_goal_picture_is_what_the_camera_sees_at_the_goal() {
+    let mut simulator = PushT::new("block", 32).unwrap();
+    let reset = Reset {
+        seed: 7,
+        instruction: None,
+    };
+    let (first, info) = simulator.reset(&reset).unwrap();
+    assert!(!info.success && info.labels["family"] == "block-moves");
+    for step in 1..=50 {
+        let action = simulator.scripted(Script::Expert).unwrap().executed;
+        let taken = simulator.step(&action).unwrap();
+        if step == 25 {
+            assert!(taken.info.success && !taken.terminated);
+            assert_eq!(
+                taken.observation.images["top"],
+                *first.goal.as_ref().unwrap()
+            );
+        }
+        assert_eq!(taken.truncated, step == 50);
+    }
+}
+
+#[test]
+fn planning_needs_a_state_to_reach() {
+    let mut simulator = PushT::new("push", 16).unwrap();
+    simulator.reset(&Reset::default()).unwrap();
+    let error = simulator.scripted(Script::Planner).unwrap_err().to_string();
+    assert!(error.contains("ahead or block"), "{error}");
 }

@@ -160,6 +160,14 @@ impl Simulator for Tabletop {
             }
             Script::Cheat => expert::approach(&episode.physics, task.target),
             Script::Expert | Script::NoisyExpert(_) => expert::action(&episode.physics, task),
+            Script::Planner => {
+                let expected = "two-room or push-t, whose goal is a picture";
+                return Err(Error::invalid(
+                    "planning with the simulator",
+                    expected,
+                    "tabletop",
+                ));
+            }
         };
         let label = Action(command.to_array().to_vec());
         let Script::NoisyExpert(level) = script else {

@@ -153,3 +153,13 @@ fn misuse_is_refused() {
     assert!(simulator.step(&Action(vec![0.0; 3])).is_err());
     assert!(simulator.step(&Action(vec![f32::NAN, 0.0])).is_err());
 }
+
+#[test]
+fn the_planner_finds_doors_that_the_straight_line_does_not() {
+    let (ahead, crossing) = (
+        rate("ahead", Script::Planner, 0..20),
+        rate("crossing", Script::Planner, 0..20),
+    );
+    println!("simulator: ahead {ahead}, crossing {crossing}");
+    assert!(ahead >= 0.9 && crossing >= 0.25, "{ahead} {crossing}");
+}
