@@ -175,6 +175,9 @@ pub(crate) struct EvalArguments {
     /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
+    /// Compare with another result on the same episodes, written by `--json`: which of them each solved alone (McNemar's test).
+    #[arg(long)]
+    pub against: Option<PathBuf>,
     /// Write the result to this file as JSON ("-" for standard output).
     #[arg(long)]
     pub json: Option<PathBuf>,

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod hub;
 mod machine;
+mod paired;
 mod progress;
 mod results;
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use armilla_core::{EpisodeOutcome, Rate};
 use serde::Serialize;
 
+use crate::paired::Paired;
+
 /// A success rate with its 95 % Wilson interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Success {
@@ -80,6 +82,11 @@ pub(crate) struct ResultRow {
     pub scenes: String,
     /// Seed of the first episode.
     pub first_seed: u64,
+    /// `1` for each episode with success, else `0`, in the order of seeds.
+    pub successes: String,
+    /// The difference to another row on the same episodes, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Paired>,
 }
 
 impl ResultRow {
@@ -107,6 +114,11 @@ impl ResultRow {
                     .filter_map(|outcome| outcome.labels.get("scene")),
             ),
             first_seed: outcomes.first().map_or(0, |outcome| outcome.seed),
+            successes: outcomes
+                .iter()
+                .map(|outcome| if outcome.success { '1' } else { '0' })
+                .collect(),
+            against: None,
         }
     }
 
@@ -137,6 +149,8 @@ impl ResultRow {
         };
         lines.extend(part("families", &self.family_intervals));
         lines.extend(part("floors", &self.floor_intervals));
+        let against = self.against.as_ref();
+        lines.extend(against.map(|paired| paired.line(self.success.episodes)));
         lines
     }
 }

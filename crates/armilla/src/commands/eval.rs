@@ -17,6 +17,7 @@ use crate::cli::{EvalArguments, InstructionChoice};
 use crate::commands::viz;
 use crate::config::Source;
 use crate::hub::{self, HubType};
+use crate::paired::Paired;
 use crate::progress::{Progress, print, say};
 use crate::results::{ResultRow, Success};
 
@@ -107,6 +108,10 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
             row
         }
     };
+    let mut row = row;
+    if let Some(path) = &arguments.against {
+        row.against = Some(Paired::with_file(&row, path)?);
+    }
     report(&row, arguments.json.as_deref())
 }
 
