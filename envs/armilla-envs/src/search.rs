@@ -112,10 +112,9 @@ impl Planner {
             let noise = normals(&mut generator, 2 * mean.len());
             let mut value = [noise[0], noise[1]];
             let at = |block: usize| -> Held {
+                let next = |i: usize| CORRELATION * value[i] + fresh * noise[2 * block + i];
                 if block > 0 {
-                    value = std::array::from_fn(|i| {
-                        CORRELATION * value[i] + fresh * noise[2 * block + i]
-                    });
+                    value = [next(0), next(1)];
                 }
                 std::array::from_fn(|i| {
                     (mean[block][i] + deviation[block][i] * value[i]).clamp(-limit, limit)

@@ -66,26 +66,17 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let row = match &mut policy {
         Some(policy) => {
             let policy = policy.as_mut();
-            let evaluation = over_bus(
-                &episodes,
-                policy,
-                instruction,
-                5,
-                arguments.connect.as_deref(),
-            )?;
-            if let Some(path) = &arguments.rerun {
-                let environment = episodes.environment.clone();
-                let paths = viz::PlannedPaths::new();
-                viz::write_traces(
-                    path,
-                    &viz::Shown {
-                        environment,
-                        traces: evaluation.traces,
-                        paths,
-                    },
-                )?;
-            }
+            let endpoint = arguments.connect.as_deref();
+            let evaluation = over_bus(&episodes, policy, instruction, 5, endpoint)?;
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
+            if let Some(path) = &arguments.rerun {
+                let shown = viz::Shown {
+                    environment: episodes.environment.clone(),
+                    traces: evaluation.traces,
+                    paths: viz::PlannedPaths::new(),
+                };
+                viz::write_traces(path, &shown)?;
+            }
             if !arguments.no_floors {
                 add_floors(&mut row, &episodes)?;
             }

@@ -121,7 +121,7 @@ fn bare(dataset: &Dataset, threads: usize, long: Duration) -> Result<f64> {
         let rates = running.into_iter().map(|thread| {
             let ended = thread
                 .join()
-                .map_err(|_| anyhow!("a decoder's thread panicked"));
+                .map_err(|_panic| anyhow!("a decoder's thread panicked"));
             ended.flatten()
         });
         rates.sum()
