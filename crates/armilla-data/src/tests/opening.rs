@@ -49,6 +49,7 @@ fn many_episodes(group: usize) -> TempDir {
 /// `cargo test --release --lib episodes_open_quickly -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement, of a machine without other work"]
+#[expect(clippy::print_stdout, reason = "what is measured is to be read")]
 fn a_hundred_thousand_episodes_open_quickly() {
     for group in [1000, 100] {
         let folder = many_episodes(group);

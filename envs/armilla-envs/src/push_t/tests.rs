@@ -146,7 +146,6 @@ fn the_block_protocol_tells_pushing_from_driving() {
         floors("ahead", &scripts, 200),
         floors("block", &scripts, 200),
     );
-    println!("nothing, random, agent-only, expert: ahead {ahead:?}, block {block:?}");
     assert!(ahead[0] <= 0.05 && block[0] == 0.0);
     assert!(ahead[2] > ahead[1] + 0.1 && ahead[2] > block[2] + 0.1);
     assert!(block[1] <= 0.1 && block[2] <= 0.4);
@@ -157,7 +156,6 @@ fn the_block_protocol_tells_pushing_from_driving() {
 fn the_planner_does_what_driving_alone_does_not() {
     let scripts = [Script::Planner, Script::Cheat];
     let block = floors("block", &scripts, 12);
-    println!("simulator, agent-only: {block:?}");
     assert!(block[0] >= 0.6 && block[0] > block[1], "{block:?}");
 }
 

@@ -160,6 +160,5 @@ fn the_planner_finds_doors_that_the_straight_line_does_not() {
         rate("ahead", Script::Planner, 0..20),
         rate("crossing", Script::Planner, 0..20),
     );
-    println!("simulator: ahead {ahead}, crossing {crossing}");
     assert!(ahead >= 0.9 && crossing >= 0.25, "{ahead} {crossing}");
 }
