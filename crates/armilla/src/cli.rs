@@ -154,6 +154,9 @@ pub(crate) struct EvalArguments {
     /// unseen-verb-object (tabletop).
     #[arg(long)]
     pub protocol: String,
+    /// Scenes unlike all recorded ones (two-room and push-t).
+    #[arg(long, value_enum)]
+    pub variation: Option<VariationChoice>,
     /// Number of episodes.
     #[arg(long, default_value_t = 100)]
     pub episodes: usize,
@@ -187,6 +190,17 @@ pub(crate) struct EvalArguments {
     /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+}
+
+/// What differs from all recorded scenes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum VariationChoice {
+    /// Colours of everything.
+    Colors,
+    /// Sizes, in the picture and in the physics.
+    Sizes,
+    /// What the agent is drawn as.
+    Shapes,
 }
 
 /// What can be served.

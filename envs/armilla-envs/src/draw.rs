@@ -3,11 +3,45 @@
 //! A [`Canvas`] takes shapes in world units and rasterizes them straight at the picture's size, anti-aliased, so no large
 //! picture is drawn to be shrunk afterwards. The world's origin is the top-left corner, x to the right and y down.
 
+use std::f32::consts::{FRAC_PI_2, FRAC_PI_4, TAU};
+
 use armilla_core::Image;
 use tiny_skia::{Color, FillRule, Paint, Path, PathBuilder, Pixmap, Rect, Transform};
 
 /// An RGB colour.
 pub type Rgb = [u8; 3];
+
+/// What a round body is drawn as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Disc,
+    /// Three equal sides, a corner up.
+    Triangle,
+    /// Four equal sides, one of them up.
+    Square,
+    /// Four equal sides, a corner up.
+    Diamond,
+}
+
+impl Form {
+    /// All that a disc can be drawn as instead.
+    pub(crate) const OTHERS: [Self; 3] = [Self::Triangle, Self::Square, Self::Diamond];
+}
+
+/// A saturated colour of a hue in [0, 6): 0 is red, 2 green, 4 blue. One channel is always 0.
+pub(crate) fn vivid(hue: f32) -> Rgb {
+    std::array::from_fn(|channel| {
+        let away = (hue - 2.0 * channel as f32).rem_euclid(6.0);
+        let away = away.min(6.0 - away);
+        (220.0 * (2.0 - away).clamp(0.0, 1.0)) as u8
+    })
+}
+
+/// A pale colour of a hue: no channel below 130.
+pub(crate) fn pale(hue: f32) -> Rgb {
+    vivid(hue).map(|value| 130 + value / 2)
+}
 
 /// A square picture being drawn.
 pub struct Canvas {
@@ -47,6 +81,23 @@ impl Canvas {
         if let Some(path) = PathBuilder::from_circle(center[0], center[1], radius) {
             self.fill(&path, color);
         }
+    }
+
+    /// Fills a form of the area of a disc.
+    pub fn form(&mut self, form: Form, center: [f32; 2], radius: f32, color: Rgb) {
+        let (corners, first_rad) = match form {
+            Form::Disc => return self.circle(center, radius, color),
+            Form::Triangle => (3, -FRAC_PI_2),
+            Form::Square => (4, FRAC_PI_4),
+            Form::Diamond => (4, 0.0),
+        };
+        let between = TAU / corners as f32;
+        let outer = radius * (TAU / (corners as f32 * between.sin())).sqrt();
+        let points: Vec<_> = (0..corners)
+            .map(|corner| (first_rad + corner as f32 * between).sin_cos())
+            .map(|(sin, cos)| [center[0] + outer * cos, center[1] + outer * sin])
+            .collect();
+        self.polygon(&points, color);
     }
 
     /// Fills the polygon through these points. Fewer than three draw nothing.
@@ -153,6 +204,19 @@ mod tests {
             RED,
         );
         assert!((covered(turned) - 0.08).abs() < 2e-3);
+    }
+
+    #[test]
+    fn forms_have_the_disc_s_area() {
+        for form in Form::OTHERS {
+            let mut canvas = Canvas::new(64, 10.0, WHITE);
+            canvas.form(form, [5.0, 5.0], 2.0, RED);
+            let area = covered(canvas);
+            assert!(
+                (area - 0.04 * std::f32::consts::PI).abs() < 4e-3,
+                "{form:?} {area}"
+            );
+        }
     }
 
     #[test]

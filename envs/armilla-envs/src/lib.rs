@@ -5,6 +5,7 @@
 //! - [`simulator`]: the [`Simulator`] trait (what an environment's owner can see and a policy cannot) and
 //!   the [`Script`]s that act on that truth.
 //! - [`registry`]: environments and their protocols by name.
+//! - [`variation`]: how scenes can differ from all that is recorded.
 //! - [`draw`]: the camera, a thin layer over `tiny-skia`.
 //! - [`two_room`], [`push_t`], [`tabletop`]: the simulators.
 
@@ -16,6 +17,8 @@ mod search;
 pub mod simulator;
 pub mod tabletop;
 pub mod two_room;
+pub mod variation;
 
 pub use registry::{EnvironmentConfig, make};
 pub use simulator::{Script, Simulator, run_script};
+pub use variation::Variation;

@@ -13,6 +13,8 @@
 //!   steps apart; 50 steps to bring agent and block there.
 //! - `block`: the same, only with pairs between which the block moves by 20 px or 20°.
 //!
+//! All but `record` take a [`Variation`]: `block:colors`. With `sizes` the expert plans as if the agent had its usual size.
+//!
 //! Of [`Script`]s: the cheat drives to the agent's place in the goal picture, or to the middle of the goal; the expert of
 //! `ahead` and `block` repeats the way; a noise level of 1 is as large as the expert's own lead over the agent at that step,
 //! so that its last fine pushes are disturbed finely.
@@ -37,6 +39,7 @@ use rand::RngExt as _;
 use crate::noise::CorrelatedNoise;
 use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator};
+use crate::variation::{self, Variation};
 use expert::Expert;
 use shape::{CENTER_OF_GRAVITY, GOAL, Point, coverage, difference};
 use task::{Protocol, Task, within};
@@ -59,6 +62,7 @@ const INSTRUCTION: &str = "Push the T-shaped block onto the T-shaped target.";
 pub struct PushT {
     spec: EnvironmentSpec,
     protocol: Protocol,
+    variation: Option<Variation>,
     image_size: usize,
     episode: Option<Episode>,
 }
@@ -85,9 +89,10 @@ impl PushT {
     ///
     /// [`Error::Invalid`] for an unknown protocol or an empty picture.
     pub fn new(protocol: &str, image_size: usize) -> Result<Self> {
-        let kind = Protocol::named(protocol).ok_or_else(|| {
+        let (base, variation) = variation::split(protocol)?;
+        let kind = Protocol::named(base).ok_or_else(|| {
             let known = format!("one of {PROTOCOLS:?}");
-            Error::invalid("protocol of push-t", known, protocol)
+            Error::invalid("protocol of push-t", known, base)
         })?;
         if image_size == 0 {
             return Err(Error::invalid("image_size", "at least 1 pixel", image_size));
@@ -108,28 +113,15 @@ impl PushT {
         Ok(Self {
             spec,
             protocol: kind,
+            variation,
             image_size,
             episode: None,
         })
     }
 
-    fn episode(&mut self) -> Result<&mut Episode> {
-        self.episode.as_mut().ok_or_else(before_reset)
-    }
-}
-
-fn before_reset() -> Error {
-    Error::OutOfOrder("push-t: reset it before stepping".to_owned())
-}
-
-impl Environment for PushT {
-    fn spec(&self) -> &EnvironmentSpec {
-        &self.spec
-    }
-
-    fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
-        let task = Task::sample(reset.seed, self.protocol)?;
-        let mut world = World::new(task.start);
+    /// Begins the episode of a task.
+    fn begin(&mut self, reset: &Reset, task: Task) -> (Observation, Info) {
+        let mut world = World::with_agent(task.start, task.look.agent_radius_px);
         let shown = match &task.ahead {
             Some(ahead) => ahead.goal,
             None => {
@@ -152,7 +144,7 @@ impl Environment for PushT {
             goal_image: self
                 .protocol
                 .is_held_out()
-                .then(|| picture::draw(shown.agent, shown.block, self.image_size)),
+                .then(|| picture::draw(&task.look, shown.agent, shown.block, self.image_size)),
             task,
             expert: Expert::default(),
             planned: None,
@@ -160,7 +152,26 @@ impl Environment for PushT {
             planner: ceiling::planner(reset.seed),
         };
         let episode = self.episode.insert(episode);
-        Ok((episode.observe(self.image_size), episode.info()))
+        (episode.observe(self.image_size), episode.info())
+    }
+
+    fn episode(&mut self) -> Result<&mut Episode> {
+        self.episode.as_mut().ok_or_else(before_reset)
+    }
+}
+
+fn before_reset() -> Error {
+    Error::OutOfOrder("push-t: reset it before stepping".to_owned())
+}
+
+impl Environment for PushT {
+    fn spec(&self) -> &EnvironmentSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
+        let task = Task::sample(reset.seed, self.protocol, self.variation)?;
+        Ok(self.begin(reset, task))
     }
 
     fn step(&mut self, action: &Action) -> Result<Step> {
@@ -198,11 +209,11 @@ impl Simulator for PushT {
             },
             Script::Expert | Script::NoisyExpert(_) => episode.planned(state),
             Script::Planner => {
-                let ahead = episode.task.ahead.as_ref().ok_or_else(|| {
+                let (steps, task) = (episode.steps, &episode.task);
+                ceiling::target(&mut episode.planner, steps, state, task).ok_or_else(|| {
                     let protocols = "protocol ahead or block, whose goal is a state";
                     Error::invalid("planning with push-t", protocols, &self.spec.protocol)
-                })?;
-                ceiling::target(&mut episode.planner, episode.steps, state, ahead)
+                })?
             }
         };
         let label = within(label);
@@ -240,7 +251,7 @@ impl Episode {
         Observation {
             images: BTreeMap::from([(
                 "top".to_owned(),
-                picture::draw(state.agent, state.block, image_size),
+                picture::draw(&self.task.look, state.agent, state.block, image_size),
             )]),
             state: state.agent.to_vec(),
             instruction: Some(self.instruction.clone()),

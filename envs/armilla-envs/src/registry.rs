@@ -3,14 +3,14 @@
 use armilla_core::{Error, Result};
 
 use crate::simulator::Simulator;
-use crate::{push_t, tabletop, two_room};
+use crate::{push_t, tabletop, two_room, variation};
 
 /// Which environment, which episodes, which camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentConfig {
     /// `two-room`, `push-t` or `tabletop`.
     pub name: String,
-    /// One of the environment's protocols, such as `crossing`.
+    /// One of the environment's protocols, such as `crossing`; with a [`Variation`](crate::Variation), `crossing:colors`.
     pub protocol: String,
     /// Side of the square camera picture in pixels: 64, 96 or 224.
     pub image_size: usize,
@@ -36,12 +36,17 @@ pub fn make(config: &EnvironmentConfig) -> Result<Box<dyn Simulator>> {
             &config.name,
         ));
     };
-    if !protocols.contains(&config.protocol.as_str()) {
+    let (base, varied) = variation::split(&config.protocol)?;
+    if !protocols.contains(&base) {
         return Err(Error::invalid(
             format!("protocol of environment {}", config.name),
             format!("one of {protocols:?}"),
-            &config.protocol,
+            base,
         ));
+    }
+    if let (Some(varied), "tabletop") = (varied, config.name.as_str()) {
+        let expected = "none with environment tabletop: two-room and push-t have them";
+        return Err(Error::invalid("variation", expected, varied.name()));
     }
     if ![64, 96, 224].contains(&config.image_size) {
         return Err(Error::invalid(

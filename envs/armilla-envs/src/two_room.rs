@@ -11,6 +11,8 @@
 //! - `ahead`: upstream's evaluation. The goal is what a noisy expert does 25 steps later; 50 steps, held-out layouts.
 //! - `crossing`: start and goal in opposite rooms, at least 40 px apart, and the straight line fails; twice the expert's
 //!   steps, held-out layouts.
+//!
+//! The two held-out ones take a [`Variation`]: `crossing:colors`.
 
 mod ceiling;
 mod layout;
@@ -28,6 +30,7 @@ use rand::RngExt as _;
 use crate::noise::CorrelatedNoise;
 use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator};
+use crate::variation::{self, Variation};
 use layout::Point;
 pub use layout::WORLD_PX;
 use task::{Protocol, Task, distance};
@@ -48,6 +51,7 @@ const RATE_HZ: f64 = 10.0;
 pub struct TwoRoom {
     spec: EnvironmentSpec,
     protocol: Protocol,
+    variation: Option<Variation>,
     image_size: usize,
     episode: Option<Episode>,
 }
@@ -71,7 +75,8 @@ impl TwoRoom {
     ///
     /// [`Error::Invalid`] for an unknown protocol or an empty picture.
     pub fn new(protocol: &str, image_size: usize) -> Result<Self> {
-        let kind = match protocol {
+        let (base, variation) = variation::split(protocol)?;
+        let kind = match base {
             "record" => Protocol::Record,
             "ahead" => Protocol::Ahead,
             "crossing" => Protocol::Crossing,
@@ -102,6 +107,7 @@ impl TwoRoom {
         Ok(Self {
             spec,
             protocol: kind,
+            variation,
             image_size,
             episode: None,
         })
@@ -120,7 +126,7 @@ impl Environment for TwoRoom {
     }
 
     fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
-        let task = Task::sample(reset.seed, self.protocol);
+        let task = Task::sample(reset.seed, self.protocol, self.variation);
         let goal_image = self
             .protocol
             .shows_goal()

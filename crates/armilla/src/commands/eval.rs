@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionLimits};
 use armilla_core::{Environment, EpisodeOutcome, Policy};
-use armilla_envs::{EnvironmentConfig, Script, make, run_script};
+use armilla_envs::{EnvironmentConfig, Script, Variation, make, run_script};
 use armilla_imagine::{Evaluation, EvaluationConfig, InstructionControl, PlannerPolicy, evaluate};
 use armilla_vla::{GoalCloning, GoalPolicy, TrainedPolicy, VlaPolicy};
 use armilla_world::{PlanConfig, WorldModel};
 use burn::tensor::Device;
 use rayon::prelude::*;
 
-use crate::cli::{EvalArguments, InstructionChoice};
+use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
 use crate::commands::viz;
 use crate::config::Source;
 use crate::hub::{self, HubType};
@@ -108,9 +108,18 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
 
 /// Opens the planner or the policy's checkpoint, `None` for a script; and the environment with the camera it wants.
 fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<Box<dyn Policy>>)> {
+    let varied = arguments.variation.map(|choice| match choice {
+        VariationChoice::Colors => Variation::Colors,
+        VariationChoice::Sizes => Variation::Sizes,
+        VariationChoice::Shapes => Variation::Shapes,
+    });
+    let protocol = match varied {
+        Some(variation) => format!("{}:{}", arguments.protocol, variation.name()),
+        None => arguments.protocol.clone(),
+    };
     let environment = |image_size| EnvironmentConfig {
         name: arguments.env.clone(),
-        protocol: arguments.protocol.clone(),
+        protocol: protocol.clone(),
         image_size,
     };
     let device = armilla_nn::device::parse(&arguments.device)?;

@@ -1,7 +1,7 @@
 //! The planner on a copy of the simulator, for the protocols whose goal is a state.
 
 use super::shape::Point;
-use super::task::{Ahead, within};
+use super::task::{Ahead, Task, within};
 use super::world::{State, World};
 use crate::search::{HELD_STEPS, Held, Planner, Search, least};
 
@@ -22,10 +22,17 @@ pub(super) fn planner(seed: u64) -> Planner {
     Planner::new(SEARCH, seed)
 }
 
-/// The target at a state: so far ahead of the agent as the plan says, which is a steady speed as long as it is held.
-pub(super) fn target(planner: &mut Planner, step: usize, state: State, ahead: &Ahead) -> Point {
-    let offset = planner.act(step, |plan| cost(state, plan, ahead));
-    led(state, offset)
+/// The target at a state, if the goal is a state too: so far ahead of the agent as the plan says, which is a steady speed as long as it is held.
+pub(super) fn target(
+    planner: &mut Planner,
+    step: usize,
+    state: State,
+    task: &Task,
+) -> Option<Point> {
+    let ahead = task.ahead.as_ref()?;
+    let copy = || World::with_agent(state, task.look.agent_radius_px);
+    let offset = planner.act(step, |plan| cost(copy(), plan, ahead));
+    Some(led(state, offset))
 }
 
 fn led(state: State, offset: Held) -> Point {
@@ -33,8 +40,7 @@ fn led(state: State, offset: Held) -> Point {
 }
 
 /// The least that is left to do at any moment of a plan.
-fn cost(start: State, plan: &[Held], ahead: &Ahead) -> f32 {
-    let mut world = World::new(start);
+fn cost(mut world: World, plan: &[Held], ahead: &Ahead) -> f32 {
     let offsets = plan.iter().flat_map(|&offset| [offset; HELD_STEPS]);
     let left = offsets.map(|offset| {
         world.control(led(world.state(), offset));

@@ -5,10 +5,12 @@ use armilla_core::{Error, Result};
 use rand::RngExt as _;
 
 use super::expert::Expert;
+use super::picture::Look;
 use super::shape::{CENTER_OF_GRAVITY, GOAL, Point, Pose, coverage, distance, rotated};
 use super::world::{State, WORLD_PX, World};
 use super::{MAX_STEPS, SUCCESS_COVERAGE};
 use crate::noise::CorrelatedNoise;
+use crate::variation::Variation;
 
 /// The goal of `ahead` and `block` is the state so many steps later; upstream's budget is twice that.
 pub(super) const AHEAD_STEPS: usize = 25;
@@ -61,6 +63,7 @@ pub(super) struct Task {
     pub(super) scene: u64,
     /// `None` where the block is to cover gym-pusht's goal.
     pub(super) ahead: Option<Ahead>,
+    pub(super) look: Look,
 }
 
 /// A state to reach, and a way there.
@@ -77,7 +80,12 @@ impl Task {
     /// # Errors
     ///
     /// [`Error::Invalid`] when no moment of the ways tried is as the protocol asks; no seed is known for which that is so.
-    pub(super) fn sample(seed: u64, protocol: Protocol) -> Result<Self> {
+    pub(super) fn sample(
+        seed: u64,
+        protocol: Protocol,
+        variation: Option<Variation>,
+    ) -> Result<Self> {
+        let look = Look::of(seed, variation);
         match protocol {
             Protocol::Record | Protocol::Push => {
                 let start = sample(seed, protocol.is_held_out());
@@ -85,17 +93,20 @@ impl Task {
                     start,
                     scene: hash(start),
                     ahead: None,
+                    look,
                 })
             }
-            Protocol::Ahead | Protocol::Block => Self::ahead(seed, protocol == Protocol::Block),
+            Protocol::Ahead | Protocol::Block => {
+                Self::ahead(seed, protocol == Protocol::Block, look)
+            }
         }
     }
 
     /// A moment of a noisy expert's way from a held-out start, and the moment 25 steps later.
-    fn ahead(seed: u64, block_moves: bool) -> Result<Self> {
+    fn ahead(seed: u64, block_moves: bool, look: Look) -> Result<Self> {
         let mut generator = stream(seed, "push-t/ahead", u64::from(block_moves));
         for _ in 0..WAYS {
-            let way = Way::walked(generator.random());
+            let way = Way::walked(generator.random(), look.agent_radius_px);
             if way.targets.len() < AHEAD_STEPS {
                 continue;
             }
@@ -104,7 +115,7 @@ impl Task {
                 let targets = way.targets[row..row + AHEAD_STEPS].to_vec();
                 let start = way.states[row];
                 let ahead = Ahead {
-                    goal: followed(start, &targets),
+                    goal: followed(look.agent_radius_px, start, &targets),
                     targets,
                 };
                 if !block_moves || !is_block_there(start.block, ahead.goal.block) {
@@ -112,6 +123,7 @@ impl Task {
                         start,
                         scene: way.scene,
                         ahead: Some(ahead),
+                        look,
                     });
                 }
             }
@@ -161,8 +173,8 @@ fn turn(a: Pose, b: Pose) -> f32 {
 }
 
 /// Where targets lead. From the state alone, so that the goal is reached to the bit by who repeats the targets.
-fn followed(start: State, targets: &[Point]) -> State {
-    let mut world = World::new(start);
+fn followed(agent_radius_px: f32, start: State, targets: &[Point]) -> State {
+    let mut world = World::with_agent(start, agent_radius_px);
     for &target in targets {
         world.control(target);
     }
@@ -178,9 +190,10 @@ struct Way {
 }
 
 impl Way {
-    fn walked(seed: u64) -> Self {
+    /// The way of a seed. The expert plans as if the agent had its usual size.
+    fn walked(seed: u64, agent_radius_px: f32) -> Self {
         let start = sample(seed, true);
-        let mut world = World::new(start);
+        let mut world = World::with_agent(start, agent_radius_px);
         world.settle();
         let mut expert = Expert::default();
         let mut noise = CorrelatedNoise::new(seed, "push-t/way");

@@ -38,6 +38,11 @@ pub(super) struct World {
 impl World {
     /// A world in a state.
     pub(super) fn new(state: State) -> Self {
+        Self::with_agent(state, AGENT_RADIUS_PX)
+    }
+
+    /// A world in a state, with an agent of another size.
+    pub(super) fn with_agent(state: State, radius_px: f32) -> Self {
         let mut physics = PhysicsWorld {
             gravity: Vector::ZERO,
             ..PhysicsWorld::default()
@@ -47,10 +52,7 @@ impl World {
             .translation(state.agent.into())
             .linvel(state.agent_velocity.into())
             .can_sleep(false);
-        let (agent, _) = physics.insert(
-            agent_body,
-            ColliderBuilder::ball(AGENT_RADIUS_PX).friction(0.0),
-        );
+        let (agent, _) = physics.insert(agent_body, ColliderBuilder::ball(radius_px).friction(0.0));
         let block_body = RigidBodyBuilder::dynamic()
             .translation(state.block.position.into())
             .rotation(state.block.angle_rad)

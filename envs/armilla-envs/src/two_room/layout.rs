@@ -1,31 +1,34 @@
 //! Where the wall and its door are, what that forbids, and how it looks.
 
+use std::ops::RangeInclusive;
+
 use armilla_core::Image;
 use armilla_core::random::{fnv1a, stream};
 use rand::RngExt as _;
 
-use crate::draw::{Canvas, Rgb};
+use crate::draw::{Canvas, Form, Rgb, pale, vivid};
+use crate::variation::Variation;
 
 /// Side of the square world, in pixels of stable-worldmodel's picture.
 pub const WORLD_PX: f32 = 224.0;
 /// How far the agent's centre stays from a wall.
-const AGENT_RADIUS_PX: f32 = 7.0;
-/// Radius of the drawn disc: a little more than the body, so that it is well seen at 64 pixels.
-const DRAWN_RADIUS_PX: f32 = 9.0;
+const AGENT_RADIUS_PX: u8 = 7;
+/// How much larger the agent is drawn than its body, so that it is well seen at 64 pixels.
+const DRAWN_MORE_PX: f32 = 2.0;
 /// Inner edge of the border on each side, and the thickness of its line.
 const BORDER_PX: f32 = 14.0;
 const BORDER_LINE_PX: f32 = 4.0;
 /// Half the width of the door.
-const DOOR_HALF_PX: f32 = 14.0;
+const DOOR_HALF_PX: u8 = 14;
 /// Upstream judges the agent's centre against the door, and lets it this far past the door's edge.
 const DOOR_MARGIN_PX: f32 = 1.75;
-/// How far the agent's centre may be from the door's middle while it goes through.
-pub(super) const PASSAGE_HALF_PX: f32 = DOOR_HALF_PX + DOOR_MARGIN_PX;
+/// Thickness of walls in recordings, and with [`Variation::Sizes`].
+const THICKNESS_PX: RangeInclusive<u8> = 7..=20;
+const VARIED_THICKNESS_PX: RangeInclusive<u8> = 24..=32;
+/// Body and half door with [`Variation::Sizes`]; a large body and a narrow door would leave no way.
+const VARIED_SIZES_PX: [(u8, u8); 3] = [(4, 10), (4, 20), (11, 20)];
 /// A step is carried out in pieces no longer than this.
 const PIECE_PX: f32 = 1.0;
-/// Smallest and largest coordinate the agent's centre can have.
-const LOW_PX: f32 = BORDER_PX + AGENT_RADIUS_PX;
-const HIGH_PX: f32 = WORLD_PX - LOW_PX;
 
 /// A point or a step in the world, `[x, y]` in pixels, y down.
 pub(super) type Point = [f32; 2];
@@ -50,6 +53,9 @@ pub(super) struct Layout {
     background: Rgb,
     wall: Rgb,
     agent: Rgb,
+    body_px: u8,
+    door_half_px: u8,
+    form: Form,
 }
 
 impl Layout {
@@ -60,15 +66,47 @@ impl Layout {
             let layout = Self {
                 axis: generator.random_range(0..2),
                 wall_px: generator.random_range(92..=132),
-                thickness_px: generator.random_range(7..=20),
+                thickness_px: generator.random_range(THICKNESS_PX),
                 door_px: generator.random_range(38..=186),
                 background: std::array::from_fn(|_| generator.random_range(205..=255)),
                 wall: std::array::from_fn(|_| generator.random_range(0..=90)),
                 agent: vivid(generator.random_range(0.0..6.0)),
+                body_px: AGENT_RADIUS_PX,
+                door_half_px: DOOR_HALF_PX,
+                form: Form::Disc,
             };
             if layout.split() == split {
                 return layout;
             }
+        }
+    }
+
+    /// The layout with one factor outside what recordings have; the rest stays as the seed gave it.
+    pub(super) fn varied(self, seed: u64, variation: Variation) -> Self {
+        let mut generator = stream(seed, "two-room/variation", 0);
+        match variation {
+            Variation::Colors => {
+                let hue = generator.random_range(0.0..6.0);
+                Self {
+                    background: std::array::from_fn(|_| generator.random_range(100..=160)),
+                    wall: vivid(hue),
+                    agent: pale(hue + generator.random_range(2.0..4.0)),
+                    ..self
+                }
+            }
+            Variation::Sizes => {
+                let (body_px, door_half_px) = VARIED_SIZES_PX[generator.random_range(0..3)];
+                Self {
+                    thickness_px: generator.random_range(VARIED_THICKNESS_PX),
+                    body_px,
+                    door_half_px,
+                    ..self
+                }
+            }
+            Variation::Shapes => Self {
+                form: Form::OTHERS[generator.random_range(0..3)],
+                ..self
+            },
         }
     }
 
@@ -90,15 +128,19 @@ impl Layout {
         ]
     }
 
-    /// A name for the layout: the hash of its geometry and colours.
+    /// A name for the layout: the hash of its geometry, its colours, and what only evaluation varies.
     pub(super) fn scene(&self) -> String {
-        let bytes = [
+        let mut bytes = [
             &self.geometry()[..],
             &self.background,
             &self.wall,
             &self.agent,
         ]
         .concat();
+        let varied = [self.body_px, self.door_half_px, self.form as u8];
+        if varied != [AGENT_RADIUS_PX, DOOR_HALF_PX, Form::Disc as u8] {
+            bytes.extend(varied);
+        }
         format!("{:016x}", fnv1a(&bytes))
     }
 
@@ -113,7 +155,18 @@ impl Layout {
 
     /// Half the thickness of what keeps the agent's centre out.
     fn half_zone(&self) -> f32 {
-        f32::from(self.thickness_px) / 2.0 + AGENT_RADIUS_PX
+        f32::from(self.thickness_px) / 2.0 + f32::from(self.body_px)
+    }
+
+    /// How far the agent's centre may be from the door's middle while it goes through.
+    pub(super) fn passage_half(&self) -> f32 {
+        f32::from(self.door_half_px) + DOOR_MARGIN_PX
+    }
+
+    /// Coordinates that the agent's centre can have.
+    fn room(&self) -> RangeInclusive<f32> {
+        let low = BORDER_PX + f32::from(self.body_px);
+        low..=WORLD_PX - low
     }
 
     /// Which room a point is in: -1 or 1, judged at the middle of the wall.
@@ -143,14 +196,14 @@ impl Layout {
 
     /// Whether the agent can be at a point.
     pub(super) fn is_free(&self, point: Point) -> bool {
-        let inside = point.iter().all(|v| (LOW_PX..=HIGH_PX).contains(v));
-        inside && (!self.within_wall(point) || self.off_door(point) <= PASSAGE_HALF_PX)
+        let inside = point.iter().all(|v| self.room().contains(v));
+        inside && (!self.within_wall(point) || self.off_door(point) <= self.passage_half())
     }
 
     /// A point of a room, clear of the wall and the door.
     pub(super) fn sample_point(&self, generator: &mut impl rand::Rng) -> Point {
         loop {
-            let point = std::array::from_fn(|_| generator.random_range(LOW_PX..=HIGH_PX));
+            let point = std::array::from_fn(|_| generator.random_range(self.room()));
             if !self.within_wall(point) {
                 return point;
             }
@@ -173,7 +226,7 @@ impl Layout {
                 (across.clamp(near, far) - start) / (end - start)
             };
             self.off_door(std::array::from_fn(|i| from[i] + share * (to[i] - from[i])))
-                <= PASSAGE_HALF_PX
+                <= self.passage_half()
         })
     }
 
@@ -192,14 +245,14 @@ impl Layout {
     /// The coordinate `i` after a short move along it, stopped at what is in the way.
     fn slid(&self, at: Point, i: usize, change: f32) -> f32 {
         let mut next = at;
-        next[i] = (at[i] + change).clamp(LOW_PX, HIGH_PX);
+        next[i] = (at[i] + change).clamp(*self.room().start(), *self.room().end());
         if self.is_free(next) {
             return next[i];
         }
         let (middle, half) = if i == self.axis {
             (f32::from(self.wall_px), self.half_zone())
         } else {
-            (f32::from(self.door_px), PASSAGE_HALF_PX)
+            (f32::from(self.door_px), self.passage_half())
         };
         // Outside the wall's slab the slab's edge is in the way; in the passage its side is.
         let edge = middle + half.copysign(at[i] - middle);
@@ -219,29 +272,18 @@ impl Layout {
             }
         }
         let (wall, half) = (f32::from(self.wall_px), f32::from(self.thickness_px) / 2.0);
-        let door = f32::from(self.door_px);
-        for (start, end) in [
-            (outer, door - DOOR_HALF_PX),
-            (door + DOOR_HALF_PX, WORLD_PX - outer),
-        ] {
+        let (door, opening) = (f32::from(self.door_px), f32::from(self.door_half_px));
+        for (start, end) in [(outer, door - opening), (door + opening, WORLD_PX - outer)] {
             canvas.rectangle(
                 self.point(wall - half, start),
                 self.point(wall + half, end),
                 self.wall,
             );
         }
-        canvas.circle(agent, DRAWN_RADIUS_PX, self.agent);
+        let radius = f32::from(self.body_px) + DRAWN_MORE_PX;
+        canvas.form(self.form, agent, radius, self.agent);
         canvas.into_image()
     }
-}
-
-/// A saturated colour of a hue in [0, 6): 0 is red, 2 green, 4 blue.
-fn vivid(hue: f32) -> Rgb {
-    std::array::from_fn(|channel| {
-        let away = (hue - 2.0 * channel as f32).rem_euclid(6.0);
-        let away = away.min(6.0 - away);
-        (220.0 * (2.0 - away).clamp(0.0, 1.0)) as u8
-    })
 }
 
 #[cfg(test)]
@@ -283,7 +325,7 @@ mod tests {
                 assert!(layout.is_free(next), "{layout:?} {at:?} {next:?}");
                 if layout.side(at) != layout.side(next) {
                     // It changed rooms within one long step: it must have been able to pass the door.
-                    let reach = PASSAGE_HALF_PX + step[1 - layout.axis].abs();
+                    let reach = layout.passage_half() + step[1 - layout.axis].abs();
                     assert!(
                         layout.off_door(next) <= reach + 1e-3,
                         "{layout:?} {at:?} {next:?}"
@@ -304,6 +346,9 @@ mod tests {
             background: [255; 3],
             wall: [0; 3],
             agent: [255, 0, 0],
+            body_px: AGENT_RADIUS_PX,
+            door_half_px: DOOR_HALF_PX,
+            form: Form::Disc,
         };
         // The wall's slab begins 5 + 7 px before its middle; the rest of a step slides along it.
         for (from, step, expected) in [
@@ -320,5 +365,58 @@ mod tests {
         assert!(layout.is_straight_free([50.0, 60.0], [180.0, 60.0]));
         assert!(!layout.is_straight_free([50.0, 100.0], [180.0, 100.0]));
         assert!(layout.is_straight_free([50.0, 100.0], [90.0, 190.0]));
+    }
+
+    /// How far a colour is from the nearest of others.
+    fn away(color: Rgb, others: impl Iterator<Item = Rgb>) -> f32 {
+        let apart = |other: Rgb| {
+            let squares = color
+                .iter()
+                .zip(other)
+                .map(|(&a, b)| (f32::from(a) - f32::from(b)).powi(2));
+            squares.sum::<f32>().sqrt()
+        };
+        others.map(apart).fold(f32::INFINITY, f32::min)
+    }
+
+    #[test]
+    fn varied_colours_are_away_from_recorded_ones() {
+        let recorded: Vec<_> = (0..2000)
+            .map(|seed| Layout::sample(seed, Split::Training))
+            .collect();
+        for seed in 0..300 {
+            let plain = Layout::sample(seed, Split::HeldOut);
+            let varied = plain.clone().varied(seed, Variation::Colors);
+            assert_eq!(varied.geometry(), plain.geometry());
+            assert_ne!(varied.scene(), plain.scene());
+            let parts: [fn(&Layout) -> Rgb; 3] = [|l| l.background, |l| l.wall, |l| l.agent];
+            for part in parts {
+                assert!(
+                    away(part(&varied), recorded.iter().map(part)) > 70.0,
+                    "{varied:?}"
+                );
+            }
+            // It must still be seen.
+            let drawn = [varied.background, varied.wall, varied.agent];
+            for (i, &color) in drawn.iter().enumerate() {
+                let others = drawn.iter().enumerate().filter(|(k, _)| *k != i);
+                assert!(away(color, others.map(|(_, c)| *c)) > 60.0, "{varied:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn varied_sizes_and_shapes_are_none_of_the_recorded() {
+        for seed in 0..300 {
+            let plain = Layout::sample(seed, Split::HeldOut);
+            let sizes = plain.clone().varied(seed, Variation::Sizes);
+            assert!(!THICKNESS_PX.contains(&sizes.thickness_px));
+            assert!(sizes.body_px != AGENT_RADIUS_PX && sizes.door_half_px != DOOR_HALF_PX);
+            let shapes = plain.clone().varied(seed, Variation::Shapes);
+            assert_ne!(shapes.form, Form::Disc);
+            let at = [60.0, 60.0];
+            assert_ne!(shapes.draw(at, 64), plain.draw(at, 64));
+            assert_eq!(shapes.moved(at, [4.0, 3.0]), plain.moved(at, [4.0, 3.0]));
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use armilla_core::random::{fnv1a, normals, stream};
 use rand::RngExt as _;
 
-use super::layout::{Layout, PASSAGE_HALF_PX, Point, Split};
+use super::layout::{Layout, Point, Split};
 use super::{SPEED_PX, SUCCESS_PX};
+use crate::variation::Variation;
 
 /// Start and goal are at least this far apart, except in `ahead`.
 const APART_PX: f32 = 40.0;
@@ -57,14 +58,17 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// The task of a seed.
-    pub(super) fn sample(seed: u64, protocol: Protocol) -> Self {
+    /// The task of a seed. Colours and shapes leave start and goal as they are without.
+    pub(super) fn sample(seed: u64, protocol: Protocol, variation: Option<Variation>) -> Self {
         let split = if protocol == Protocol::Record {
             Split::Training
         } else {
             Split::HeldOut
         };
-        let layout = Layout::sample(seed, split);
+        let mut layout = Layout::sample(seed, split);
+        if let Some(variation) = variation {
+            layout = layout.varied(seed, variation);
+        }
         match protocol {
             Protocol::Record => Self::record(seed, layout),
             Protocol::Ahead => Self::ahead(seed, layout),
@@ -209,7 +213,7 @@ pub(super) fn towards(from: Point, target: Point) -> [f32; 2] {
 /// The expert's action: straight if that is free, else to the door, through it, and on.
 pub(super) fn expert(layout: &Layout, from: Point, goal: Point) -> [f32; 2] {
     // Lined up with the door by half the passage, the way to the other side of the wall touches nothing.
-    let lined_up = layout.off_door(from) <= PASSAGE_HALF_PX / 2.0 || layout.within_wall(from);
+    let lined_up = layout.off_door(from) <= layout.passage_half() / 2.0 || layout.within_wall(from);
     let target = if layout.is_straight_free(from, goal) {
         goal
     } else if lined_up {

@@ -162,3 +162,24 @@ fn the_planner_finds_doors_that_the_straight_line_does_not() {
     );
     assert!(ahead >= 0.9 && crossing >= 0.25, "{ahead} {crossing}");
 }
+
+#[test]
+fn varied_scenes_can_be_done_and_are_never_recorded() {
+    for variation in ["colors", "sizes", "shapes"] {
+        let protocol = format!("crossing:{variation}");
+        assert_eq!(rate(&protocol, Script::Expert, 0..60), 1.0, "{variation}");
+        assert_eq!(rate(&protocol, Script::Cheat, 0..60), 0.0, "{variation}");
+    }
+    assert!(TwoRoom::new("record:sizes", 64).is_err_and(|e| e.to_string().contains("never")));
+}
+
+#[test]
+fn colours_and_shapes_leave_the_task_as_it_is() {
+    let task = |variation| Task::sample(3, Protocol::Crossing, variation);
+    let plain = task(None);
+    for variation in [Variation::Colors, Variation::Shapes] {
+        let varied = task(Some(variation));
+        assert_ne!(varied.layout, plain.layout);
+        assert_eq!((varied.start, varied.goal), (plain.start, plain.goal));
+    }
+}
