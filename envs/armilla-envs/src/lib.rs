@@ -17,4 +17,4 @@ pub mod tabletop;
 pub mod two_room;
 
 pub use registry::{EnvironmentConfig, make};
-pub use simulator::{Script, Simulator, run_script};
+pub use simulator::{Script, Simulator, Truth, run_script};
