@@ -17,3 +17,4 @@ mod pipeline;
 mod program;
 mod readme;
 mod serving;
+mod world;

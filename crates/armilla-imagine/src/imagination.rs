@@ -1,8 +1,9 @@
 //! Open-loop rollouts beside reality: what a world model imagines from one frame and the actions alone.
 
 use armilla_core::{Error, Image, Result};
-use armilla_world::{Context, Dynamics, WorldModel};
-use burn::tensor::{Tensor, TensorData};
+use armilla_world::WorldModel;
+
+use crate::footage::{Encoded, Footage, Window, latent_error, predict};
 
 /// A recorded episode and what the model imagines of it, frames a model step apart.
 #[derive(Clone, Debug, Default)]
@@ -38,68 +39,47 @@ pub fn imagine(
         let expected = format!("more than {} frames and their actions", history * repeat);
         return Err(Error::invalid("episode to imagine", expected, images.len()));
     }
-    let frames: Vec<_> = images
-        .iter()
-        .step_by(repeat)
-        .take(history + steps)
-        .collect();
-    let failed = |error| Error::behind("imagining an episode", error);
-    let latents = model.encode(&frames).map_err(failed)?;
-    let imagined = rollout(model, &latents[..history], actions, steps);
-    let width = config.latent;
-    let start = latents[history - 1].clone();
-    let along: Vec<f32> = start.iter().copied().chain(imagined).collect();
-    let truth = &latents[history - 1..];
+    let footage = Footage::of_episode(images, actions, repeat);
+    let episode = footage.encode(model)?;
+    imagine_from(model, &episode, history - 1, steps)
+}
+
+/// Imagines so many model steps of an episode from the frames up to `start`.
+///
+/// # Errors
+///
+/// When the model has no decoder.
+///
+/// # Panics
+///
+/// When fewer frames lie ahead, or fewer behind than the model looks back on.
+pub fn imagine_from(
+    model: &WorldModel,
+    episode: &Encoded,
+    start: usize,
+    steps: usize,
+) -> Result<Imagination> {
+    let window = Window { episode: 0, start };
+    let imagined = predict(model, std::slice::from_ref(episode), &[window], steps);
+    let (first, truth) = (
+        &episode.latents[start],
+        &episode.latents[start..=start + steps],
+    );
+    let along: Vec<f32> = first.iter().copied().chain(imagined).collect();
+    let decoded = model.decode(&along);
     Ok(Imagination {
-        real: frames[history - 1..]
-            .iter()
-            .map(|&frame| frame.clone())
-            .collect(),
-        imagined: model.decode(&along).map_err(failed)?,
+        real: episode.footage.images[start..=start + steps].to_vec(),
+        imagined: decoded.map_err(|error| Error::behind("imagining an episode", error))?,
         errors: along
-            .chunks(width)
+            .chunks(first.len())
             .zip(truth)
-            .map(|(guess, truth)| squared_error(guess, truth))
+            .map(|(guess, truth)| latent_error(guess, truth) as f32)
             .collect(),
         copy_errors: truth
             .iter()
-            .map(|truth| squared_error(&start, truth))
+            .map(|truth| latent_error(first, truth) as f32)
             .collect(),
     })
-}
-
-/// Latents after each model step, one after the other; the first actions lie between the latents of the context.
-fn rollout(
-    model: &WorldModel,
-    context: &[Vec<f32>],
-    actions: &[Vec<f32>],
-    steps: usize,
-) -> Vec<f32> {
-    let (shape, frames) = (model.shape(), context.len());
-    let blocks = actions.chunks(shape.action_repeat);
-    let blocks: Vec<_> = blocks.map(<[_]>::concat).collect();
-    let device = Dynamics::device(model);
-    let tensor = |blocks: &[Vec<f32>]| {
-        let data = TensorData::new(blocks.concat(), [1, blocks.len(), shape.block()]);
-        Tensor::<3>::from_data(data, &device)
-    };
-    let latents = TensorData::new(context.concat(), [1, frames, shape.latent]);
-    let context = Context {
-        latents: Tensor::from_data(latents, &device),
-        blocks: (frames > 1).then(|| tensor(&blocks[..frames - 1])),
-    };
-    let blocks = tensor(&blocks[frames - 1..frames - 1 + steps]);
-    let latents = model.rollout(context, blocks);
-    latents.into_data().iter::<f32>().collect()
-}
-
-fn squared_error(guess: &[f32], truth: &[f32]) -> f32 {
-    guess
-        .iter()
-        .zip(truth)
-        .map(|(a, b)| (a - b).powi(2))
-        .sum::<f32>()
-        / truth.len() as f32
 }
 
 #[cfg(test)]

@@ -120,6 +120,8 @@ pub struct ReportData {
     pub latents: Vec<Figure>,
     /// Reality against imagination.
     pub filmstrips: Vec<Filmstrip>,
+    /// Curves over the steps that a model looks ahead.
+    pub rollouts: Vec<Plot>,
     /// Training curves.
     pub plots: Vec<Plot>,
     /// Stages in their order.
@@ -154,7 +156,8 @@ pub fn render(data: &ReportData) -> Result<String> {
     page += &sections::results(data);
     page += &sections::filmstrips(data)?;
     page += &sections::latents(data);
-    page += &sections::plots(data);
+    page += &sections::plots("Rollouts", &data.rollouts);
+    page += &sections::plots("Training", &data.plots);
     page += &sections::stages(data);
     page += &sections::data(data);
     page += &sections::reproduce(data);

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::dataset::DatasetCommand;
 use crate::commands::hub::HubCommand;
+use crate::commands::world::WorldCommand;
 
 /// From video to robot behaviour: record, learn a world model, train a policy, plan, evaluate, look.
 #[derive(Debug, Parser)]
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     Serve(ServeCommand),
     /// Write a dataset, or the curves of a run, as a Rerun recording.
     Viz(VizArguments),
+    /// Look inside a world model: how far it predicts, what it knows, what surprises it, whether it is alive.
+    #[command(subcommand)]
+    World(WorldCommand),
     /// Datasets and checkpoints to and from the Hugging Face hub (cargo feature `hub`).
     #[command(subcommand)]
     Hub(HubCommand),

@@ -20,5 +20,5 @@ pub mod two_room;
 pub mod variation;
 
 pub use registry::{EnvironmentConfig, make};
-pub use simulator::{Script, Simulator, run_script};
+pub use simulator::{Script, Simulator, Truth, run_script};
 pub use variation::Variation;

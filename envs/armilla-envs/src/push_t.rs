@@ -38,10 +38,10 @@ use rand::RngExt as _;
 
 use crate::noise::CorrelatedNoise;
 use crate::search::Planner;
-use crate::simulator::{Script, ScriptedAction, Simulator};
+use crate::simulator::{Script, ScriptedAction, Simulator, Truth};
 use crate::variation::{self, Variation};
 use expert::Expert;
-use shape::{CENTER_OF_GRAVITY, GOAL, Point, coverage, difference};
+use shape::{CENTER_OF_GRAVITY, GOAL, Point, coverage, difference, distance};
 use task::{Protocol, Task, within};
 pub use world::WORLD_PX;
 use world::{State, World};
@@ -53,6 +53,8 @@ pub const PROTOCOLS: &[&str] = &["record", "push", "ahead", "block"];
 const SUCCESS_COVERAGE: f32 = 0.95;
 /// Steps after which an episode is cut, as gym-pusht registers it.
 const MAX_STEPS: usize = 300;
+/// Agent and block teleport at least so far.
+const TELEPORT_PX: f32 = 80.0;
 /// Control steps a second.
 const RATE_HZ: f64 = 10.0;
 /// The task in words, as LeRobot's recordings of it say it.
@@ -226,6 +228,48 @@ impl Simulator for PushT {
             executed: Action(executed.to_vec()),
             label: Action(label.to_vec()),
         })
+    }
+
+    fn truth(&mut self) -> Result<Truth> {
+        let State { agent, block, .. } = self.episode()?.world.state();
+        let center = block.to_world(CENTER_OF_GRAVITY);
+        let (sine, cosine) = block.angle_rad.sin_cos();
+        let values = [
+            ("agent_x", agent[0]),
+            ("agent_y", agent[1]),
+            ("block_x", center[0]),
+            ("block_y", center[1]),
+            ("block_angle_sine", sine),
+            ("block_angle_cosine", cosine),
+        ];
+        let [x, y] = center.map(|value| f64::from(value / WORLD_PX));
+        Ok(Truth {
+            values: values
+                .map(|(name, value)| (name, Some(f64::from(value))))
+                .into(),
+            objects: vec![[x, y, f64::from(block.angle_rad)]],
+        })
+    }
+
+    fn teleport(&mut self) -> Result<Observation> {
+        let (image_size, held_out) = (self.image_size, self.protocol.is_held_out());
+        let episode = self.episode()?;
+        let mut generator = stream(episode.seed, "push-t/teleport", episode.steps as u64);
+        let from = episode.world.state();
+        let is_far = |to: State| {
+            let center = |state: State| state.block.to_world(CENTER_OF_GRAVITY);
+            distance(to.agent, from.agent) >= TELEPORT_PX
+                && distance(center(to), center(from)) >= TELEPORT_PX
+        };
+        loop {
+            let start = task::sample(generator.random(), held_out);
+            let mut world = World::with_agent(start, episode.task.look.agent_radius_px);
+            world.settle();
+            if is_far(world.state()) {
+                episode.world = world;
+                return Ok(episode.observe(image_size));
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use rand::RngExt as _;
 
 use crate::noise::CorrelatedNoise;
 use crate::search::Planner;
-use crate::simulator::{Script, ScriptedAction, Simulator};
+use crate::simulator::{Script, ScriptedAction, Simulator, Truth};
 use crate::variation::{self, Variation};
 use layout::Point;
 pub use layout::WORLD_PX;
@@ -44,6 +44,8 @@ pub const SPEED_PX: f32 = 5.0;
 const SUCCESS_PX: f32 = 16.0;
 /// Closer to the goal than this ends an episode of `record`.
 const ARRIVED_PX: f32 = 4.0;
+/// The agent teleports at least so far.
+const TELEPORT_PX: f32 = 40.0;
 /// Control steps a second.
 const RATE_HZ: f64 = 10.0;
 
@@ -195,6 +197,25 @@ impl Simulator for TwoRoom {
             executed: Action(executed.to_vec()),
             label: Action(label.to_vec()),
         })
+    }
+
+    fn truth(&mut self) -> Result<Truth> {
+        let [x, y] = self.episode()?.agent.map(|value| Some(f64::from(value)));
+        Ok(Truth {
+            values: vec![("agent_x", x), ("agent_y", y)],
+            objects: Vec::new(),
+        })
+    }
+
+    fn teleport(&mut self) -> Result<Observation> {
+        let image_size = self.image_size;
+        let episode = self.episode()?;
+        let mut generator = stream(episode.seed, "two-room/teleport", episode.steps as u64);
+        let from = episode.agent;
+        while distance(episode.agent, from) < TELEPORT_PX {
+            episode.agent = episode.task.layout.sample_point(&mut generator);
+        }
+        Ok(episode.observe(image_size))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The page's sections, from top to bottom.
 
-use super::{Estimate, Figure, ReportData, ResultRow};
+use super::{Estimate, Figure, Plot, ReportData, ResultRow};
 use crate::chart::{escape, line_chart, number, write_to};
 use crate::error::Result;
 use crate::filmstrip;
@@ -224,13 +224,13 @@ fn health(figure: &Figure) -> String {
     }
 }
 
-/// Training curves, two in a row where there is room.
-pub(super) fn plots(data: &ReportData) -> String {
-    if data.plots.is_empty() {
+/// Curves, two in a row where there is room.
+pub(super) fn plots(title: &str, plots: &[Plot]) -> String {
+    if plots.is_empty() {
         return String::new();
     }
-    let mut html = String::from("<section><h2>Training</h2><div class=\"grid\">");
-    for plot in &data.plots {
+    let mut html = format!("<section><h2>{title}</h2><div class=\"grid\">");
+    for plot in plots {
         write_to(
             &mut html,
             format_args!(

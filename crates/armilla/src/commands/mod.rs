@@ -11,6 +11,7 @@ mod report;
 mod serve;
 mod train;
 mod viz;
+pub(crate) mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Hub(command) => hub::run(&command),
         Command::Viz(arguments) => viz::run(&arguments),
+        Command::World(command) => world::run(&command),
     }
 }
 

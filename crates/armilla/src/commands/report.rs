@@ -9,15 +9,14 @@ use anyhow::{Context as _, Result};
 use armilla_core::WilsonInterval;
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader};
 use armilla_imagine::{Imagination, imagine};
-use armilla_viz::filmstrip::{FilmRow, Filmstrip};
 use armilla_viz::report::{self as page, Estimate, ReportData};
-use armilla_viz::{EpisodeTitle, LineChart, Prediction, Recording, Series};
+use armilla_viz::{LineChart, Recording, Series};
 use armilla_world::{Diagnostics, TrainingBatch, WorldModel};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
-use crate::commands::{train, viz};
+use crate::commands::{train, viz, world};
 use crate::machine::{Machine, versions};
 use crate::results::{ResultRow, Success, scene_hash};
 
@@ -76,28 +75,32 @@ pub(crate) fn look_into(
             .collect();
         episodes.push(imagine(&model, &images, &actions, DREAMS.1)?);
     }
-    let config = &model.model().config();
-    let mut settings = LoaderConfig::new(train::world_model_windows(config), WINDOWS, 0);
-    settings.cameras = Some(model.interface().cameras.clone());
-    let source = LoaderSource {
-        episodes: Some(kept),
-        ..LoaderSource::new(Arc::new(dataset))
-    };
-    let windows = WindowLoader::new(vec![source], settings)?.batch(0)?;
-    let batch = TrainingBatch::from_windows(&windows, model.interface(), config, device)?;
-    let found = Diagnostics::measure(model.model(), &batch);
-    let latents = [
-        ("effective_rank", found.effective_rank),
-        ("smallest_std", found.smallest_std),
-        ("mean_std", found.mean_std),
-        ("action_shuffle_ratio", found.action_shuffle_ratio),
-        ("copy_ratio", found.copy_ratio),
-        ("straightness", found.straightness),
-    ];
+    let found = diagnose(&model, Arc::new(dataset), kept, WINDOWS, device)?;
+    let latents = world::check::figures(&found);
     Ok(Imagined {
         episodes,
         latents: latents.map(|(name, value)| (name.to_owned(), value)).into(),
     })
+}
+
+/// The health of a model's latents on windows of some episodes of a dataset.
+pub(crate) fn diagnose(
+    model: &WorldModel,
+    dataset: Arc<Dataset>,
+    episodes: Vec<usize>,
+    windows: usize,
+    device: &Device,
+) -> Result<Diagnostics> {
+    let config = &model.model().config();
+    let mut settings = LoaderConfig::new(train::world_model_windows(config), windows, 0);
+    settings.cameras = Some(model.interface().cameras.clone());
+    let source = LoaderSource {
+        episodes: Some(episodes),
+        ..LoaderSource::new(dataset)
+    };
+    let windows = WindowLoader::new(vec![source], settings)?.batch(0)?;
+    let batch = TrainingBatch::from_windows(&windows, model.interface(), config, device)?;
+    Ok(Diagnostics::measure(model.model(), &batch))
 }
 
 impl Findings {
@@ -185,28 +188,8 @@ fn recording(findings: &Findings, path: &Path) -> Result<()> {
     for shown in &findings.shown {
         viz::log_traces(&mut recording, shown)?;
     }
-    for (index, episode) in findings
-        .imagined
-        .iter()
-        .flat_map(|imagined| &imagined.episodes)
-        .enumerate()
-    {
-        let reel = recording.reel("imagination");
-        reel.begin_episode(&EpisodeTitle {
-            instruction: None,
-            number: Some(index),
-            note: "held out, rolled out from its first frame",
-            success: None,
-        })?;
-        for step in 0..episode.real.len() {
-            reel.advance(step as f64 * 0.5);
-            reel.prediction(&Prediction {
-                real: &episode.real[step],
-                imagined: &episode.imagined[step],
-                error: episode.errors[step],
-                copy_error: episode.copy_errors[step],
-            })?;
-        }
+    if let Some(imagined) = &findings.imagined {
+        viz::log_imagined(&mut recording, &imagined.episodes)?;
     }
     for run in findings.runs.values() {
         viz::curves(&mut recording, run)?;
@@ -287,7 +270,11 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
         facts,
         results: findings.rows.iter().map(page_row).collect(),
         latents: latents.map(|(name, &value)| figure(name, value)).collect(),
-        filmstrips: filmstrips(findings),
+        filmstrips: findings
+            .imagined
+            .as_ref()
+            .map_or_else(Vec::new, |imagined| viz::filmstrips(&imagined.episodes)),
+        rollouts: Vec::new(),
         plots,
         stages: findings
             .stages
@@ -325,16 +312,22 @@ fn summary(findings: &Findings) -> &'static str {
 }
 
 fn figure(name: &str, value: f64) -> page::Figure {
-    let at_least = match name {
-        "effective_rank" => Some(8.0),
-        "smallest_std" => Some(0.1),
-        "action_shuffle_ratio" => Some(2.0),
-        _ => None,
-    };
     page::Figure {
         name: name.replace('_', " "),
         value,
-        at_least,
+        at_least: at_least(name),
+    }
+}
+
+/// From where on a figure of the latents is healthy, where that is known.
+pub(crate) fn at_least(name: &str) -> Option<f64> {
+    match name {
+        "effective_rank" => Some(8.0),
+        "smallest_std" => Some(0.1),
+        "action_shuffle_ratio" => Some(2.0),
+        // The error of copying over the model's.
+        "copy_ratio" => Some(1.0),
+        _ => None,
     }
 }
 
@@ -375,24 +368,4 @@ fn page_row(row: &ResultRow) -> page::ResultRow {
         floors: list(&row.floor_intervals),
         families: list(&row.family_intervals),
     }
-}
-
-fn filmstrips(findings: &Findings) -> Vec<Filmstrip> {
-    let episodes = findings
-        .imagined
-        .iter()
-        .flat_map(|imagined| &imagined.episodes);
-    episodes
-        .enumerate()
-        .map(|(index, episode)| Filmstrip {
-            title: format!("Held-out episode {index}"),
-            caption: "Above what came, below what the world model imagined from the first frame and the actions alone."
-                .to_owned(),
-            columns: (0..episode.real.len()).map(|step| format!("{step}")).collect(),
-            rows: vec![
-                FilmRow { label: "real".to_owned(), images: episode.real.clone() },
-                FilmRow { label: "imagined".to_owned(), images: episode.imagined.clone() },
-            ],
-        })
-        .collect()
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use armilla_core::{Action, Observation};
+use armilla_core::{Action, Image, Observation};
 use armilla_data::Dataset;
 use armilla_envs::{EnvironmentConfig, make};
-use armilla_imagine::{PlannerPolicy, Trace};
-use armilla_viz::{EpisodeTitle, Motion, Recording, Reel};
+use armilla_imagine::{Imagination, PlannerPolicy, Trace};
+use armilla_viz::filmstrip::{FilmRow, Filmstrip};
+use armilla_viz::{EpisodeTitle, Motion, Prediction, Recording, Reel};
 use armilla_world::Plan;
 
 use super::dataset;
@@ -115,6 +116,47 @@ pub(crate) fn log_traces(recording: &mut Recording, shown: &Shown) -> Result<()>
         log_trace(reel, trace, shown)?;
     }
     Ok(())
+}
+
+/// Logs held-out episodes beside what a world model imagines of them.
+pub(crate) fn log_imagined(recording: &mut Recording, episodes: &[Imagination]) -> Result<()> {
+    for (index, episode) in episodes.iter().enumerate() {
+        let reel = recording.reel("imagination");
+        reel.begin_episode(&EpisodeTitle {
+            instruction: None,
+            number: Some(index),
+            note: "held out, rolled out from its first frame",
+            success: None,
+        })?;
+        for step in 0..episode.real.len() {
+            reel.advance(step as f64 * 0.5);
+            reel.prediction(&Prediction {
+                real: &episode.real[step],
+                imagined: &episode.imagined[step],
+                error: episode.errors[step],
+                copy_error: episode.copy_errors[step],
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The same as filmstrips.
+pub(crate) fn filmstrips(episodes: &[Imagination]) -> Vec<Filmstrip> {
+    let row = |label: &str, images: &[Image]| FilmRow {
+        label: label.to_owned(),
+        images: images.to_vec(),
+    };
+    let strip = |(index, episode): (usize, &Imagination)| {
+        Filmstrip {
+        title: format!("Held-out episode {index}"),
+        caption: "Above what came, below what the world model imagined from the first frame and the actions alone."
+            .to_owned(),
+        columns: (0..episode.real.len()).map(|step| step.to_string()).collect(),
+        rows: vec![row("real", &episode.real), row("imagined", &episode.imagined)],
+    }
+    };
+    episodes.iter().enumerate().map(strip).collect()
 }
 
 /// Logs one episode.

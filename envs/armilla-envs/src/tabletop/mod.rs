@@ -38,7 +38,7 @@ use self::judge::Judge;
 use self::physics::{Physics, STEP_SECS};
 use self::scene::{Protocol, Scene};
 use crate::noise::CorrelatedNoise;
-use crate::simulator::{Script, ScriptedAction, Simulator};
+use crate::simulator::{Script, ScriptedAction, Simulator, Truth};
 
 /// Which episodes can be drawn: `record` is for training, and each of the others differs from it in one respect.
 pub const PROTOCOLS: &[&str] = &[
@@ -51,8 +51,20 @@ pub const PROTOCOLS: &[&str] = &[
 
 /// Steps after which an episode is truncated.
 const MAX_STEPS: usize = 80;
+/// The pusher teleports at least so far.
+const TELEPORT_M: f32 = 0.2;
 /// The pusher's displacement for an action of 1, in metres.
 pub const ACTION_SCALE_M: f32 = 0.04;
+
+/// Names of the places of the one object of a colour, in the order of the colours. Which object a target is, only words tell; a
+/// picture tells what is where by colour, in scenes that have one object of it.
+const COLOR_PLACES: [[&str; 2]; 5] = [
+    ["red_x", "red_y"],
+    ["green_x", "green_y"],
+    ["blue_x", "blue_y"],
+    ["yellow_x", "yellow_y"],
+    ["purple_x", "purple_y"],
+];
 
 /// The simulator.
 pub struct Tabletop {
@@ -182,6 +194,41 @@ impl Simulator for Tabletop {
             executed: Action(noisy.to_array().to_vec()),
             label,
         })
+    }
+
+    fn truth(&mut self) -> Result<Truth> {
+        let Episode { physics, scene, .. } = self.episode()?;
+        let place = |name: [&'static str; 2], place: Option<Vector>| {
+            let place = place.map(|place| place.to_array().map(f64::from));
+            [0, 1].map(|axis| (name[axis], place.map(|place| place[axis])))
+        };
+        let mut values = place(["pusher_x", "pusher_y"], Some(physics.pusher())).to_vec();
+        for (color, name) in COLOR_PLACES.into_iter().enumerate() {
+            let mut same = (0..physics.len()).filter(|&at| scene.layout.kinds[at].color == color);
+            let only = same.next().filter(|_| same.next().is_none());
+            values.extend(place(name, only.map(|at| physics.center(at))));
+        }
+        let pose = |at| {
+            let [x, y] = physics.center(at).to_array().map(f64::from);
+            [x, y, f64::from(physics.pose(at).rotation.angle())]
+        };
+        Ok(Truth {
+            values,
+            objects: (0..physics.len()).map(pose).collect(),
+        })
+    }
+
+    fn teleport(&mut self) -> Result<Observation> {
+        let size = self.image_size;
+        let episode = self.episode()?;
+        let mut rng = stream(episode.seed, "tabletop-teleport", episode.steps as u64);
+        let from = episode.physics.pusher();
+        loop {
+            let to = Vector::new(rng.random_range(0.1..=0.9), rng.random_range(0.1..=0.9));
+            if (to - from).length() >= TELEPORT_M && episode.physics.put_pusher(to) {
+                return Ok(episode.observe(size));
+            }
+        }
     }
 }
 

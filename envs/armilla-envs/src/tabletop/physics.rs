@@ -89,6 +89,17 @@ impl Physics {
         touched
     }
 
+    /// Puts the pusher somewhere else at once, if no object is there.
+    pub(super) fn put_pusher(&mut self, place: Vector) -> bool {
+        let room = |body: &Body| PUSHER_RADIUS + body.shape.radius() + TOUCH_GAP;
+        let is_free = (0..self.len())
+            .all(|index| (self.center(index) - place).length() > room(&self.bodies[index]));
+        if is_free {
+            self.world.bodies[self.pusher].set_translation(place, true);
+        }
+        is_free
+    }
+
     /// The pusher's centre.
     pub(super) fn pusher(&self) -> Vector {
         self.world.bodies[self.pusher].translation()

@@ -1,0 +1,123 @@
+//! `armilla world check`: whether latents are alive and heed the action.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use armilla_world::Diagnostics;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::episodes::Kept;
+use super::table::{cell, table};
+use super::{ModelArguments, at_least_one};
+use crate::commands::report::{at_least, diagnose};
+use crate::hub::{self, HubType};
+
+/// Arguments of `world check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// A dataset, of which the episodes that training did not see are taken: a folder, or OWNER/NAME on the hub.
+    #[arg(long)]
+    pub dataset: PathBuf,
+    /// Windows to measure on.
+    #[arg(long, default_value_t = 256)]
+    pub windows: usize,
+    /// Share of the dataset's episodes, from the last, that training did not see; what the checkpoint's run kept unless given.
+    #[arg(long)]
+    pub validation_share: Option<f64>,
+}
+
+/// Runs `armilla world check`.
+pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
+    at_least_one("windows", arguments.windows)?;
+    let opened = arguments.model.open()?;
+    let folder = hub::folder(HubType::Dataset, &arguments.dataset)?;
+    let kept = Kept::open(&opened, &folder, arguments.validation_share)?;
+    let (share, episodes) = (kept.share, kept.episodes.len());
+    let dataset = Arc::new(kept.dataset);
+    let found = diagnose(
+        &opened.model,
+        dataset,
+        kept.episodes,
+        arguments.windows,
+        &opened.device,
+    )?;
+    let figures = figures(&found);
+    let title = format!(
+        "{}: {} windows of {episodes} episodes, the last {} % kept from training",
+        arguments.dataset.display(),
+        arguments.windows,
+        100.0 * share
+    );
+    let rows: Vec<_> = figures
+        .iter()
+        .map(|&(name, value)| row(name, value))
+        .collect();
+    let mut lines = vec![title];
+    lines.extend(table(&["", "found", "healthy", ""], &rows));
+    let json: Map<String, Value> = figures
+        .iter()
+        .map(|&(name, value)| {
+            let bound = at_least(name);
+            let healthy = bound.map(|bound| value >= bound);
+            let figure = json!({ "value": value, "at_least": bound, "healthy": healthy });
+            (name.to_owned(), figure)
+        })
+        .collect();
+    let json = json!({
+        "checkpoint": arguments.model.checkpoint,
+        "dataset": arguments.dataset,
+        "validation_share": share,
+        "episodes": episodes,
+        "windows": arguments.windows,
+        "figures": json,
+    });
+    arguments.model.report(&lines, &json)
+}
+
+/// The figures by name.
+pub(crate) fn figures(found: &Diagnostics) -> [(&'static str, f64); 6] {
+    [
+        ("effective_rank", found.effective_rank),
+        ("smallest_std", found.smallest_std),
+        ("mean_std", found.mean_std),
+        ("action_shuffle_ratio", found.action_shuffle_ratio),
+        ("copy_ratio", found.copy_ratio),
+        ("straightness", found.straightness),
+    ]
+}
+
+fn row(name: &str, value: f64) -> Vec<String> {
+    let bound = at_least(name);
+    let verdict = match bound {
+        Some(bound) if value >= bound => "ok",
+        Some(_) => "LOW",
+        None => "",
+    };
+    let bound = bound.map_or_else(String::new, |bound| format!(">= {bound}"));
+    vec![
+        name.replace('_', " "),
+        cell(Some(value), 3),
+        bound,
+        verdict.to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_say_what_is_healthy() {
+        assert_eq!(
+            row("effective_rank", 3.0),
+            ["effective rank", "3.000", ">= 8", "LOW"]
+        );
+        assert_eq!(row("copy_ratio", 1.5)[2..], [">= 1", "ok"]);
+        assert_eq!(row("straightness", 0.5), ["straightness", "0.500", "", ""]);
+    }
+}

@@ -1,0 +1,344 @@
+//! Episodes to look into a world model with: kept from training in a dataset, or played in a simulator that tells its truth.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use armilla_core::features::{ACTION, IMAGE_PREFIX};
+use armilla_core::{Action, Image, Observation, Reset};
+use armilla_data::Dataset;
+use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
+use armilla_imagine::{Encoded, Footage};
+use armilla_world::WorldModel;
+use rayon::prelude::*;
+
+use super::Opened;
+use crate::commands::train;
+use crate::progress::Progress;
+
+/// Kept from training where neither the command line nor the checkpoint's run says how much.
+const VALIDATION_SHARE: f64 = 0.05;
+/// Noise of the noisy expert.
+const NOISE: f32 = 0.5;
+/// Seeds of two calls never overlap as long as each has fewer episodes than this.
+const SEEDS_APART: u64 = 1_000_000;
+/// Episodes played at once, which bounds memory.
+const AT_ONCE: usize = 16;
+
+/// A dataset and those of its episodes that training did not see.
+pub(super) struct Kept {
+    pub(super) dataset: Dataset,
+    pub(super) episodes: Vec<usize>,
+    pub(super) share: f64,
+}
+
+impl Kept {
+    /// Opens it and checks that it fits the model.
+    pub(super) fn open(opened: &Opened, folder: &Path, share: Option<f64>) -> Result<Self> {
+        let dataset = Dataset::open(folder)?;
+        fits(&opened.model, &dataset)?;
+        let share = share.or_else(|| share_of_run(&opened.folder));
+        let share = share.unwrap_or(VALIDATION_SHARE);
+        ensure!(
+            (0.0..=1.0).contains(&share),
+            "--validation-share: expected a share from 0 to 1, found {share}"
+        );
+        let (_, episodes) = train::split(&dataset, share);
+        ensure!(
+            !episodes.is_empty(),
+            "{}: expected episodes kept from training, found none: {share} of {} episodes; give a larger --validation-share",
+            folder.display(),
+            dataset.episodes().len()
+        );
+        Ok(Self {
+            dataset,
+            episodes,
+            share,
+        })
+    }
+
+    /// The first of them, as latents.
+    pub(super) fn encode(&self, model: &WorldModel, count: usize) -> Result<Vec<Encoded>> {
+        let camera = &model.interface().cameras[0];
+        let count = count.min(self.episodes.len());
+        let mut progress = Progress::new("encode", "episodes", count as u64);
+        let mut encoded = Vec::with_capacity(count);
+        for &episode in &self.episodes[..count] {
+            let images = self.dataset.images(episode, camera)?;
+            let actions = self.dataset.actions(episode)?;
+            let rows = (0..actions.len()).map(|step| actions.row(step).to_vec());
+            let actions: Vec<_> = rows.collect();
+            let footage = Footage::of_episode(&images, &actions, model.shape().action_repeat);
+            encoded.push(footage.encode(model)?);
+            progress.set(encoded.len() as u64, "");
+        }
+        progress.finish();
+        Ok(encoded)
+    }
+}
+
+/// What the checkpoint's own run kept, where it still lies in the run's folder.
+fn share_of_run(checkpoint: &Path) -> Option<f64> {
+    let checkpoint = checkpoint.canonicalize().ok()?;
+    let text = std::fs::read_to_string(checkpoint.ancestors().nth(3)?.join("config.toml")).ok()?;
+    let config: toml::Table = text.parse().ok()?;
+    config.get("validation_share")?.as_float()
+}
+
+/// Whether a model can look at a dataset.
+fn fits(model: &WorldModel, dataset: &Dataset) -> Result<()> {
+    let (shape, root) = (model.shape(), dataset.root().display());
+    for camera in &model.interface().cameras {
+        let feature = dataset.features().0.get(&format!("{IMAGE_PREFIX}{camera}"));
+        let Some(feature) = feature else {
+            let found: Vec<_> = dataset.cameras().collect();
+            bail!(
+                "{root}: expected camera `{camera}`, which the model looks through, found {}",
+                found.join(", ")
+            );
+        };
+        let side = shape.image_size;
+        ensure!(
+            feature.shape[..2] == [side, side],
+            "{root}: camera `{camera}`: expected pictures of {side} x {side} as the model's, found {} x {}",
+            feature.shape[0],
+            feature.shape[1]
+        );
+    }
+    let found = dataset.features().width(ACTION);
+    ensure!(
+        found == shape.action,
+        "{root}: actions: expected {} values as the model's, found {found}",
+        shape.action
+    );
+    Ok(())
+}
+
+/// An episode of a simulator, frames a model step apart, with what was where at each.
+#[derive(Clone, Debug)]
+pub(super) struct Played {
+    pub(super) footage: Footage,
+    pub(super) truths: Vec<Truth>,
+}
+
+/// Which episodes are played in which simulator.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    pub(super) environment: EnvironmentConfig,
+    /// Control steps a model step.
+    pub(super) repeat: usize,
+    /// Model steps of an episode, at most.
+    pub(super) steps: usize,
+    /// Seed of the first episode.
+    pub(super) first_seed: u64,
+}
+
+impl Stage {
+    /// Episodes for a model: to learn from (`record`) or held out.
+    pub(super) fn new(model: &WorldModel, env: &str, held_out: bool, seed: u64) -> Result<Self> {
+        let shape = model.shape();
+        let protocol = match (held_out, env) {
+            (false, _) => "record",
+            (true, "two-room") => "crossing",
+            (true, "push-t") => "push",
+            (true, _) => "new-scenes",
+        };
+        let stage = Self {
+            environment: EnvironmentConfig {
+                name: env.to_owned(),
+                protocol: protocol.to_owned(),
+                image_size: shape.image_size,
+            },
+            repeat: shape.action_repeat,
+            steps: usize::MAX,
+            first_seed: seed.wrapping_mul(SEEDS_APART),
+        };
+        let simulator = make(&stage.environment)?;
+        let found = simulator.spec().features.width(ACTION);
+        ensure!(
+            found == shape.action,
+            "{env}: actions: expected {} values as the model's, found {found}",
+            shape.action
+        );
+        Ok(stage)
+    }
+
+    /// Plays episodes and keeps what `of_episode` makes of each.
+    pub(super) fn play<T: Send>(
+        &self,
+        count: usize,
+        of_episode: impl Fn(&Self, u64) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let title = format!("{} {}", self.environment.name, self.environment.protocol);
+        let mut progress = Progress::new(&title, "episodes", count as u64);
+        let seeds: Vec<u64> = (0..count as u64)
+            .map(|index| self.first_seed + index)
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for group in seeds.chunks(AT_ONCE) {
+            let played = group.par_iter().map(|&seed| of_episode(self, seed));
+            all.extend(played.collect::<Result<Vec<_>>>()?);
+            progress.set(all.len() as u64, "");
+        }
+        progress.finish();
+        Ok(all)
+    }
+
+    /// The noisy expert's episode of a seed.
+    pub(super) fn expert(&self, seed: u64) -> Result<Played> {
+        self.scripted(seed, Script::NoisyExpert(NOISE))
+    }
+
+    /// The episode of a seed: the noisy expert's, or random actions in every second one.
+    pub(super) fn mixed(&self, seed: u64) -> Result<Played> {
+        match seed % 2 {
+            0 => self.expert(seed),
+            _ => self.scripted(seed, Script::Random),
+        }
+    }
+
+    fn scripted(&self, seed: u64, script: Script) -> Result<Played> {
+        let mut simulator = make(&self.environment)?;
+        let mut played = Recorder::begin(simulator.as_mut(), seed)?;
+        let (mut block, mut ended) = (Vec::new(), false);
+        while !ended && played.footage.blocks.len() < self.steps {
+            let action = simulator.scripted(script)?.executed;
+            let step = simulator.step(&action)?;
+            block.extend(action.0);
+            ended = step.terminated || step.truncated;
+            if block.len() == self.repeat * action_width(simulator.as_ref()) {
+                played.footage.blocks.push(std::mem::take(&mut block));
+                played.see(simulator.as_mut(), &step.observation)?;
+            }
+        }
+        Ok(played.into_played())
+    }
+
+    /// The same actions in the episode of the same seed, but agent or block is elsewhere at once when it reaches a frame.
+    pub(super) fn teleported(
+        &self,
+        seed: u64,
+        blocks: &[Vec<f32>],
+        frame: usize,
+    ) -> Result<Played> {
+        let mut simulator = make(&self.environment)?;
+        let mut played = Recorder::begin(simulator.as_mut(), seed)?;
+        let width = action_width(simulator.as_ref());
+        for (index, block) in blocks.iter().enumerate() {
+            let mut seen = None;
+            for action in block.chunks(width) {
+                seen = Some(simulator.step(&Action(action.to_vec()))?.observation);
+            }
+            if index + 1 == frame {
+                seen = Some(simulator.teleport()?);
+            }
+            played.footage.blocks.push(block.clone());
+            if let Some(seen) = seen {
+                played.see(simulator.as_mut(), &seen)?;
+            }
+        }
+        Ok(played.into_played())
+    }
+}
+
+/// An episode being played.
+struct Recorder {
+    footage: Footage,
+    truths: Vec<Truth>,
+}
+
+impl Recorder {
+    fn begin(simulator: &mut dyn Simulator, seed: u64) -> Result<Self> {
+        let (observation, _) = simulator.reset(&Reset {
+            seed,
+            instruction: None,
+        })?;
+        let mut begun = Self {
+            footage: Footage::default(),
+            truths: Vec::new(),
+        };
+        begun.see(simulator, &observation)?;
+        Ok(begun)
+    }
+
+    fn see(&mut self, simulator: &mut dyn Simulator, observation: &Observation) -> Result<()> {
+        let image: Option<&Image> = observation.first_image();
+        self.footage.images.extend(image.cloned());
+        self.truths.push(simulator.truth()?);
+        Ok(())
+    }
+
+    fn into_played(self) -> Played {
+        Played {
+            footage: self.footage,
+            truths: self.truths,
+        }
+    }
+}
+
+fn action_width(simulator: &dyn Simulator) -> usize {
+    simulator.spec().features.width(ACTION)
+}
+
+/// Encodes played episodes; the truths stay beside them.
+pub(super) fn encode(
+    model: &WorldModel,
+    played: Vec<Played>,
+) -> Result<(Vec<Encoded>, Vec<Vec<Truth>>)> {
+    let mut progress = Progress::new("encode", "episodes", played.len() as u64);
+    let (mut encoded, mut truths) = (Vec::new(), Vec::new());
+    for episode in played {
+        encoded.push(episode.footage.encode(model)?);
+        truths.push(episode.truths);
+        progress.set(encoded.len() as u64, "");
+    }
+    progress.finish();
+    Ok((encoded, truths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage() -> Stage {
+        Stage {
+            environment: EnvironmentConfig {
+                name: "two-room".to_owned(),
+                protocol: "crossing".to_owned(),
+                image_size: 64,
+            },
+            repeat: 3,
+            steps: 5,
+            first_seed: 4,
+        }
+    }
+
+    #[test]
+    fn a_teleported_episode_is_the_same_up_to_the_event() {
+        let stage = stage();
+        let clean = stage.expert(4).unwrap();
+        assert_eq!(
+            (clean.footage.images.len(), clean.footage.blocks.len()),
+            (6, 5)
+        );
+        assert!(clean.footage.blocks.iter().all(|block| block.len() == 6));
+        let other = stage.teleported(4, &clean.footage.blocks, 3).unwrap();
+        assert_eq!(other.footage.images[..3], clean.footage.images[..3]);
+        assert_eq!(other.truths[2], clean.truths[2]);
+        assert_ne!(other.truths[3], clean.truths[3]);
+        assert_eq!(other.footage.images.len(), 6);
+        // The truth beside a picture is that of the picture.
+        let at = |truth: &Truth| truth.values[0].1.unwrap();
+        assert!((at(&other.truths[3]) - at(&clean.truths[3])).abs() > 1.0);
+    }
+
+    #[test]
+    fn every_second_episode_is_random_and_seeds_count_up() {
+        let played = stage()
+            .play(3, |stage, seed| Ok((seed, stage.mixed(seed)?)))
+            .unwrap();
+        let seeds: Vec<_> = played.iter().map(|(seed, _)| *seed).collect();
+        assert_eq!(seeds, [4, 5, 6]);
+        assert_eq!(played[0].1.footage, stage().expert(4).unwrap().footage);
+        assert_ne!(played[1].1.footage, stage().expert(5).unwrap().footage);
+    }
+}

@@ -1,0 +1,97 @@
+//! `armilla world`: looking inside a world model, one file a verb.
+
+pub(super) mod check;
+mod episodes;
+mod probe;
+mod rollout;
+mod surprise;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use armilla_world::WorldModel;
+use burn::tensor::Device;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::hub::{self, HubType};
+use crate::progress::{print, say};
+
+/// What can be asked of a world model.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorldCommand {
+    /// How far ahead it predicts: latents and pictures of open-loop rollouts beside keeping the last frame.
+    Rollout(rollout::RolloutArguments),
+    /// What its latents know: where things are, read by a linear map and by a small network, from latents and predicted latents.
+    Probe(probe::ProbeArguments),
+    /// Whether the impossible surprises it: teleports and changed colours beside the same episodes without.
+    Surprise(surprise::SurpriseArguments),
+    /// Whether its latents are alive and heed the action.
+    Check(check::CheckArguments),
+}
+
+/// Runs `armilla world`.
+pub(crate) fn run(command: &WorldCommand) -> Result<()> {
+    match command {
+        WorldCommand::Rollout(arguments) => rollout::run(arguments),
+        WorldCommand::Probe(arguments) => probe::run(arguments),
+        WorldCommand::Surprise(arguments) => surprise::run(arguments),
+        WorldCommand::Check(arguments) => check::run(arguments),
+    }
+}
+
+/// The model that is looked into.
+#[derive(Args, Debug)]
+pub(crate) struct ModelArguments {
+    /// The world model's checkpoint folder, or OWNER/NAME on the hub.
+    pub checkpoint: PathBuf,
+    /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Write the figures to this file as JSON ("-" for standard output).
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// An opened model.
+struct Opened {
+    model: WorldModel,
+    folder: PathBuf,
+    device: Device,
+}
+
+impl ModelArguments {
+    fn open(&self) -> Result<Opened> {
+        let device = armilla_nn::device::parse(&self.device)?;
+        let folder = hub::folder(HubType::Model, &self.checkpoint)?;
+        let model = WorldModel::load(&folder, &device)?;
+        Ok(Opened {
+            model,
+            folder,
+            device,
+        })
+    }
+
+    /// Prints lines for people, and writes the figures where asked.
+    fn report(&self, lines: &[String], figures: &Value) -> Result<()> {
+        let text = serde_json::to_string_pretty(figures)?;
+        match self.json.as_deref() {
+            Some(path) if path == Path::new("-") => return Ok(print(&text)?),
+            Some(path) => std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?,
+            None => {}
+        }
+        lines.iter().try_for_each(|line| print(line))?;
+        if let Some(path) = &self.json {
+            say(&format!("written to {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Fails for a number of nothing.
+fn at_least_one(option: &str, value: usize) -> Result<()> {
+    ensure!(value > 0, "--{option}: expected at least 1, found 0");
+    Ok(())
+}

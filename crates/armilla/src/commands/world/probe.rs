@@ -1,0 +1,246 @@
+//! `armilla world probe`: what can be read out of latents, and out of predicted ones.
+
+use anyhow::{Result, ensure};
+use armilla_envs::Truth;
+use armilla_imagine::Encoded;
+use armilla_imagine::footage::{predict, windows};
+use armilla_imagine::probe::{Probe, ProbeScore, Samples};
+use armilla_world::WorldModel;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::episodes::{Stage, encode};
+use super::table::{cell, table};
+use super::{ModelArguments, Opened, at_least_one};
+use crate::progress::Progress;
+
+/// Model steps ahead at which predicted latents are probed.
+const AHEAD: [usize; 2] = [1, 4];
+/// Model steps of an episode, at most.
+const LONGEST: usize = 40;
+/// Samples that the probes are fitted to, at most.
+const MOST_SAMPLES: usize = 8000;
+/// Steps of the network's training.
+const NETWORK_STEPS: u64 = 2000;
+
+/// Arguments of `world probe`.
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The simulator that tells the truth: two-room, push-t or tabletop.
+    #[arg(long)]
+    pub env: String,
+    /// Episodes that the probes are fitted to, on training's starts; half as many held-out ones test them.
+    #[arg(long, default_value_t = 200)]
+    pub episodes: usize,
+    /// Which episodes, and the network's weights.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Episodes with what was true in them.
+struct Known {
+    episodes: Vec<Encoded>,
+    truths: Vec<Vec<Truth>>,
+}
+
+/// What one probe reads out of latents of one kind: a score a value.
+struct Reading {
+    probe: &'static str,
+    /// 0 for encoded latents.
+    ahead: usize,
+    scores: Vec<Option<ProbeScore>>,
+}
+
+/// Runs `armilla world probe`.
+pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
+    at_least_one("episodes", arguments.episodes)?;
+    let opened = arguments.model.open()?;
+    let fit = known(arguments, &opened, false)?;
+    let test = known(arguments, &opened, true)?;
+    let names = fit.names();
+    let fitted = thinned(fit.samples());
+    let mut kinds = vec![(0, test.samples())];
+    for ahead in AHEAD {
+        kinds.push((ahead, test.predicted(&opened.model, ahead)?));
+    }
+    let mut progress = Progress::new("fit", "probes", 2);
+    let linear = Probe::linear(&fitted)?;
+    progress.set(1, "");
+    let network = Probe::network(&fitted, NETWORK_STEPS, arguments.seed, &opened.device)?;
+    progress.finish();
+    let mut readings = Vec::new();
+    for (name, probe) in [("linear", &linear), ("mlp", &network)] {
+        readings.extend(kinds.iter().map(|(ahead, samples)| Reading {
+            probe: name,
+            ahead: *ahead,
+            scores: probe.score(samples),
+        }));
+    }
+    let title = format!(
+        "{}: probes fitted to {} latents of {} episodes, tested on {} held-out ones; MSE of z-scored values",
+        arguments.env,
+        fitted.latents.len(),
+        fit.episodes.len(),
+        test.episodes.len()
+    );
+    let mut lines = vec![title];
+    lines.extend(rows(&names, &readings));
+    let figures = json!({
+        "checkpoint": arguments.model.checkpoint,
+        "env": arguments.env,
+        "seed": arguments.seed,
+        "fit_episodes": fit.episodes.len(),
+        "fit_samples": fitted.latents.len(),
+        "test_episodes": test.episodes.len(),
+        "action_repeat": opened.model.shape().action_repeat,
+        "readings": readings.iter().map(|reading| reading.json(&names)).collect::<Value>(),
+    });
+    arguments.model.report(&lines, &figures)
+}
+
+/// Plays and encodes episodes of half a noisy expert and half random actions.
+fn known(arguments: &ProbeArguments, opened: &Opened, held_out: bool) -> Result<Known> {
+    let stage = Stage {
+        steps: LONGEST,
+        ..Stage::new(&opened.model, &arguments.env, held_out, arguments.seed)?
+    };
+    let count = match held_out {
+        true => arguments.episodes.div_ceil(2),
+        false => arguments.episodes,
+    };
+    let (episodes, truths) = encode(&opened.model, stage.play(count, Stage::mixed)?)?;
+    Ok(Known { episodes, truths })
+}
+
+impl Known {
+    fn names(&self) -> Vec<&'static str> {
+        let first = self.truths.iter().flatten().next();
+        let values = first.iter().flat_map(|truth| &truth.values);
+        values.map(|(name, _)| *name).collect()
+    }
+
+    /// Every frame's latent with what was true there.
+    fn samples(&self) -> Samples {
+        let latents = self.episodes.iter().flat_map(|episode| &episode.latents);
+        Samples {
+            latents: latents.cloned().collect(),
+            values: self.truths.iter().flatten().map(values).collect(),
+        }
+    }
+
+    /// Predicted latents with what was true where they lead to.
+    fn predicted(&self, model: &WorldModel, ahead: usize) -> Result<Samples> {
+        let shape = model.shape();
+        let windows = windows(&self.episodes, shape.history, ahead, 1);
+        ensure!(
+            !windows.is_empty(),
+            "episodes: expected at least {} frames a model step apart to predict {ahead} model steps ahead, found fewer in all",
+            shape.history.max(1) + ahead
+        );
+        let predicted = predict(model, &self.episodes, &windows, ahead);
+        let latent = shape.latent;
+        let last = |steps: &[f32]| steps[(ahead - 1) * latent..].to_vec();
+        let truth = windows
+            .iter()
+            .map(|window| &self.truths[window.episode][window.start + ahead]);
+        Ok(Samples {
+            latents: predicted.chunks(ahead * latent).map(last).collect(),
+            values: truth.map(values).collect(),
+        })
+    }
+}
+
+fn values(truth: &Truth) -> Vec<Option<f64>> {
+    truth.values.iter().map(|(_, value)| *value).collect()
+}
+
+/// As many samples as the probes are fitted to, evenly taken.
+fn thinned(samples: Samples) -> Samples {
+    let every = samples.latents.len().div_ceil(MOST_SAMPLES).max(1);
+    Samples {
+        latents: samples.latents.into_iter().step_by(every).collect(),
+        values: samples.values.into_iter().step_by(every).collect(),
+    }
+}
+
+/// A line a value, probe and kind of latent.
+fn rows(names: &[&str], readings: &[Reading]) -> Vec<String> {
+    let mut rows = Vec::new();
+    for (target, name) in names.iter().enumerate() {
+        for reading in readings {
+            let score = reading.scores[target];
+            rows.push(vec![
+                (*name).to_owned(),
+                reading.probe.to_owned(),
+                reading.latents(),
+                cell(score.map(|score| score.mse), 4),
+                cell(score.and_then(|score| score.r), 4),
+                cell(score.and_then(|score| score.r2), 4),
+                score.map_or(0, |score| score.samples).to_string(),
+            ]);
+        }
+    }
+    table(
+        &["value", "probe", "latents", "MSE", "r", "R2", "samples"],
+        &rows,
+    )
+}
+
+impl Reading {
+    fn latents(&self) -> String {
+        match self.ahead {
+            0 => "encoded".to_owned(),
+            ahead => format!("predicted +{ahead}"),
+        }
+    }
+
+    fn json(&self, names: &[&str]) -> Value {
+        let scores = names.iter().zip(&self.scores).map(|(name, score)| {
+            let score = score.map(|score| {
+                json!({ "samples": score.samples, "mse": score.mse, "r": score.r, "r2": score.r2 })
+            });
+            ((*name).to_owned(), json!(score))
+        });
+        let scores: serde_json::Map<_, _> = scores.collect();
+        json!({ "probe": self.probe, "ahead": self.ahead, "values": scores })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truths_stand_beside_their_latents() {
+        let truth = |value: f64| Truth {
+            values: vec![("x", Some(value)), ("y", None)],
+            ..Truth::default()
+        };
+        let known = Known {
+            episodes: vec![Encoded {
+                latents: vec![vec![1.0], vec![2.0]],
+                ..Encoded::default()
+            }],
+            truths: vec![vec![truth(10.0), truth(20.0)]],
+        };
+        assert_eq!(known.names(), ["x", "y"]);
+        let samples = known.samples();
+        assert_eq!(samples.latents, [[1.0], [2.0]]);
+        assert_eq!(samples.values[1], [Some(20.0), None]);
+        let scores = Probe::linear(&samples).unwrap().score(&samples);
+        let reading = Reading {
+            probe: "linear",
+            ahead: 4,
+            scores,
+        };
+        let lines = rows(&known.names(), std::slice::from_ref(&reading));
+        assert!(
+            lines[1].contains("predicted +4") && lines[2].ends_with('0'),
+            "{lines:?}"
+        );
+        assert_eq!(reading.json(&known.names())["values"]["y"], Value::Null);
+    }
+}

@@ -1,0 +1,138 @@
+//! Looking inside a world model, and what is said where that cannot be done.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::pipeline::{SMALL_WORLD_MODEL, record, training};
+use crate::program::{fail, json, succeed};
+
+const MODEL: &str = "run/checkpoints/last/model";
+
+fn ask(folder: &Path, arguments: &[&str]) -> Value {
+    let typed = [
+        &["world", arguments[0], MODEL],
+        &arguments[1..],
+        &["--json", "-"],
+    ];
+    json(folder, &typed.concat())
+}
+
+#[test]
+fn every_question_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "two-room", "data", "3");
+    let train = training(SMALL_WORLD_MODEL, "data", "run", "train.steps=20");
+    succeed(
+        folder,
+        &[&train[..], &["--set", "validation_share=0.25"]].concat(),
+    );
+
+    let drawn = ["--rerun", "r.rrd", "--report", "r.html", "--steps", "2"];
+    let found = ask(
+        folder,
+        &[&["rollout", "--dataset", "data"], &drawn[..]].concat(),
+    );
+    assert_eq!(
+        found["source"]["validation_share"], 0.25,
+        "as the run kept: {found}"
+    );
+    assert_eq!(found["episodes"], 2);
+    let step = &found["groups"]["all"][1];
+    for figure in [
+        "latent_error",
+        "skill",
+        "psnr_db",
+        "copy_psnr_db",
+        "decoder_ssim",
+    ] {
+        assert!(step[figure].is_f64(), "{figure} in {step}");
+    }
+    let page = std::fs::read_to_string(folder.join("r.html")).unwrap();
+    assert!(page.contains("Rollouts") && page.contains("imagined"));
+    assert!(folder.join("r.rrd").is_file());
+
+    let played = [
+        "rollout",
+        "--env",
+        "two-room",
+        "--episodes",
+        "2",
+        "--steps",
+        "2",
+    ];
+    let found = ask(folder, &played);
+    assert_eq!(
+        found["groups"].as_object().unwrap().len(),
+        1,
+        "nothing to touch: {found}"
+    );
+
+    let found = ask(folder, &["check", "--dataset", "data", "--windows", "8"]);
+    assert_eq!(
+        found["figures"]["effective_rank"]["at_least"], 8.0,
+        "{found}"
+    );
+
+    let found = ask(folder, &["probe", "--env", "two-room", "--episodes", "4"]);
+    let readings = found["readings"].as_array().unwrap();
+    assert_eq!(
+        readings.len(),
+        6,
+        "two probes, encoded and one and four steps ahead"
+    );
+    assert!(
+        readings
+            .iter()
+            .all(|reading| reading["values"]["agent_y"]["mse"].is_f64())
+    );
+
+    let found = ask(
+        folder,
+        &["surprise", "--env", "two-room", "--episodes", "4"],
+    );
+    let test = &found["events"]["teleport"]["paired_t_test"];
+    assert_eq!(test["n"], 4, "{found}");
+    assert!((0.0..=1.0).contains(&test["p"].as_f64().unwrap()));
+    assert_eq!(found["events"]["clean"]["paired_t_test"], Value::Null);
+    wrong_input(folder);
+}
+
+/// What does not fit the model is named.
+fn wrong_input(folder: &Path) {
+    let recorded = [
+        "record",
+        "--env",
+        "two-room",
+        "--policy",
+        "random",
+        "--episodes",
+        "2",
+        "--image-size",
+        "96",
+        "--out",
+        "large",
+    ];
+    succeed(folder, &recorded);
+    let said = fail(folder, &["world", "check", MODEL, "--dataset", "large"]);
+    assert!(
+        said.contains("camera `top`") && said.contains("64 x 64") && said.contains("96 x 96"),
+        "{said}"
+    );
+    let said = fail(
+        folder,
+        &[
+            "world",
+            "rollout",
+            MODEL,
+            "--dataset",
+            "data",
+            "--steps",
+            "500",
+        ],
+    );
+    assert!(said.contains("--steps 500"), "{said}");
+    let said = fail(folder, &["world", "probe", MODEL, "--env", "moon"]);
+    assert!(said.contains("moon") && said.contains("push-t"), "{said}");
+}
