@@ -52,7 +52,12 @@ fn every_question_is_answered() {
     let page = std::fs::read_to_string(folder.join("r.html")).unwrap();
     assert!(page.contains("Rollouts") && page.contains("imagined"));
     assert!(folder.join("r.rrd").is_file());
+    plays_and_reads(folder);
+    wrong_input(folder);
+}
 
+/// What is asked of the simulator rather than of a recording, and the diagnostics.
+fn plays_and_reads(folder: &Path) {
     let played = [
         "rollout",
         "--env",
@@ -96,7 +101,6 @@ fn every_question_is_answered() {
     assert_eq!(test["n"], 4, "{found}");
     assert!((0.0..=1.0).contains(&test["p"].as_f64().unwrap()));
     assert_eq!(found["events"]["clean"]["paired_t_test"], Value::Null);
-    wrong_input(folder);
 }
 
 /// What does not fit the model is named.

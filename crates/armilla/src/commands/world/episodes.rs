@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use armilla_core::features::{ACTION, IMAGE_PREFIX};
-use armilla_core::{Action, Image, Observation, Reset};
+use armilla_core::{Action, Observation, Reset};
 use armilla_data::Dataset;
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
 use armilla_imagine::{Encoded, Footage};
@@ -120,6 +120,30 @@ pub(super) struct Played {
     pub(super) truths: Vec<Truth>,
 }
 
+impl Played {
+    /// Begins the episode of a seed.
+    fn begin(simulator: &mut dyn Simulator, seed: u64) -> Result<Self> {
+        let (observation, _) = simulator.reset(&Reset {
+            seed,
+            instruction: None,
+        })?;
+        let mut begun = Self {
+            footage: Footage::default(),
+            truths: Vec::new(),
+        };
+        begun.see(simulator, &observation)?;
+        Ok(begun)
+    }
+
+    /// Keeps a frame and what is true at it.
+    fn see(&mut self, simulator: &mut dyn Simulator, observation: &Observation) -> Result<()> {
+        let image = observation.first_image();
+        self.footage.images.extend(image.cloned());
+        self.truths.push(simulator.truth()?);
+        Ok(())
+    }
+}
+
 /// Which episodes are played in which simulator.
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
@@ -198,7 +222,7 @@ impl Stage {
 
     fn scripted(&self, seed: u64, script: Script) -> Result<Played> {
         let mut simulator = make(&self.environment)?;
-        let mut played = Recorder::begin(simulator.as_mut(), seed)?;
+        let mut played = Played::begin(simulator.as_mut(), seed)?;
         let (mut block, mut ended) = (Vec::new(), false);
         while !ended && played.footage.blocks.len() < self.steps {
             let action = simulator.scripted(script)?.executed;
@@ -210,7 +234,7 @@ impl Stage {
                 played.see(simulator.as_mut(), &step.observation)?;
             }
         }
-        Ok(played.into_played())
+        Ok(played)
     }
 
     /// The same actions in the episode of the same seed, but agent or block is elsewhere at once when it reaches a frame.
@@ -221,7 +245,7 @@ impl Stage {
         frame: usize,
     ) -> Result<Played> {
         let mut simulator = make(&self.environment)?;
-        let mut played = Recorder::begin(simulator.as_mut(), seed)?;
+        let mut played = Played::begin(simulator.as_mut(), seed)?;
         let width = action_width(simulator.as_ref());
         for (index, block) in blocks.iter().enumerate() {
             let mut seen = None;
@@ -236,42 +260,7 @@ impl Stage {
                 played.see(simulator.as_mut(), &seen)?;
             }
         }
-        Ok(played.into_played())
-    }
-}
-
-/// An episode being played.
-struct Recorder {
-    footage: Footage,
-    truths: Vec<Truth>,
-}
-
-impl Recorder {
-    fn begin(simulator: &mut dyn Simulator, seed: u64) -> Result<Self> {
-        let (observation, _) = simulator.reset(&Reset {
-            seed,
-            instruction: None,
-        })?;
-        let mut begun = Self {
-            footage: Footage::default(),
-            truths: Vec::new(),
-        };
-        begun.see(simulator, &observation)?;
-        Ok(begun)
-    }
-
-    fn see(&mut self, simulator: &mut dyn Simulator, observation: &Observation) -> Result<()> {
-        let image: Option<&Image> = observation.first_image();
-        self.footage.images.extend(image.cloned());
-        self.truths.push(simulator.truth()?);
-        Ok(())
-    }
-
-    fn into_played(self) -> Played {
-        Played {
-            footage: self.footage,
-            truths: self.truths,
-        }
+        Ok(played)
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct RolloutArguments {
 /// What is rolled out on.
 struct Gathered {
     episodes: Vec<Encoded>,
-    /// Whether an object moved from one frame of an episode to another, where a simulator tells.
+    /// What was where at every frame, where a simulator tells.
     truths: Option<Vec<Vec<armilla_envs::Truth>>>,
     source: Value,
     title: String,
