@@ -95,6 +95,37 @@ fn h264_as_lerobot_codes_it_is_read() {
 }
 
 #[test]
+fn decoders_of_h264_may_be_used_again_and_again() {
+    for name in ["lerobot_h264", "lerobot_b_pictures"] {
+        let dataset = Dataset::open(fixture(name)).unwrap();
+        let reader = dataset.reader();
+        let episode = reader.episode(1).unwrap();
+        let (index, shown) = reader.episode_video(episode, "observation.image").unwrap();
+        let read = |wanted: &[usize]| {
+            let mut pictures = Vec::new();
+            let decoders = &reader.decoders;
+            let mut visit = |position: usize, decoded: &video::decode::Decoded<'_>| {
+                let [height, width] = decoded.size();
+                let mut rgb = vec![0; height * width * 3];
+                decoded.write_rgb(&mut rgb)?;
+                pictures.push((position, rgb));
+                Ok(())
+            };
+            decoders.decode(&index, wanted, &mut visit).unwrap();
+            pictures.retain(|(position, _)| wanted.contains(position));
+            pictures
+        };
+        let all: Vec<_> = (0..shown.end).collect();
+        let expected = read(&all);
+        assert_eq!(expected.len(), all.len());
+        for round in 0..40 {
+            let frame = round % all.len();
+            assert_eq!(read(&[frame]), expected[frame..=frame], "{name} {round}");
+        }
+    }
+}
+
+#[test]
 fn codecs_that_are_not_decoded_are_named() {
     for (file, codec) in [("hevc.mp4", "hev1"), ("h264_444.mp4", "profile 244")] {
         let index = video::demux::VideoIndex::read(&fixture(file)).unwrap();

@@ -165,8 +165,9 @@ impl Decoders {
                     parameters,
                     length_bytes: *length_bytes,
                 };
-                stream.decode(&mut decoder, &packets, show)?;
-                give_back(&self.h264, decoder);
+                if stream.decode(&mut decoder, &packets, show)? {
+                    give_back(&self.h264, decoder);
+                }
             }
             Codec::Av1 { header } => {
                 let mut decoder = match take(&self.av1) {
@@ -193,7 +194,7 @@ fn give_back<T>(waiting: &Mutex<Vec<T>>, decoder: T) {
     waiting.push(decoder);
 }
 
-/// The packets to feed, each run from a key on.
+/// The packets to feed, each run from a key on. Those that follow each other are fed as one.
 fn runs(index: &VideoIndex, wanted: &[usize]) -> Vec<Range<usize>> {
     let mut packets: Vec<_> = wanted
         .iter()
@@ -206,7 +207,7 @@ fn runs(index: &VideoIndex, wanted: &[usize]) -> Vec<Range<usize>> {
         let mut keys = keys.filter(|&earlier| index.packets[earlier].is_key);
         let start = keys.next().unwrap_or(0);
         match runs.last_mut() {
-            Some(run) if start < run.end => run.end = run.end.max(packet + 1),
+            Some(run) if start <= run.end => run.end = run.end.max(packet + 1),
             _ => runs.push(start..packet + 1),
         }
     }
@@ -238,7 +239,9 @@ struct H264Stream<'a> {
 }
 
 impl H264Stream<'_> {
-    fn decode(&self, decoder: &mut Decoder, packets: &[Vec<u8>], show: Show<'_>) -> Result<()> {
+    /// Says whether the decoder is as good as before: pictures that had to be flushed stay in its pool for good, which holds
+    /// a handful.
+    fn decode(&self, decoder: &mut Decoder, packets: &[Vec<u8>], show: Show<'_>) -> Result<bool> {
         // The profile follows the start code and the unit's type.
         let profile = self.parameters.get(5).copied().unwrap_or(0);
         if !PROFILES.contains(&profile) {
@@ -253,10 +256,11 @@ impl H264Stream<'_> {
             }
             stream.clear();
         }
-        for picture in decoder.flush_remaining().map_err(failed)? {
-            show(h264_frame(self.path, &picture))?;
+        let flushed = decoder.flush_remaining().map_err(failed)?;
+        for picture in &flushed {
+            show(h264_frame(self.path, picture))?;
         }
-        Ok(())
+        Ok(flushed.is_empty())
     }
 }
 
@@ -299,30 +303,55 @@ fn decode_av1(
 ) -> Result<()> {
     let failed = |error| av1_failed(path, error);
     let mut header = Some(header.to_vec());
-    for packet in packets {
+    let count = packets.len() as i64;
+    let mut pictures = Av1Pictures {
+        path,
+        shown: 0,
+        show,
+    };
+    for (number, packet) in (0..).zip(packets) {
         let data = match header.take() {
             Some(header) => [header, packet].concat(),
             None => packet,
         };
-        let mut sent = decoder.send_data(data, None, None, None);
+        let mut sent = decoder.send_data(data, None, Some(number), None);
         while matches!(sent, Err(dav1d::Error::Again)) {
-            let picture = decoder.get_picture().map_err(failed)?;
-            show_av1(path, &picture, show)?;
+            if !pictures.next(decoder)? {
+                return Err(failed(dav1d::Error::Again));
+            }
             sent = decoder.send_pending_data();
         }
         sent.map_err(failed)?;
-        show_av1_pictures(path, decoder, show)?;
+        pictures.next(decoder)?;
     }
-    show_av1_pictures(path, decoder, show)
+    while pictures.shown < count && pictures.next(decoder)? {}
+    Ok(())
 }
 
-fn show_av1_pictures(path: &Path, decoder: &mut dav1d::Decoder, show: Show<'_>) -> Result<()> {
-    loop {
-        match decoder.get_picture() {
-            Ok(picture) => show_av1(path, &picture, show)?,
-            Err(dav1d::Error::Again) => return Ok(()),
-            Err(error) => return Err(av1_failed(path, error)),
+/// The pictures that come out of an AV1 decoder, one a packet.
+struct Av1Pictures<'a> {
+    path: &'a Path,
+    shown: i64,
+    show: Show<'a>,
+}
+
+impl Av1Pictures<'_> {
+    /// Shows the next picture, if there is one. Asked for one that is not there, the decoder loses a few bytes for good: so it
+    /// is asked no more often than it has packets.
+    fn next(&mut self, decoder: &mut dav1d::Decoder) -> Result<bool> {
+        let picture = match decoder.get_picture() {
+            Ok(picture) => picture,
+            Err(dav1d::Error::Again) => return Ok(false),
+            Err(error) => return Err(av1_failed(self.path, error)),
+        };
+        // A picture is known by the number of its packet.
+        if picture.timestamp() != Some(self.shown) {
+            let problem = format!("packet {} does not hold one picture", self.shown);
+            return Err(Error::file(self.path, problem));
         }
+        self.shown += 1;
+        show_av1(self.path, &picture, self.show)?;
+        Ok(true)
     }
 }
 
