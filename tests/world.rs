@@ -29,6 +29,13 @@ fn every_question_is_answered() {
         &[&train[..], &["--set", "validation_share=0.25"]].concat(),
     );
 
+    kept_episodes(folder);
+    played_episodes(folder);
+    wrong_input(folder);
+}
+
+/// On what training did not see.
+fn kept_episodes(folder: &Path) {
     let drawn = ["--rerun", "r.rrd", "--report", "r.html", "--steps", "2"];
     let found = ask(
         folder,
@@ -53,6 +60,15 @@ fn every_question_is_answered() {
     assert!(page.contains("Rollouts") && page.contains("imagined"));
     assert!(folder.join("r.rrd").is_file());
 
+    let found = ask(folder, &["check", "--dataset", "data", "--windows", "8"]);
+    assert_eq!(
+        found["figures"]["effective_rank"]["at_least"], 8.0,
+        "{found}"
+    );
+}
+
+/// In a simulator.
+fn played_episodes(folder: &Path) {
     let played = [
         "rollout",
         "--env",
@@ -67,12 +83,6 @@ fn every_question_is_answered() {
         found["groups"].as_object().unwrap().len(),
         1,
         "nothing to touch: {found}"
-    );
-
-    let found = ask(folder, &["check", "--dataset", "data", "--windows", "8"]);
-    assert_eq!(
-        found["figures"]["effective_rank"]["at_least"], 8.0,
-        "{found}"
     );
 
     let found = ask(folder, &["probe", "--env", "two-room", "--episodes", "4"]);
@@ -96,7 +106,6 @@ fn every_question_is_answered() {
     assert_eq!(test["n"], 4, "{found}");
     assert!((0.0..=1.0).contains(&test["p"].as_f64().unwrap()));
     assert_eq!(found["events"]["clean"]["paired_t_test"], Value::Null);
-    wrong_input(folder);
 }
 
 /// What does not fit the model is named.
