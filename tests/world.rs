@@ -29,6 +29,13 @@ fn every_question_is_answered() {
         &[&train[..], &["--set", "validation_share=0.25"]].concat(),
     );
 
+    kept_episodes(folder);
+    played_episodes(folder);
+    wrong_input(folder);
+}
+
+/// On what training did not see.
+fn kept_episodes(folder: &Path) {
     let drawn = ["--rerun", "r.rrd", "--report", "r.html", "--steps", "2"];
     let found = ask(
         folder,
@@ -52,12 +59,16 @@ fn every_question_is_answered() {
     let page = std::fs::read_to_string(folder.join("r.html")).unwrap();
     assert!(page.contains("Rollouts") && page.contains("imagined"));
     assert!(folder.join("r.rrd").is_file());
-    plays_and_reads(folder);
-    wrong_input(folder);
+
+    let found = ask(folder, &["check", "--dataset", "data", "--windows", "8"]);
+    assert_eq!(
+        found["figures"]["effective_rank"]["at_least"], 8.0,
+        "{found}"
+    );
 }
 
-/// What is asked of the simulator rather than of a recording, and the diagnostics.
-fn plays_and_reads(folder: &Path) {
+/// In a simulator.
+fn played_episodes(folder: &Path) {
     let played = [
         "rollout",
         "--env",
@@ -72,12 +83,6 @@ fn plays_and_reads(folder: &Path) {
         found["groups"].as_object().unwrap().len(),
         1,
         "nothing to touch: {found}"
-    );
-
-    let found = ask(folder, &["check", "--dataset", "data", "--windows", "8"]);
-    assert_eq!(
-        found["figures"]["effective_rank"]["at_least"], 8.0,
-        "{found}"
     );
 
     let found = ask(folder, &["probe", "--env", "two-room", "--episodes", "4"]);
