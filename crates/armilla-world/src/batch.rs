@@ -55,7 +55,7 @@ impl TrainingBatch {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when windows and model do not fit each other.
+    /// [`Error::Invalid`](crate::Error::Invalid) when windows and model do not fit each other.
     pub fn from_windows(
         windows: &WindowBatch,
         interface: &Interface,

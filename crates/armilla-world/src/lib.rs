@@ -1,7 +1,7 @@
 //! World models, and planners that search in them.
 //!
-//! A world model turns a picture into a latent ([`Jepa::encode`]), and a latent and an action block into the next latent
-//! ([`Jepa::predict`]). A planner searches for the action blocks whose predicted latents cost least ([`Planner`]).
+//! A world model turns a picture into a latent ([`Model::encode`]), and a latent and an action block into the next latent
+//! ([`Model::predict`]). A planner searches for the action blocks whose predicted latents cost least ([`Planner`]).
 //!
 //! # Layout
 //!
