@@ -7,9 +7,11 @@
 //! - [`tokenizer`]: words to numbers.
 //! - [`processor`]: observations and recorded windows to tensors, and actions back.
 //! - [`goal_policy`]: goal-conditioned behaviour cloning, pictures alone: what a planner has to beat.
+//! - [`batch`]: what LeRobot's policies are asked and taught.
 //! - [`policy`]: the model behind [`armilla_core::Policy`].
 //! - [`checkpoint`]: the directory it is saved to, in LeRobot's layout.
 
+pub mod batch;
 pub mod checkpoint;
 pub mod error;
 mod expert;
@@ -25,6 +27,7 @@ pub mod text;
 pub mod tokenizer;
 pub mod vision;
 
+pub use batch::{PolicyBatch, PolicyObservations};
 pub use checkpoint::TrainedPolicy;
 pub use error::{Error, Result};
 pub use flow_policy::{FlowLoss, FlowPolicy, FlowPolicyConfig, PolicyShape};
