@@ -14,9 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{Act, ActConfig};
 use crate::error::{Error, Result};
-use crate::lerobot::{
-    FeatureKind, Features, Mode, PolicyInputs, Processors, is_legacy_statistic,
-};
+use crate::lerobot::{FeatureKind, Features, Mode, PolicyInputs, Processors, is_legacy_statistic};
 
 const KIND: &str = "act";
 const CONFIG: &str = "config.json";
@@ -276,9 +274,11 @@ pub fn act_rules() -> Vec<Rule> {
         let last = if ours == "decoder" { "norm3" } else { "norm2" };
         let mut layer = block_rules();
         layer.push(Rule::new("feed_forward_norm", last));
-        rules.extend(layer.into_iter().map(|rule| {
-            rule.under(&format!("{ours}.blocks.*"), &format!("{theirs}.layers.*"))
-        }));
+        rules.extend(
+            layer
+                .into_iter()
+                .map(|rule| rule.under(&format!("{ours}.blocks.*"), &format!("{theirs}.layers.*"))),
+        );
     }
     let backbone = resnet_rules().into_iter();
     rules.extend(backbone.map(|rule| rule.under("vision.backbone", "backbone")));

@@ -88,8 +88,8 @@ impl Normalizer {
         let kind = self.features.kind(key);
         let mode = kind.and_then(|kind| self.modes.get(&kind).copied());
         let chosen = self.normalize_observation_keys.as_ref();
-        let left = chosen.is_some_and(|chosen| !chosen.contains(key))
-            && kind != Some(FeatureKind::Action);
+        let left =
+            chosen.is_some_and(|chosen| !chosen.contains(key)) && kind != Some(FeatureKind::Action);
         let prefix = format!("{key}.");
         let known = self
             .statistics
