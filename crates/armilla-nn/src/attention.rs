@@ -95,11 +95,30 @@ impl Attention {
         mask: Option<Tensor<3, Bool>>,
         dropout: &mut Dropout<'_>,
     ) -> Tensor<3> {
-        let query = self.query.forward(query);
-        let key = self.key.forward(context.clone());
-        let value = self.value.forward(context);
+        self.forward_each([query, context.clone(), context], mask, dropout)
+    }
+
+    /// [`Self::forward_with`] where keys and values come from different tokens, such as those with and without their positions.
+    ///
+    /// # Shapes
+    ///
+    /// - query: `[batch, query, dim]`, and the same out
+    /// - key, value: `[batch, context, dim]`
+    /// - mask: as of [`Self::forward`]
+    #[must_use]
+    pub fn forward_each(
+        &self,
+        [query, key, value]: [Tensor<3>; 3],
+        mask: Option<Tensor<3, Bool>>,
+        dropout: &mut Dropout<'_>,
+    ) -> Tensor<3> {
+        let tokens = [
+            self.query.forward(query),
+            self.key.forward(key),
+            self.value.forward(value),
+        ];
         self.output
-            .forward(attend_with([query, key, value], mask, self.heads, dropout))
+            .forward(attend_with(tokens, mask, self.heads, dropout))
     }
 }
 

@@ -50,6 +50,51 @@ pub fn sine_2d(height: usize, width: usize, dim: usize, device: &Device) -> Tens
     Tensor::cat(vec![rows, columns], 1)
 }
 
+/// Sine positions of a sequence as "Attention is all you need" orders them: sine and cosine of each frequency side by side.
+///
+/// # Shapes
+///
+/// - output: `[tokens, dim]`, dim even
+#[must_use]
+pub fn interleaved_1d(tokens: usize, dim: usize, device: &Device) -> Tensor<2> {
+    let positions: Vec<f64> = (0..tokens).map(|token| token as f64).collect();
+    interleaved(&positions, dim, device)
+}
+
+/// DETR's sine positions of a grid in row-major order: rows and columns count from 1 and are scaled to end at 2 pi; the row lies in the
+/// first half of the features, the column in the second, and sine and cosine of each frequency side by side.
+///
+/// # Shapes
+///
+/// - output: `[height * width, dim]`, dim divisible by four
+#[must_use]
+pub fn interleaved_2d([height, width]: [usize; 2], dim: usize, device: &Device) -> Tensor<2> {
+    /// Upstream's guard against a division by zero.
+    const SMALL: f64 = 1e-6;
+    let scaled = |place: usize, count: usize| (place + 1) as f64 / (count as f64 + SMALL) * TAU;
+    let places = 0..height * width;
+    let rows: Vec<f64> = places
+        .clone()
+        .map(|place| scaled(place / width, height))
+        .collect();
+    let columns: Vec<f64> = places.map(|place| scaled(place % width, width)).collect();
+    let halves = [rows, columns].map(|values| interleaved(&values, dim / 2, device));
+    Tensor::cat(halves.to_vec(), 1)
+}
+
+/// Sine, then cosine, of every value at each angular frequency.
+fn interleaved(values: &[f64], dim: usize, device: &Device) -> Tensor<2> {
+    let frequencies = angular_frequencies(dim);
+    let features: Vec<f32> = values
+        .iter()
+        .flat_map(|value| {
+            let angles = frequencies.iter().map(move |frequency| value * frequency);
+            angles.flat_map(|angle| [angle.sin() as f32, angle.cos() as f32])
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(features, [values.len(), dim]), device)
+}
+
 /// The embedding of flow matching's time, with periods from 4e-3 to 4 on a geometric scale.
 ///
 /// Angles are computed in double precision, as LeRobot does: near the shortest period single precision would be off by 1e-4.
@@ -132,6 +177,21 @@ mod tests {
         ]);
         let found = sine_2d(2, 2, 4, &device).into_data();
         found.assert_approx_eq::<f32>(&expected, tolerance);
+    }
+
+    #[test]
+    fn interleaved_positions_by_hand() {
+        let device = Device::flex();
+        let (sine, cosine) = (1f32.sin(), 1f32.cos());
+        let (slow_sine, slow_cosine) = (0.01f32.sin(), 0.01f32.cos());
+        let expected =
+            TensorData::from([[0.0, 1.0, 0.0, 1.0], [sine, cosine, slow_sine, slow_cosine]]);
+        let found = interleaved_1d(2, 4, &device).into_data();
+        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+        // Of one row and two columns: 2 pi; pi and 2 pi.
+        let expected = TensorData::from([[0.0f32, 1.0, 0.0, -1.0], [0.0, 1.0, 0.0, 1.0]]);
+        let found = interleaved_2d([1, 2], 4, &device).into_data();
+        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
     }
 
     #[test]

@@ -7,16 +7,20 @@
 //! - [`tokenizer`]: words to numbers.
 //! - [`processor`]: observations and recorded windows to tensors, and actions back.
 //! - [`goal_policy`]: goal-conditioned behaviour cloning, pictures alone: what a planner has to beat.
+//! - [`act`]: ACT, as LeRobot has it.
+//! - [`lerobot`]: what the checkpoints of LeRobot's policies share.
 //! - [`batch`]: what LeRobot's policies are asked and taught.
 //! - [`policy`]: the model behind [`armilla_core::Policy`].
 //! - [`checkpoint`]: the directory it is saved to, in LeRobot's layout.
 
+pub mod act;
 pub mod batch;
 pub mod checkpoint;
 pub mod error;
 mod expert;
 pub mod flow_policy;
 pub mod goal_policy;
+pub mod lerobot;
 mod normalizer;
 pub mod policy;
 pub mod processor;
@@ -27,6 +31,7 @@ pub mod text;
 pub mod tokenizer;
 pub mod vision;
 
+pub use act::{Act, ActCheckpoint, ActConfig, ActLoss};
 pub use batch::{PolicyBatch, PolicyObservations};
 pub use checkpoint::TrainedPolicy;
 pub use error::{Error, Result};

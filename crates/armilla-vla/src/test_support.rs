@@ -2,7 +2,8 @@
 
 use armilla_core::random::{normals, stream};
 use armilla_core::{CameraWindows, FeatureStatistics, Image, Observation, Statistics, WindowBatch};
-use burn::module::{ModuleMapper, Param};
+use armilla_nn::checkpoint::Weights;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 
 use crate::checkpoint::TrainedPolicy;
@@ -56,7 +57,7 @@ pub(crate) fn shape() -> PolicyShape {
 pub(crate) fn policy(device: &Device) -> FlowPolicy {
     let build = || small().init(&shape(), device).unwrap();
     let policy = armilla_nn::random::seeded(device, 1, build);
-    burn::module::Module::map(policy, &mut Stir { index: 0 })
+    Module::map(policy, &mut Stir { index: 0 })
 }
 
 pub(crate) fn trained(device: &Device) -> TrainedPolicy {
@@ -151,5 +152,39 @@ impl ModuleMapper for Descent {
         };
         let rate = self.rate;
         param.map(|value| Tensor::from_inner(value.inner() - gradient.sign() * rate).require_grad())
+    }
+}
+
+/// Gradients of a loss by all that learns, by path.
+pub(crate) fn gradients<M: Module>(model: &M, loss: &Tensor<1>) -> Weights {
+    let gradients = loss.backward();
+    let mut collected = Collected {
+        gradients: &gradients,
+        path: Vec::new(),
+        found: Weights::new(),
+    };
+    model.visit(&mut collected);
+    collected.found
+}
+
+struct Collected<'a> {
+    gradients: &'a Gradients,
+    path: Vec<String>,
+    found: Weights,
+}
+
+impl ModuleVisitor for Collected<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            self.found.insert(self.path.join("."), gradient.into_data());
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! out. Everything else follows: names of normalisations (`gamma` is `weight`), a list of all that is missing, extra or misshapen under
 //! the other's names, and the way back.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::Module;
@@ -159,6 +160,44 @@ impl Source {
     }
 }
 
+/// A kernel of ours as another has it: `[out, in, height, width]` from rows of pixel and channel.
+fn channels_first(values: &[f32], [taps, outputs]: [usize; 2], channels: usize) -> Vec<f32> {
+    let pixels = taps / channels;
+    let place = |at: usize| {
+        let (output, tap) = (at / taps, at % taps);
+        let (channel, pixel) = (tap / pixels, tap % pixels);
+        (pixel * channels + channel) * outputs + output
+    };
+    (0..values.len()).map(|at| values[place(at)]).collect()
+}
+
+impl Source {
+    /// Writes an array of ours where the other has it.
+    fn write(&self, data: &TensorData, theirs: &mut Weights) {
+        let ours = data.shape().to_vec();
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        let values = match (self.layout, ours.as_slice()) {
+            (Layout::Convolution { channels }, &[taps, outputs]) if self.transposed => {
+                channels_first(&values, [taps, outputs], channels)
+            }
+            (_, &[input, output]) if self.transposed => transposed(&values, [input, output]),
+            _ => values,
+        };
+        let shape = self.shape(&ours);
+        let Layout::Part { index, of } = self.layout else {
+            theirs.insert(self.name.clone(), TensorData::new(values, shape));
+            return;
+        };
+        let count = values.len();
+        let mut whole: Vec<f32> = match theirs.get(&self.name) {
+            Some(begun) => begun.iter::<f32>().collect(),
+            None => vec![0.0; of * count],
+        };
+        whole[index * count..(index + 1) * count].copy_from_slice(&values);
+        theirs.insert(self.name.clone(), TensorData::new(whole, shape));
+    }
+}
+
 /// A matrix of so many rows and columns, its axes exchanged.
 fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
     let place = |at: usize| (at % rows) * columns + at / rows;
@@ -239,6 +278,30 @@ pub fn as_ours<M: Module>(module: &M, theirs: &Weights, rules: &[Rule]) -> Weigh
         let data = theirs.get(&source.name)?;
         let fits = fits(&data.shape().to_vec(), &source.shape(&shape));
         fits.then(|| (name, source.read(data, &shape)))
+    });
+    found.collect()
+}
+
+/// Tensors of ours under the other's names and in its layouts: weights, or their gradients. What no rule is about is left out.
+#[must_use]
+pub fn as_theirs(ours: &Weights, rules: &[Rule]) -> Weights {
+    let mut theirs = Weights::new();
+    for (name, data) in ours {
+        if let Some(source) = source(rules, name) {
+            source.write(data, &mut theirs);
+        }
+    }
+    theirs
+}
+
+/// Names and shapes of all of a module's tensors as the other has them.
+#[must_use]
+pub fn their_shapes<M: Module>(module: &M, rules: &[Rule]) -> BTreeMap<String, Vec<usize>> {
+    let tensors = traverse::shapes(module).into_iter();
+    let found = tensors.filter_map(|(name, shape)| {
+        let source = source(rules, &name)?;
+        let shape = source.shape(&shape);
+        Some((source.name, shape))
     });
     found.collect()
 }
@@ -332,6 +395,18 @@ mod tests {
         let some: Weights = [("conv.bias".to_owned(), counted(&[2]))].into();
         let found = as_ours(&model, &some, &rules());
         assert_eq!(found.keys().collect::<Vec<_>>(), ["conv.kernel.bias"]);
+    }
+
+    #[test]
+    fn what_is_read_is_written_back() {
+        let model = load(theirs()).unwrap();
+        let mut expected = theirs();
+        expected.insert("ln.weight".to_owned(), counted(&[2]));
+        let found = as_theirs(&super::super::weights(&model), &rules());
+        assert_eq!(found, expected);
+        let shapes = their_shapes(&model, &rules());
+        assert_eq!(shapes["qk.weight"], [4, 2]);
+        assert_eq!(shapes.len(), expected.len());
     }
 
     #[test]

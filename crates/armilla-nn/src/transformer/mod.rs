@@ -1,6 +1,7 @@
-//! Transformer blocks: pre-norm, with optional cross-attention; and AdaLN-zero, conditioned by a vector.
+//! Transformer blocks: pre-norm, with optional cross-attention; AdaLN-zero, conditioned by a vector; and DETR's.
 
 mod ada_ln;
+mod detr;
 
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
@@ -12,6 +13,7 @@ use crate::dropout::Dropout;
 use crate::layers::{LayerNorm, LayerNormConfig, Mlp, MlpConfig};
 
 pub use ada_ln::{AdaLnBlock, AdaLnBlockConfig};
+pub use detr::{DetrBlock, DetrBlockConfig, Placed};
 
 const EPSILON: f64 = 1e-5;
 
