@@ -188,6 +188,11 @@ fn load(
                 let mut normalizer: Normalizer =
                     serde_json::from_value(step.config).map_err(|error| wrong(&key, error))?;
                 if let Some(state) = step.state_file {
+                    // A name beside the file that gives it, never a way out of the directory.
+                    if Path::new(&state).file_name() != Some(state.as_ref()) {
+                        let key = format!("{key}.state_file");
+                        return Err(Error::checkpoint(&path, key, "a file's name", state));
+                    }
                     normalizer.statistics = checkpoint::read(&directory.join(state))?.0;
                 }
                 found = Some(normalizer);

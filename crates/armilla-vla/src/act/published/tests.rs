@@ -278,6 +278,12 @@ fn wrong_settings_and_steps_are_named() {
             "delta_actions_processor",
         ),
         ("policy_preprocessor.json", "MIN_MAX", "MIN", "MIN"),
+        (
+            "policy_preprocessor.json",
+            "\"policy_preprocessor_step",
+            "\"../policy_preprocessor_step",
+            "state_file",
+        ),
     ] {
         let error = broken(file, from, to);
         assert!(error.contains(expected) && error.contains(file), "{error}");

@@ -52,7 +52,7 @@ pub(super) const ALL: &[Work] = &[
     },
     Work {
         name: "world-model-encode",
-        what: "the demo's world model: 128 pictures to latents",
+        what: "the nano world model: 128 pictures to latents",
         measure: encode,
     },
     Work {
@@ -177,7 +177,7 @@ fn plain_steps<N: Network>(settings: &Settings, build: fn(&Device) -> N) -> Resu
     steps(settings, Supervised { network }, batch)
 }
 
-/// The world model of the demo.
+/// The nano world model.
 fn jepa(device: &Device) -> Result<Model> {
     Ok(jepa_config().init(0, device)?)
 }
@@ -216,7 +216,7 @@ fn world_model_steps(settings: &Settings) -> Result<Vec<f64>> {
     steps(settings, world_model(&device)?, batch)
 }
 
-/// The demo's world model in training, with fresh weights.
+/// The nano world model in training, with fresh weights.
 pub(crate) fn world_model(device: &Device) -> Result<WorldModelTraining> {
     let model = jepa(device)?;
     Ok(WorldModelTraining { model })
