@@ -60,11 +60,30 @@ fn kept_episodes(folder: &Path) {
     assert!(page.contains("Rollouts") && page.contains("imagined"));
     assert!(folder.join("r.rrd").is_file());
 
-    let found = ask(folder, &["check", "--dataset", "data", "--windows", "8"]);
+    let check = ["check", "--dataset", "data", "--windows", "8"];
+    let found = ask_drawn(folder, &check, "standard deviation");
     assert_eq!(
         found["figures"]["effective_rank"]["at_least"], 8.0,
         "{found}"
     );
+    let straightness = &found["figures"]["straightness"]["value"];
+    assert_ne!(straightness, 0.0, "windows of three frames: {found}");
+    assert!(found["std"].as_array().unwrap().len() > 1);
+}
+
+/// An answer that is drawn as well, with a curve of this name.
+fn ask_drawn(folder: &Path, arguments: &[&str], curve: &str) -> Value {
+    let files = ["--rerun", "drawn.rrd", "--report", "drawn.html"];
+    let found = ask(folder, &[arguments, &files].concat());
+    let page = std::fs::read_to_string(folder.join("drawn.html")).unwrap();
+    assert!(
+        page.contains("<svg class=\"chart\"") && page.contains(curve),
+        "{curve}"
+    );
+    for file in ["drawn.rrd", "drawn.html"] {
+        std::fs::remove_file(folder.join(file)).unwrap();
+    }
+    found
 }
 
 /// In a simulator.
@@ -85,7 +104,8 @@ fn played_episodes(folder: &Path) {
         "nothing to touch: {found}"
     );
 
-    let found = ask(folder, &["probe", "--env", "two-room", "--episodes", "4"]);
+    let probe = ["probe", "--env", "two-room", "--episodes", "4"];
+    let found = ask_drawn(folder, &probe, "r, linear probe");
     let readings = found["readings"].as_array().unwrap();
     assert_eq!(
         readings.len(),
@@ -98,10 +118,8 @@ fn played_episodes(folder: &Path) {
             .all(|reading| reading["values"]["agent_y"]["mse"].is_f64())
     );
 
-    let found = ask(
-        folder,
-        &["surprise", "--env", "two-room", "--episodes", "4"],
-    );
+    let surprise = ["surprise", "--env", "two-room", "--episodes", "4"];
+    let found = ask_drawn(folder, &surprise, "teleport");
     let test = &found["events"]["teleport"]["paired_t_test"];
     assert_eq!(test["n"], 4, "{found}");
     assert!((0.0..=1.0).contains(&test["p"].as_f64().unwrap()));

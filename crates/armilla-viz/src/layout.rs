@@ -41,6 +41,8 @@ pub(crate) struct Run {
 pub(crate) struct Screen<'a> {
     pub(crate) reels: Vec<Shown>,
     pub(crate) runs: &'a [Run],
+    /// Titles of charts.
+    pub(crate) charts: &'a [String],
     pub(crate) has_results: bool,
 }
 
@@ -147,13 +149,14 @@ fn curves(screen: &Screen<'_>) -> Option<ContainerLike> {
     let rows: Vec<ContainerLike> = [
         tabs(screen.reels.iter().filter_map(reel_curves)),
         tabs(screen.runs.iter().flat_map(training_curves)),
+        tabs(screen.charts.iter().map(|title| chart(title))),
     ]
     .into_iter()
     .flatten()
     .collect();
     match rows.len() {
         0 => None,
-        _ => Some(Vertical::new(rows).with_row_shares([3.0, 2.0]).into()),
+        _ => Some(Vertical::new(rows).with_row_shares([3.0, 2.0, 2.0]).into()),
     }
 }
 
@@ -194,6 +197,18 @@ fn training_curves(run: &Run) -> Vec<ContainerLike> {
         return vec![loss, all];
     }
     vec![all]
+}
+
+fn chart(title: &str) -> ContainerLike {
+    let view = TimeSeriesView::new(title);
+    view.with_origin(chart_origin(title)).into()
+}
+
+/// Where the curves of a chart stand.
+pub(crate) fn chart_origin(title: &str) -> String {
+    let words = title.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    format!("charts/{}", words.join("_").to_lowercase())
 }
 
 /// Tabs, or the thing itself where there is only one.

@@ -25,6 +25,7 @@
 //! | `{reel}/prediction/real`, `{reel}/prediction/imagined` | the frame that came next to the one that was predicted |
 //! | `{reel}/prediction/error` | distance in latent space, of the model and of copying the last frame |
 //! | `training/{run}/{figure}` | training curves |
+//! | `charts/{title}/{index}` | other curves, over whatever their chart is over |
 //! | `results` | the results as text (Markdown) |
 //!
 //! # Timelines

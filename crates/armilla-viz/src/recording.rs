@@ -8,8 +8,9 @@ use re_sdk::{AsComponents, RecordingStream, RecordingStreamBuilder};
 use re_sdk_types::archetypes::{Scalars, SeriesLines, TextDocument};
 use re_sdk_types::components::MediaType;
 
+use crate::chart::LineChart;
 use crate::error::{Error, Result};
-use crate::layout::{Run, Screen, screen};
+use crate::layout::{Run, Screen, chart_origin, screen};
 use crate::reel::Reel;
 
 /// Rerun keeps screens by application, so all of Armilla's recordings share them.
@@ -24,6 +25,8 @@ pub struct Recording {
     /// In the order in which they were begun, which is that of the tabs.
     reels: Vec<Reel>,
     runs: Vec<Run>,
+    /// Titles, in the order of the tabs.
+    charts: Vec<String>,
     has_results: bool,
 }
 
@@ -50,6 +53,7 @@ impl Recording {
             path,
             reels: Vec::new(),
             runs: Vec::new(),
+            charts: Vec::new(),
             has_results: false,
         })
     }
@@ -70,9 +74,10 @@ impl Recording {
     ///
     /// When Rerun refuses the data.
     pub fn training(&mut self, run: &str, points: &[(u64, String, f64)]) -> Result<()> {
-        let mut figures: BTreeMap<&str, BTreeMap<u64, f64>> = BTreeMap::new();
+        let mut figures: BTreeMap<&str, BTreeMap<i64, f64>> = BTreeMap::new();
         for (step, figure, value) in points.iter().filter(|(_, _, value)| value.is_finite()) {
-            figures.entry(figure).or_default().insert(*step, *value);
+            let curve = figures.entry(figure).or_default();
+            curve.insert(*step as i64, *value);
         }
         for (figure, curve) in &figures {
             self.curve(&format!("training/{run}/{figure}"), figure, curve)?;
@@ -84,14 +89,30 @@ impl Recording {
         Ok(())
     }
 
-    fn curve(&self, entity: &str, name: &str, curve: &BTreeMap<u64, f64>) -> Result<()> {
+    /// Logs the curves of a chart, over its horizontal axis in whole numbers.
+    ///
+    /// # Errors
+    ///
+    /// When Rerun refuses the data.
+    pub fn chart(&mut self, chart: &LineChart) -> Result<()> {
+        for (index, series) in chart.series.iter().enumerate() {
+            let points = series.points.iter().filter(|(_, y)| y.is_finite());
+            let curve = points.map(|&(x, y)| (x.round() as i64, y)).collect();
+            let entity = format!("{}/{index}", chart_origin(&chart.title));
+            self.curve(&entity, &series.name, &curve)?;
+        }
+        self.charts.push(chart.title.clone());
+        Ok(())
+    }
+
+    fn curve(&self, entity: &str, name: &str, curve: &BTreeMap<i64, f64>) -> Result<()> {
         self.log
             .constant(entity, &SeriesLines::new().with_names([name]))?;
         let every = curve.len().div_ceil(CURVE_POINTS).max(1);
         let (steps, values): (Vec<i64>, Vec<f64>) = curve
             .iter()
             .step_by(every)
-            .map(|(&step, &value)| (step as i64, value))
+            .map(|(&step, &value)| (step, value))
             .unzip();
         let columns = Scalars::new(values)
             .columns_of_unit_batches()
@@ -122,6 +143,7 @@ impl Recording {
         let blueprint = screen(&Screen {
             reels: self.reels.iter().map(Reel::shown).collect(),
             runs: &self.runs,
+            charts: &self.charts,
             has_results: self.has_results,
         });
         blueprint
@@ -279,6 +301,15 @@ mod tests {
             .chain([(7, "broken".to_owned(), f64::NAN)])
             .collect();
         recording.training("world", &curve).unwrap();
+        let chart = LineChart {
+            title: "Surprise, one step".to_owned(),
+            series: vec![crate::chart::Series {
+                points: vec![(-1.0, 0.5), (0.0, 2.0), (1.0, f64::NAN)],
+                ..Default::default()
+            }],
+            ..LineChart::default()
+        };
+        recording.chart(&chart).unwrap();
         recording.results("| a | b |").unwrap();
         assert!(!path.exists());
         let size = recording.finish().unwrap();
@@ -295,6 +326,7 @@ mod tests {
         for entity in [
             "two-room/camera/top/plan",
             "training/world/loss",
+            "charts/surprise_one_step/0",
             "viewport",
         ] {
             assert!(holds(entity), "{entity} is missing");

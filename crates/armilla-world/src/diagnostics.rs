@@ -11,12 +11,10 @@ use crate::model::Model;
 use crate::transition::Transition as _;
 
 /// Figures of one batch. Healthy: effective rank of 8 or more, smallest deviation of 0.1 or more, action-shuffle ratio of 2 or more.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostics {
-    /// Smallest standard deviation of a latent's values.
-    pub smallest_std: f64,
-    /// Mean of the standard deviations.
-    pub mean_std: f64,
+    /// Standard deviation of each of a latent's values.
+    pub std: Vec<f64>,
     /// See [`effective_rank`].
     pub effective_rank: f64,
     /// Error of the one-step prediction under another window's action, over that under the right one.
@@ -58,15 +56,25 @@ impl Diagnostics {
         let shuffled = predict(blocks.select(0, others));
         let copied = error(latents.clone().narrow(1, 0, time - 1));
         let rows: Vec<f64> = latents.into_data().iter::<f64>().collect();
-        let deviations = standard_deviations(&rows, latent);
         Self {
-            smallest_std: deviations.iter().copied().fold(f64::INFINITY, f64::min),
-            mean_std: deviations.iter().sum::<f64>() / latent as f64,
+            std: standard_deviations(&rows, latent),
             effective_rank: effective_rank(&rows, latent),
             action_shuffle_ratio: shuffled / predicted,
             copy_ratio: copied / predicted,
             straightness: straightness(&rows, time, latent),
         }
+    }
+
+    /// The smallest standard deviation of a latent's values.
+    #[must_use]
+    pub fn smallest_std(&self) -> f64 {
+        self.std.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// The mean of the standard deviations.
+    #[must_use]
+    pub fn mean_std(&self) -> f64 {
+        self.std.iter().sum::<f64>() / self.std.len().max(1) as f64
     }
 }
 
@@ -162,7 +170,7 @@ mod tests {
     fn an_untrained_model_barely_heeds_the_action() {
         let (jepa, batch) = tiny();
         let figures = Diagnostics::measure(&Model::Jepa(jepa), &batch);
-        assert!(figures.smallest_std > 0.0 && figures.smallest_std <= figures.mean_std);
+        assert!(figures.smallest_std() > 0.0 && figures.smallest_std() <= figures.mean_std());
         assert!((1.0..=6.0).contains(&figures.effective_rank), "{figures:?}");
         let ratio = figures.action_shuffle_ratio;
         assert!((0.2..5.0).contains(&ratio), "{figures:?}");

@@ -92,7 +92,8 @@ pub(crate) fn diagnose(
     device: &Device,
 ) -> Result<Diagnostics> {
     let config = &model.model().config();
-    let mut settings = LoaderConfig::new(train::world_model_windows(config), windows, 0);
+    // Straightness takes three frames.
+    let mut settings = LoaderConfig::new(train::world_model_windows(config, 3), windows, 0);
     settings.cameras = Some(model.interface().cameras.clone());
     let source = LoaderSource {
         episodes: Some(episodes),

@@ -19,15 +19,15 @@ use super::data::TrainingData;
 use super::{TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
-/// The windows a world model learns from.
-pub(crate) fn windows(config: &ModelConfig) -> WindowSpec {
+/// The windows a world model learns from, with so many frames at least.
+pub(crate) fn windows(config: &ModelConfig, at_least: usize) -> WindowSpec {
     let Shape {
         action_repeat: repeat,
         history,
         rollout,
         ..
     } = config.shape();
-    let frames = history + rollout;
+    let frames = (history + rollout).max(at_least);
     let offsets: Vec<_> = (0..frames).map(|frame| (frame * repeat) as i64).collect();
     let later = config.pairs().map(|pairs| LaterSpec {
         min_steps: 0,
@@ -60,7 +60,7 @@ pub(super) fn train(
     device: &Device,
 ) -> Result<TrainOutcome> {
     let shape = world.shape();
-    let loader = data.loader(config, windows(world), shape.cameras)?;
+    let loader = data.loader(config, windows(world, 2), shape.cameras)?;
     // Weights of the windows would undo those of the datasets.
     let loader = if config.mixture.is_empty() {
         balanced(loader)?
@@ -136,12 +136,12 @@ pub(crate) struct WorldModelTraining {
 impl Trainable for WorldModelTraining {
     type Batch = TrainingBatch;
 
-    fn loss(&self, batch: TrainingBatch, context: StepContext) -> Loss {
+    fn loss(&self, batch: TrainingBatch, context: StepContext) -> Result<Loss, BoxError> {
         let loss = self.model.loss(batch, &mut context.stream("jepa"));
-        Loss {
+        Ok(Loss {
             total: loss.total,
             figures: loss.figures,
-        }
+        })
     }
 }
 

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
+use armilla_viz::Series;
+use armilla_viz::report::{Figure, ReportData};
 use armilla_world::Diagnostics;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::episodes::Kept;
 use super::table::{cell, table};
-use super::{ModelArguments, at_least_one};
+use super::{Findings, ModelArguments, at_least_one, plot};
 use crate::commands::report::{at_least, diagnose};
 use crate::hub::{self, HubType};
 
@@ -57,7 +59,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
         .iter()
         .map(|&(name, value)| row(name, value))
         .collect();
-    let mut lines = vec![title];
+    let mut lines = vec![title.clone()];
     lines.extend(table(&["", "found", "healthy", ""], &rows));
     let json: Map<String, Value> = figures
         .iter()
@@ -75,16 +77,51 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
         "episodes": episodes,
         "windows": arguments.windows,
         "figures": json,
+        "std": found.std,
     });
-    arguments.model.report(&lines, &json)
+    arguments.model.report(&Findings {
+        lines,
+        figures: json,
+        page: page(title, &found),
+        ..Findings::default()
+    })
+}
+
+fn page(summary: String, found: &Diagnostics) -> ReportData {
+    let figure = |(name, value): (&str, f64)| Figure {
+        name: name.replace('_', " "),
+        value,
+        at_least: at_least(name),
+    };
+    let mut std = found.std.clone();
+    std.sort_by(|a, b| b.total_cmp(a));
+    let points = (1..).zip(std).map(|(rank, std)| (f64::from(rank), std));
+    let series = Series {
+        name: "standard deviation".to_owned(),
+        points: points.collect(),
+        dashed: false,
+    };
+    let caption = "Of each of a latent's values, the largest first: a collapsed latent falls to 0.";
+    ReportData {
+        title: "Whether latents are alive".to_owned(),
+        summary,
+        latents: figures(found).map(figure).into(),
+        rollouts: vec![plot(
+            "standard deviation",
+            "value of the latent",
+            caption,
+            vec![series],
+        )],
+        ..ReportData::default()
+    }
 }
 
 /// The figures by name.
 pub(crate) fn figures(found: &Diagnostics) -> [(&'static str, f64); 6] {
     [
         ("effective_rank", found.effective_rank),
-        ("smallest_std", found.smallest_std),
-        ("mean_std", found.mean_std),
+        ("smallest_std", found.smallest_std()),
+        ("mean_std", found.mean_std()),
         ("action_shuffle_ratio", found.action_shuffle_ratio),
         ("copy_ratio", found.copy_ratio),
         ("straightness", found.straightness),

@@ -10,11 +10,15 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use armilla_imagine::Imagination;
+use armilla_viz::report::Plot;
+use armilla_viz::{LineChart, Recording, ReportData, Series, render};
 use armilla_world::WorldModel;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use crate::commands::viz;
 use crate::hub::{self, HubType};
 use crate::progress::{print, say};
 
@@ -52,6 +56,25 @@ pub(crate) struct ModelArguments {
     /// Write the figures to this file as JSON ("-" for standard output).
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Write curves and pictures as a Rerun recording.
+    #[arg(long, value_name = "FILE.rrd")]
+    pub rerun: Option<PathBuf>,
+    /// Write curves and pictures as a page of HTML.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    /// For people.
+    lines: Vec<String>,
+    /// For programs.
+    figures: Value,
+    /// To look at.
+    page: ReportData,
+    /// Rollouts, to look at in Rerun beside the page's curves.
+    dreams: Vec<Imagination>,
 }
 
 /// An opened model.
@@ -73,20 +96,59 @@ impl ModelArguments {
         })
     }
 
-    /// Prints lines for people, and writes the figures where asked.
-    fn report(&self, lines: &[String], figures: &Value) -> Result<()> {
-        let text = serde_json::to_string_pretty(figures)?;
+    /// Whether anything is to be drawn.
+    fn draws(&self) -> bool {
+        self.rerun.is_some() || self.report.is_some()
+    }
+
+    /// Prints what was found for people, and writes the rest where asked.
+    fn report(&self, findings: &Findings) -> Result<()> {
+        if let Some(path) = &self.rerun {
+            let mut recording = Recording::create(path)?;
+            viz::log_imagined(&mut recording, &findings.dreams)?;
+            for plot in &findings.page.rollouts {
+                recording.chart(&plot.chart)?;
+            }
+            let text = findings.lines.join("\n");
+            recording.results(&format!("```\n{text}\n```"))?;
+            let bytes = recording.finish()?;
+            say(&format!(
+                "{} ({:.1} MB)",
+                path.display(),
+                bytes as f64 / 1e6
+            ));
+        }
+        if let Some(path) = &self.report {
+            write(path, &render(&findings.page)?)?;
+        }
+        let text = serde_json::to_string_pretty(&findings.figures)?;
         match self.json.as_deref() {
             Some(path) if path == Path::new("-") => return Ok(print(&text)?),
-            Some(path) => std::fs::write(path, text)
-                .with_context(|| format!("cannot write {}", path.display()))?,
+            Some(path) => write(path, &text)?,
             None => {}
         }
-        lines.iter().try_for_each(|line| print(line))?;
-        if let Some(path) = &self.json {
-            say(&format!("written to {}", path.display()));
-        }
+        findings.lines.iter().try_for_each(|line| print(line))?;
         Ok(())
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    say(&format!("written to {}", path.display()));
+    Ok(())
+}
+
+/// A chart over whole numbers, and what is to be seen in it.
+fn plot(title: &str, x_label: &str, caption: &str, series: Vec<Series>) -> Plot {
+    Plot {
+        chart: LineChart {
+            title: title.to_owned(),
+            x_label: x_label.to_owned(),
+            y_label: title.to_owned(),
+            logarithmic: false,
+            series,
+        },
+        caption: caption.to_owned(),
     }
 }
 

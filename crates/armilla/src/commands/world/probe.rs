@@ -5,13 +5,15 @@ use armilla_envs::Truth;
 use armilla_imagine::Encoded;
 use armilla_imagine::footage::{predict, windows};
 use armilla_imagine::probe::{Probe, ProbeScore, Samples};
+use armilla_viz::Series;
+use armilla_viz::report::{Plot, ReportData};
 use armilla_world::WorldModel;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::episodes::{Stage, encode};
 use super::table::{cell, table};
-use super::{ModelArguments, Opened, at_least_one};
+use super::{Findings, ModelArguments, Opened, at_least_one, plot};
 use crate::progress::Progress;
 
 /// Model steps ahead at which predicted latents are probed.
@@ -86,7 +88,7 @@ pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
         fit.episodes.len(),
         test.episodes.len()
     );
-    let mut lines = vec![title];
+    let mut lines = vec![title.clone()];
     lines.extend(rows(&names, &readings));
     let figures = json!({
         "checkpoint": arguments.model.checkpoint,
@@ -98,7 +100,18 @@ pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
         "action_repeat": opened.model.shape().action_repeat,
         "readings": readings.iter().map(|reading| reading.json(&names)).collect::<Value>(),
     });
-    arguments.model.report(&lines, &figures)
+    let page = ReportData {
+        title: "What latents know".to_owned(),
+        summary: title,
+        rollouts: plots(&names, &readings),
+        ..ReportData::default()
+    };
+    arguments.model.report(&Findings {
+        lines,
+        figures,
+        page,
+        ..Findings::default()
+    })
 }
 
 /// Plays and encodes episodes of half a noisy expert and half random actions.
@@ -189,6 +202,27 @@ fn rows(names: &[&str], readings: &[Reading]) -> Vec<String> {
     )
 }
 
+/// Pearson's r of each value over the model steps ahead, a chart a probe.
+fn plots(names: &[&str], readings: &[Reading]) -> Vec<Plot> {
+    let chart = |probe: &str| {
+        let of_probe = || readings.iter().filter(|reading| reading.probe == probe);
+        let series = names.iter().enumerate().map(|(target, name)| Series {
+            name: (*name).to_owned(),
+            points: of_probe()
+                .filter_map(|reading| Some((reading.ahead as f64, reading.scores[target]?.r?)))
+                .collect(),
+            dashed: false,
+        });
+        plot(
+            &format!("r, {probe} probe"),
+            "model steps ahead",
+            "Pearson's r on held-out episodes, of latents and of predicted ones.",
+            series.collect(),
+        )
+    };
+    ["linear", "mlp"].map(chart).into()
+}
+
 impl Reading {
     fn latents(&self) -> String {
         match self.ahead {
@@ -241,6 +275,14 @@ mod tests {
             lines[1].contains("predicted +4") && lines[2].ends_with('0'),
             "{lines:?}"
         );
+        let plots = plots(&known.names(), std::slice::from_ref(&reading));
+        let points: Vec<_> = plots[0]
+            .chart
+            .series
+            .iter()
+            .map(|series| series.points.len())
+            .collect();
+        assert_eq!(points, [1, 0], "nothing is drawn of what is not known");
         assert_eq!(reading.json(&known.names())["values"]["y"], Value::Null);
     }
 }

@@ -1,23 +1,23 @@
 //! `armilla world rollout`: open-loop predictions beside what came, step by step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use armilla_imagine::footage::{Window, variance, windows};
 use armilla_imagine::rollout::{Measured, PictureScores, Scores, has_decoder, measure};
 use armilla_imagine::{Encoded, Imagination, imagine_from};
-use armilla_viz::report::{Plot, ReportData, render};
-use armilla_viz::{LineChart, Recording, Series};
+use armilla_viz::Series;
+use armilla_viz::report::{Plot, ReportData};
 use armilla_world::WorldModel;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::episodes::{Kept, Stage, encode};
 use super::table::{cell, table};
-use super::{ModelArguments, Opened, at_least_one};
+use super::{Findings, ModelArguments, Opened, at_least_one, plot};
 use crate::commands::viz;
 use crate::hub::{self, HubType};
-use crate::progress::{Progress, say};
+use crate::progress::Progress;
 
 /// Windows measured at once, which bounds memory.
 const AT_ONCE: usize = 64;
@@ -51,12 +51,6 @@ pub(crate) struct RolloutArguments {
     /// Which episodes of the simulator; equal seeds, equal episodes.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Write the first rollouts beside what came as a Rerun recording.
-    #[arg(long, value_name = "FILE.rrd")]
-    pub rerun: Option<PathBuf>,
-    /// Write curves and filmstrips as a page of HTML.
-    #[arg(long, value_name = "FILE.html")]
-    pub report: Option<PathBuf>,
 }
 
 /// What is rolled out on.
@@ -108,7 +102,10 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
     if !has_decoder(model) {
         lines.push("the checkpoint has no decoder: PSNR and SSIM are left out".to_owned());
     }
-    draw(arguments, &opened, &gathered, (&windows, &groups))?;
+    let dreams = match arguments.model.draws() && has_decoder(model) {
+        true => dreams(model, &gathered, &windows, steps)?,
+        false => Vec::new(),
+    };
     let figures = json!({
         "checkpoint": arguments.model.checkpoint,
         "source": gathered.source,
@@ -117,7 +114,12 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
         "action_repeat": model.shape().action_repeat,
         "groups": groups.iter().map(|group| (group.name.to_owned(), group.json())).collect::<serde_json::Map<_, _>>(),
     });
-    arguments.model.report(&lines, &figures)
+    arguments.model.report(&Findings {
+        lines,
+        figures,
+        page: page(&gathered, &dreams, &groups),
+        dreams,
+    })
 }
 
 /// Takes the episodes from where they were asked for.
@@ -261,40 +263,6 @@ impl Group {
     }
 }
 
-/// Writes what people look at, where asked.
-fn draw(
-    arguments: &RolloutArguments,
-    opened: &Opened,
-    gathered: &Gathered,
-    (windows, groups): (&[Window], &[Group]),
-) -> Result<()> {
-    if arguments.rerun.is_none() && arguments.report.is_none() {
-        return Ok(());
-    }
-    let dreams = match has_decoder(&opened.model) {
-        true => dreams(&opened.model, gathered, windows, arguments.steps)?,
-        false => Vec::new(),
-    };
-    if let Some(path) = &arguments.rerun {
-        ensure!(
-            !dreams.is_empty(),
-            "--rerun: expected a checkpoint with a decoder, whose predictions can be drawn, found one without"
-        );
-        let mut recording = Recording::create(path)?;
-        viz::log_imagined(&mut recording, &dreams)?;
-        let bytes = recording.finish()?;
-        say(&format!(
-            "{} ({:.1} MB)",
-            path.display(),
-            bytes as f64 / 1e6
-        ));
-    }
-    if let Some(path) = &arguments.report {
-        write_page(path, gathered, &dreams, groups)?;
-    }
-    Ok(())
-}
-
 /// A rollout from the first window of each of the first episodes.
 fn dreams(
     model: &WorldModel,
@@ -311,13 +279,8 @@ fn dreams(
     firsts.iter().take(SHOWN).map(dream).collect()
 }
 
-fn write_page(
-    path: &Path,
-    gathered: &Gathered,
-    dreams: &[Imagination],
-    groups: &[Group],
-) -> Result<()> {
-    let data = ReportData {
+fn page(gathered: &Gathered, dreams: &[Imagination], groups: &[Group]) -> ReportData {
+    ReportData {
         title: "Rollouts of a world model".to_owned(),
         summary: format!(
             "{}: what the model predicts from the frames before and the actions alone.",
@@ -327,11 +290,7 @@ fn write_page(
         filmstrips: viz::filmstrips(dreams),
         rollouts: groups.iter().flat_map(plots).collect(),
         ..ReportData::default()
-    };
-    std::fs::write(path, render(&data)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    say(&format!("written to {}", path.display()));
-    Ok(())
+    }
 }
 
 /// Curves of one group over the steps ahead.
@@ -347,15 +306,9 @@ fn plots(group: &Group) -> Vec<Plot> {
             dashed: name != "world model",
         }
     };
-    let plot = |name: &str, caption: &str, series: Vec<Series>| Plot {
-        chart: LineChart {
-            title: format!("{name}, {}", group.name),
-            x_label: "model steps ahead".to_owned(),
-            y_label: name.to_owned(),
-            logarithmic: false,
-            series,
-        },
-        caption: caption.to_owned(),
+    let plot = |name: &str, caption: &str, series: Vec<Series>| {
+        let title = format!("{name}, {}", group.name);
+        plot(&title, "model steps ahead", caption, series)
     };
     let latents = vec![
         curve("world model", &|scores| Some(scores.latent_error)),

@@ -5,13 +5,15 @@ use armilla_imagine::Footage;
 use armilla_imagine::footage::variance;
 use armilla_imagine::statistics::{PairedTest, auroc, paired_t_test};
 use armilla_imagine::surprise::{recoloured, surprise};
+use armilla_viz::Series;
+use armilla_viz::report::{Plot, ReportData};
 use armilla_world::WorldModel;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::episodes::Stage;
 use super::table::{cell, table};
-use super::{ModelArguments, at_least_one};
+use super::{Findings, ModelArguments, at_least_one, plot};
 use crate::progress::{Progress, say};
 
 /// Model steps of an episode, at most.
@@ -78,12 +80,13 @@ pub(super) fn run(arguments: &SurpriseArguments) -> Result<()> {
         trials.len()
     );
     let (courses, events) = (courses(model, &trials)?, ["clean", "teleport", "colour"]);
-    let mut lines = vec![format!(
+    let title = format!(
         "{} {}: {} held-out episodes; one-step error of the latent in shares of the latents' variance",
         arguments.env,
         stage.environment.protocol,
         trials.len()
-    )];
+    );
+    let mut lines = vec![title.clone()];
     lines.extend(tests_table(&courses, &events));
     lines.push(String::new());
     lines.extend(around_table(&courses, &events));
@@ -100,7 +103,18 @@ pub(super) fn run(arguments: &SurpriseArguments) -> Result<()> {
         "episodes": trials.len(),
         "events": figures.collect::<serde_json::Map<_, _>>(),
     });
-    arguments.model.report(&lines, &figures)
+    let page = ReportData {
+        title: "What surprises a world model".to_owned(),
+        summary: title,
+        rollouts: vec![around_plot(&courses, &events)],
+        ..ReportData::default()
+    };
+    arguments.model.report(&Findings {
+        lines,
+        figures,
+        page,
+        ..Findings::default()
+    })
 }
 
 /// Plays an episode thrice; none where it is too short.
@@ -234,6 +248,22 @@ fn around_table(courses: &[Course], events: &[&str]) -> Vec<String> {
     };
     let rows: Vec<_> = courses.iter().zip(events).map(row).collect();
     table(&head, &rows)
+}
+
+fn around_plot(courses: &[Course], events: &[&str]) -> Plot {
+    let series = courses.iter().zip(events).map(|(course, event)| Series {
+        name: (*event).to_owned(),
+        points: (0..=2 * AROUND)
+            .filter_map(|offset| Some((offset as f64 - AROUND as f64, course.mean(offset)?)))
+            .collect(),
+        dashed: *event == "clean",
+    });
+    plot(
+        "surprise",
+        "model steps from the event",
+        "One-step error of the latent in shares of the latents' variance, the mean over episodes.",
+        series.collect(),
+    )
 }
 
 #[cfg(test)]
