@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::fresh::{Size, written};
-use crate::math::{erf, sigmoid};
+use crate::math::{erf, exp, sigmoid};
 use crate::vector::vectorized;
 
 /// Values a thread takes at a time.
@@ -20,6 +20,8 @@ pub enum Function {
     Silu,
     /// `x * (1 + erf(x / sqrt(2))) / 2`.
     Gelu,
+    /// `x * tanh(ln(1 + exp(x)))`.
+    Mish,
 }
 
 /// A [`Function`] as a type, so that loops over it hold no choice.
@@ -34,6 +36,7 @@ pub(crate) struct Identity;
 pub(crate) struct Relu;
 pub(crate) struct Silu;
 pub(crate) struct Gelu;
+pub(crate) struct Mish;
 
 impl Curve for Identity {
     #[inline(always)]
@@ -87,6 +90,29 @@ impl Curve for Gelu {
     }
 }
 
+impl Curve for Mish {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        let e = growth(x);
+        let n = e * (e + 2.0);
+        x * (n / (n + 2.0))
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let e = growth(x);
+        let n = e * (e + 2.0);
+        // The hyperbolic tangent, and its own slope by x.
+        n / (n + 2.0) + x * (4.0 * e * (e + 1.0) / ((n + 2.0) * (n + 2.0)))
+    }
+}
+
+/// `exp(x)` up to where `tanh(ln(1 + exp(x)))` is 1 in single precision, so that its squares stay finite.
+#[inline(always)]
+fn growth(x: f32) -> f32 {
+    exp(if x > 20.0 { 20.0 } else { x })
+}
+
 /// Runs `$body` with `$curve` standing for the type of a [`Function`].
 macro_rules! with_curve {
     ($function:expr, $curve:ident => $body:expr) => {
@@ -105,6 +131,10 @@ macro_rules! with_curve {
             }
             $crate::Function::Gelu => {
                 type $curve = $crate::activation::Gelu;
+                $body
+            }
+            $crate::Function::Mish => {
+                type $curve = $crate::activation::Mish;
                 $body
             }
         }

@@ -42,11 +42,12 @@ fn compare<const D: usize, const E: usize>(
 fn activations_agree_with_burn() {
     let device = Device::flex().autodiff();
     type Reference = fn(Tensor<2>) -> Tensor<2>;
-    let functions: [(Function, Reference); 4] = [
+    let functions: [(Function, Reference); 5] = [
         (Function::Identity, |x| x * 1.0),
         (Function::Relu, burns_activation::relu),
         (Function::Silu, burns_activation::silu),
         (Function::Gelu, burns_activation::gelu),
+        (Function::Mish, burns_activation::mish),
     ];
     for (function, reference) in functions {
         // More than one thread's share, and a length that fills no vector.
@@ -58,7 +59,12 @@ fn activations_agree_with_burn() {
         );
     }
     let not_a_number = Tensor::<1>::from_floats([f32::NAN], &device);
-    for function in [Function::Relu, Function::Silu, Function::Gelu] {
+    for function in [
+        Function::Relu,
+        Function::Silu,
+        Function::Gelu,
+        Function::Mish,
+    ] {
         let found = activate(not_a_number.clone(), function).into_scalar::<f32>();
         assert!(found.is_nan(), "{function:?}");
     }
@@ -78,6 +84,7 @@ fn slopes_are_those_of_the_values() {
     check_slopes::<activation::Relu>();
     check_slopes::<activation::Silu>();
     check_slopes::<activation::Gelu>();
+    check_slopes::<activation::Mish>();
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub enum Activation {
     Silu,
     /// The exact GELU, by the error function.
     Gelu,
+    /// `x * tanh(ln(1 + exp(x)))`.
+    Mish,
 }
 
 impl Activation {
@@ -32,6 +34,7 @@ impl Activation {
             Self::Relu => activation::relu(input),
             Self::Silu => activation::silu(input),
             Self::Gelu => activation::gelu(input),
+            Self::Mish => activation::mish(input),
         }
     }
 
@@ -41,6 +44,7 @@ impl Activation {
             Self::Relu => Function::Relu,
             Self::Silu => Function::Silu,
             Self::Gelu => Function::Gelu,
+            Self::Mish => Function::Mish,
         }
     }
 }
@@ -63,5 +67,6 @@ mod tests {
         expect(Activation::Relu, [0.0, 0.0, 2.0]);
         expect(Activation::Silu, [-0.268_941, 0.0, 1.761_594]);
         expect(Activation::Gelu, [-0.158_655, 0.0, 1.954_5]);
+        expect(Activation::Mish, [-0.303_401, 0.0, 1.943_959]);
     }
 }

@@ -3,7 +3,7 @@
 //! The convention is LeRobot's and openpi's, whose time runs opposite to the paper (<https://arxiv.org/abs/2210.02747>): noise
 //! stands at `t = 1`, data at `t = 0`, and sampling goes down in equal Euler steps.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -39,18 +39,11 @@ pub fn velocity_target<const D: usize>(data: Tensor<D>, noise: Tensor<D>) -> Ten
     noise - data
 }
 
-/// Times of training, `Beta(1.5, 1) * 0.999 + 0.001`.
-///
-/// # Shapes
-///
-/// - output: `[count]`
+/// A time of training, `Beta(1.5, 1) * 0.999 + 0.001`.
 #[must_use]
-pub fn sample_times(generator: &mut ChaCha8Rng, count: usize, device: &Device) -> Tensor<1> {
+pub fn sample_time(generator: &mut ChaCha8Rng) -> f32 {
     // Beta(a, 1) has the distribution function x^a, so its inverse turns uniform values into it.
-    let times: Vec<f32> = (0..count)
-        .map(|_| generator.random::<f32>().powf(1.0 / 1.5) * TIME_SCALE + TIME_OFFSET)
-        .collect();
-    Tensor::from_data(TensorData::new(times, [count]), device)
+    generator.random::<f32>().powf(1.0 / 1.5) * TIME_SCALE + TIME_OFFSET
 }
 
 /// Carries noise to data in `steps` equal Euler steps from `t = 1` to `t = 0`.
@@ -83,6 +76,7 @@ mod tests {
     use super::*;
     use armilla_core::random::stream;
     use burn::tensor::Tolerance;
+    use burn::tensor::{Device, TensorData};
 
     #[test]
     fn noise_stands_at_one_and_data_at_zero() {
@@ -126,8 +120,8 @@ mod tests {
 
     #[test]
     fn times_follow_the_distribution() {
-        let times = sample_times(&mut stream(0, "time", 0), 20_000, &Device::flex());
-        let times = times.into_data().try_into_vec::<f32>().unwrap();
+        let mut generator = stream(0, "time", 0);
+        let times: Vec<f32> = (0..20_000).map(|_| sample_time(&mut generator)).collect();
         assert!(times.iter().all(|time| (0.001..=1.0).contains(time)));
         // Beta(1.5, 1) has the mean 0.6, and half its mass below 0.5^(1 / 1.5) = 0.63.
         let mean = times.iter().sum::<f32>() / 20_000.0;

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`layers`]: strided and upward convolutions over channels-last pictures, small networks, normalisation.
+//! - [`layers`]: strided and upward convolutions over channels-last pictures and sequences, small networks, normalisation.
 //! - [`attention`] and [`transformer`]: the one place of attention, and the blocks built on it.
 //! - [`positions`]: sine positions of tokens, grids and times.
 //! - [`flow`]: flow matching, from interpolation to integration.

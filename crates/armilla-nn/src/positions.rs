@@ -118,6 +118,26 @@ pub fn time_embedding(time: Tensor<1>, dim: usize) -> Tensor<2> {
     embed(&times, &frequencies, &device)
 }
 
+/// The embedding of a diffusion's step, with angular frequencies from 1 to 1e-4 on a geometric scale, both ends included: sines in the
+/// first half of the features, cosines in the second.
+///
+/// # Shapes
+///
+/// - steps: `[batch]`
+/// - output: `[batch, dim]`, dim even and at least 4
+#[must_use]
+pub fn step_embedding(steps: &[usize], dim: usize, device: &Device) -> Tensor<2> {
+    assert!(
+        dim >= 4,
+        "both ends of a scale need 4 features, found {dim}"
+    );
+    let last = half(dim) - 1;
+    let frequency = |index: usize| 10_000f64.powf(-(index as f64) / last as f64);
+    let frequencies: Vec<f64> = (0..=last).map(frequency).collect();
+    let steps: Vec<f64> = steps.iter().map(|&step| step as f64).collect();
+    embed(&steps, &frequencies, device)
+}
+
 /// Sines, then cosines, of every value at every angular frequency.
 fn embed(values: &[f64], frequencies: &[f64], device: &Device) -> Tensor<2> {
     let features: Vec<f32> = values
@@ -202,5 +222,13 @@ mod tests {
         let expected = TensorData::from([[1.0, slow.sin(), 0.0, slow.cos()], [0.0, 1.0, 1.0, 0.0]]);
         let found = time_embedding(times, 4).into_data();
         found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn steps_by_hand() {
+        let (sine, cosine) = (1f32.sin(), 1f32.cos());
+        let expected = TensorData::from([[0.0, 0.0, 1.0, 1.0], [sine, 1e-4f32.sin(), cosine, 1.0]]);
+        let found = step_embedding(&[0, 1], 4, &Device::flex()).into_data();
+        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
     }
 }

@@ -1,4 +1,4 @@
-//! Tensors drawn from keyed streams, and weights drawn from a seed.
+//! Tensors and numbers drawn from keyed streams, and weights drawn from a seed.
 //!
 //! burn's own generator is one for the whole process and cannot be saved, so nothing here or above draws from it except
 //! [`seeded`], which holds a lock while a model is built.
@@ -39,6 +39,12 @@ pub fn uniform<const D: usize>(
     let count = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|_| generator.random()).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A whole number below a bound, each as likely as the others.
+#[must_use]
+pub fn below(generator: &mut ChaCha8Rng, bound: usize) -> usize {
+    generator.random_range(0..bound)
 }
 
 /// Builds a model whose weights depend on the seed alone, whatever other threads draw meanwhile.

@@ -73,6 +73,7 @@ fn burns(function: Function) -> fn(Tensor<2>) -> Tensor<2> {
         Function::Relu => burns_activation::relu,
         Function::Silu => burns_activation::silu,
         Function::Gelu => burns_activation::gelu,
+        Function::Mish => burns_activation::mish,
     }
 }
 

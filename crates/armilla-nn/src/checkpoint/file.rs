@@ -105,7 +105,8 @@ fn number_type(dtype: Dtype) -> Option<DType> {
         // Counters, as those of PyTorch's batch normalisation.
         Dtype::I64 => Some(DType::I64),
         Dtype::I32 => Some(DType::I32),
-        Dtype::U8 => Some(DType::U8),
+        // Masks.
+        Dtype::U8 | Dtype::BOOL => Some(DType::U8),
         _ => None,
     }
 }

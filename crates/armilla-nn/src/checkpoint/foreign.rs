@@ -34,6 +34,16 @@ pub enum Layout {
         /// Channels in.
         channels: usize,
     },
+    /// The kernel of a convolution over sequences, `[out, in, taps]`.
+    Sequence {
+        /// Steps that it covers.
+        taps: usize,
+    },
+    /// The kernel of a transposed convolution over sequences, `[in, out, taps]`.
+    SequenceUp {
+        /// Steps that it reaches.
+        taps: usize,
+    },
     /// One of several linear layers that lie in one matrix, one below the other.
     Part {
         /// Which.
@@ -123,6 +133,12 @@ impl Source {
                 let side = ((taps / channels) as f64).sqrt().round() as usize;
                 vec![outputs, channels, side, side]
             }
+            (Layout::Sequence { taps }, &[rows, outputs]) if self.transposed => {
+                vec![outputs, rows / taps, taps]
+            }
+            (Layout::SequenceUp { taps }, &[input, columns]) if self.transposed => {
+                vec![input, columns / taps, taps]
+            }
             (Layout::Part { of, .. }, &[input, output]) if self.transposed => {
                 vec![of * output, input]
             }
@@ -136,14 +152,14 @@ impl Source {
     fn read(&self, data: &TensorData, ours: &[usize]) -> TensorData {
         let values: Vec<f32> = data.iter::<f32>().collect();
         let values = match (self.layout, ours) {
-            (Layout::Convolution { channels }, &[taps, outputs]) if self.transposed => {
-                let pixels = taps / channels;
-                let place = |at: usize| {
-                    let (tap, output) = (at / outputs, at % outputs);
-                    let (pixel, channel) = (tap / channels, tap % channels);
-                    (output * channels + channel) * pixels + pixel
-                };
-                (0..values.len()).map(|at| values[place(at)]).collect()
+            (Layout::Convolution { channels }, &[rows, outputs]) if self.transposed => {
+                channels_last(&values, [rows, outputs], channels)
+            }
+            (Layout::Sequence { taps }, &[rows, outputs]) if self.transposed => {
+                channels_last(&values, [rows, outputs], rows / taps)
+            }
+            (Layout::SequenceUp { taps }, &[_, columns]) if self.transposed => {
+                each_transposed(&values, [columns / taps, taps])
             }
             (Layout::Part { index, .. }, ours) => {
                 let count: usize = ours.iter().product();
@@ -160,12 +176,23 @@ impl Source {
     }
 }
 
-/// A kernel of ours as another has it: `[out, in, height, width]` from rows of pixel and channel.
-fn channels_first(values: &[f32], [taps, outputs]: [usize; 2], channels: usize) -> Vec<f32> {
-    let pixels = taps / channels;
+/// Another's kernel as ours: rows of pixel or tap and channel from `[out, in, height, width]` or `[out, in, taps]`.
+fn channels_last(values: &[f32], [rows, outputs]: [usize; 2], channels: usize) -> Vec<f32> {
+    let pixels = rows / channels;
     let place = |at: usize| {
-        let (output, tap) = (at / taps, at % taps);
-        let (channel, pixel) = (tap / pixels, tap % pixels);
+        let (row, output) = (at / outputs, at % outputs);
+        let (pixel, channel) = (row / channels, row % channels);
+        (output * channels + channel) * pixels + pixel
+    };
+    (0..values.len()).map(|at| values[place(at)]).collect()
+}
+
+/// The way back of [`channels_last`].
+fn channels_first(values: &[f32], [rows, outputs]: [usize; 2], channels: usize) -> Vec<f32> {
+    let pixels = rows / channels;
+    let place = |at: usize| {
+        let (output, row) = (at / rows, at % rows);
+        let (channel, pixel) = (row / pixels, row % pixels);
         (pixel * channels + channel) * outputs + output
     };
     (0..values.len()).map(|at| values[place(at)]).collect()
@@ -177,8 +204,14 @@ impl Source {
         let ours = data.shape().to_vec();
         let values: Vec<f32> = data.iter::<f32>().collect();
         let values = match (self.layout, ours.as_slice()) {
-            (Layout::Convolution { channels }, &[taps, outputs]) if self.transposed => {
-                channels_first(&values, [taps, outputs], channels)
+            (Layout::Convolution { channels }, &[rows, outputs]) if self.transposed => {
+                channels_first(&values, [rows, outputs], channels)
+            }
+            (Layout::Sequence { taps }, &[rows, outputs]) if self.transposed => {
+                channels_first(&values, [rows, outputs], rows / taps)
+            }
+            (Layout::SequenceUp { taps }, &[_, columns]) if self.transposed => {
+                each_transposed(&values, [taps, columns / taps])
             }
             (_, &[input, output]) if self.transposed => transposed(&values, [input, output]),
             _ => values,
@@ -202,6 +235,14 @@ impl Source {
 fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
     let place = |at: usize| (at % rows) * columns + at / rows;
     (0..values.len()).map(|at| values[place(at)]).collect()
+}
+
+/// Matrices of so many rows and columns that follow one another, each with its axes exchanged.
+fn each_transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let matrices = values.chunks(rows * columns);
+    matrices
+        .flat_map(|matrix| transposed(matrix, [rows, columns]))
+        .collect()
 }
 
 /// Whether a file's array is one of the expected shape: leading and trailing axes of 1 say nothing.
@@ -310,7 +351,8 @@ pub fn their_shapes<M: Module>(module: &M, rules: &[Rule]) -> BTreeMap<String, V
 mod tests {
     use super::*;
     use crate::layers::{
-        LayerNorm, LayerNormConfig, Linear, LinearConfig, StridedConv, StridedConvConfig,
+        LayerNorm, LayerNormConfig, Linear, LinearConfig, SequenceConv, SequenceConvConfig,
+        SequenceUpConv, SequenceUpConvConfig, StridedConv, StridedConvConfig,
     };
     use burn::tensor::{Device, Tensor};
 
@@ -319,15 +361,20 @@ mod tests {
         layers: Vec<Linear>,
         pair: [Linear; 2],
         conv: StridedConv,
+        sequence: SequenceConv,
+        up: SequenceUpConv,
         norm: LayerNorm,
     }
 
-    fn rules() -> [Rule; 5] {
+    fn rules() -> [Rule; 8] {
         [
             Rule::new("layers.*", "net.*.fc"),
             Rule::new("pair.0", "qk").with_layout(Layout::Part { index: 0, of: 2 }),
             Rule::new("pair.1", "qk").with_layout(Layout::Part { index: 1, of: 2 }),
             Rule::new("conv.kernel", "conv").with_layout(Layout::Convolution { channels: 3 }),
+            Rule::new("sequence.kernel", "steps").with_layout(Layout::Sequence { taps: 2 }),
+            Rule::new("up.kernel", "grow").with_layout(Layout::SequenceUp { taps: 4 }),
+            Rule::new("up.bias", "grow.bias"),
             Rule::new("norm", "ln"),
         ]
     }
@@ -339,6 +386,8 @@ mod tests {
             layers: vec![linear(2, 3)],
             pair: [linear(2, 2), linear(2, 2)],
             conv: StridedConvConfig::new(3, 2).with_side(2).init(&device),
+            sequence: SequenceConvConfig::new(3, 2).with_taps(2).init(&device),
+            up: SequenceUpConvConfig::new(2, 3).init(&device),
             norm: LayerNormConfig::new(2).init(&device),
         }
     }
@@ -352,13 +401,17 @@ mod tests {
     }
 
     fn theirs() -> Weights {
-        let shapes: [(&str, &[usize]); 8] = [
+        let shapes: [(&str, &[usize]); 12] = [
             ("net.0.fc.weight", &[3, 2]),
             ("net.0.fc.bias", &[3]),
             ("qk.weight", &[4, 2]),
             ("qk.bias", &[4]),
             ("conv.weight", &[2, 3, 2, 2]),
             ("conv.bias", &[2]),
+            ("steps.weight", &[2, 3, 2]),
+            ("steps.bias", &[2]),
+            ("grow.weight", &[2, 3, 4]),
+            ("grow.bias", &[3]),
             ("ln.weight", &[1, 2]),
             ("ln.bias", &[2]),
         ];
@@ -391,6 +444,12 @@ mod tests {
         // Row: first pixel, first channel, of both outputs; then its second channel.
         let kernel = values(model.conv.kernel.weight.val());
         assert_eq!(kernel[..4], [0.0, 12.0, 4.0, 16.0]);
+        // Row: first tap, first channel, of both outputs; then its second channel.
+        let kernel = values(model.sequence.kernel.weight.val());
+        assert_eq!(kernel[..4], [0.0, 6.0, 2.0, 8.0]);
+        // Row: first channel in, first tap, of all outputs; then its second tap.
+        let kernel = values(model.up.kernel.weight.val());
+        assert_eq!(kernel[..4], [0.0, 4.0, 8.0, 1.0]);
         assert_eq!(values(model.norm.gamma.val()), [0.0, 1.0]);
         let some: Weights = [("conv.bias".to_owned(), counted(&[2]))].into();
         let found = as_ours(&model, &some, &rules());

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::TensorData;
+use burn::tensor::{Gradients, TensorData};
 
 use crate::error::Result;
 
@@ -49,6 +49,12 @@ pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M> {
 #[must_use]
 pub fn weights<M: Module>(module: &M) -> Weights {
     traverse::collect(module)
+}
+
+/// What flowed back to a module's parameters, by path; those that the loss does not depend on are left out.
+#[must_use]
+pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Weights {
+    traverse::gradients(module, gradients)
 }
 
 /// Replaces all of a module's parameters and running statistics; `origin` is where errors say they came from.

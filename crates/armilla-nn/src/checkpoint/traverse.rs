@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Gradients, Tensor, TensorData};
 
 use super::Weights;
 use crate::error::{Error, Result};
@@ -35,6 +35,39 @@ impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.weights
             .insert(self.path.join("."), param.base().into_data());
+    }
+}
+
+/// What flows back to each of a module's parameters.
+pub(super) fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Weights {
+    let mut collector = GradientCollector {
+        gradients,
+        path: Vec::new(),
+        found: Weights::new(),
+    };
+    module.visit(&mut collector);
+    collector.found
+}
+
+struct GradientCollector<'a> {
+    gradients: &'a Gradients,
+    path: Vec<String>,
+    found: Weights,
+}
+
+impl ModuleVisitor for GradientCollector<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            self.found.insert(self.path.join("."), gradient.into_data());
+        }
     }
 }
 

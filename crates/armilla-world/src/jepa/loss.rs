@@ -144,10 +144,10 @@ pub(crate) mod tests {
     use crate::batch;
     use crate::model::Model;
     use armilla_core::random::stream;
-    use armilla_nn::checkpoint::Weights;
+    use armilla_nn::checkpoint;
     use armilla_nn::random::normal;
     use armilla_nn::reduction::mean;
-    use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
+    use burn::module::{Module as _, ModuleMapper, Param};
     use burn::tensor::{Device, Gradients};
     use std::collections::BTreeMap;
 
@@ -168,43 +168,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// Gradients by path.
-    pub(crate) fn gradients<M: burn::module::Module>(model: &M, loss: &Tensor<1>) -> Weights {
-        let gradients = loss.backward();
-        let mut collected = Collected {
-            gradients: &gradients,
-            path: Vec::new(),
-            found: Weights::new(),
-        };
-        model.visit(&mut collected);
-        collected.found
-    }
-
-    struct Collected<'a> {
-        gradients: &'a Gradients,
-        path: Vec<String>,
-        found: Weights,
-    }
-
-    impl ModuleVisitor for Collected<'_> {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.push(name.to_owned());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad(self.gradients) {
-                self.found.insert(self.path.join("."), gradient.into_data());
-            }
-        }
-    }
-
     /// Fields of the model that the loss trains.
     pub(crate) fn reached<M: burn::module::Module>(model: &M, loss: &Tensor<1>) -> Vec<String> {
-        let found = gradients(model, loss).into_iter();
+        let found = checkpoint::gradients(model, &loss.backward()).into_iter();
         let moved = found.filter(|(_, data)| data.iter::<f32>().any(|value| value != 0.0));
         let fields = moved.filter_map(|(name, _)| Some(name.split('.').next()?.to_owned()));
         fields

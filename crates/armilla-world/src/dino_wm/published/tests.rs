@@ -5,12 +5,12 @@ use crate::batch::{Pairs, TrainingBatch};
 use crate::context::Context;
 use crate::dino_wm::config::{DinoWmLossConfig, TokenPredictorConfig};
 use crate::encoder::VitConfig;
-use crate::jepa::loss::tests::gradients;
 use crate::jepa::published::tests::{Golden, close};
 use crate::observations::Observations;
 use crate::transition::Transition as _;
 use armilla_core::random::stream;
 use armilla_nn::checkpoint::foreign::as_ours;
+use armilla_nn::checkpoint::gradients;
 use burn::tensor::Tensor;
 use std::path::PathBuf;
 
@@ -133,7 +133,7 @@ fn in_training_loss_and_gradients_are_pythons() {
     };
     let loss = model.loss(batch, &mut stream(0, "test", 0));
     golden.expect("train.loss", loss.total.clone());
-    let found = gradients(&model, &loss.total);
+    let found = gradients(&model, &loss.total.backward());
     let expected = as_ours(&model, &golden.gradients(), &dino_wm_rules());
     assert_eq!(expected.len(), 7 + 2, "three of one matrix");
     for (name, expected) in expected {

@@ -3,11 +3,11 @@
 use super::*;
 use crate::batch::{Pairs, TrainingBatch};
 use crate::context::Context;
-use crate::jepa::loss::tests::gradients;
 use crate::observations::Observations;
 use crate::transition::Transition as _;
 use armilla_core::random::stream;
 use armilla_nn::checkpoint::foreign::as_ours;
+use armilla_nn::checkpoint::gradients;
 use armilla_nn::checkpoint::weights;
 use armilla_nn::dropout::Dropout;
 use burn::tensor::{Tensor, TensorData};
@@ -148,7 +148,7 @@ fn in_training_loss_and_gradients_are_pythons() {
     golden.expect("train.loss", loss.total.clone());
     assert!((golden.scalar("train.loss") - 1.5).abs() < 0.1);
 
-    let found = gradients(&model, &loss.total);
+    let found = gradients(&model, &loss.total.backward());
     let expected = as_ours(&model, &golden.gradients(), &lewm_rules());
     assert_eq!(expected.len(), 8 + 2, "three of one matrix");
     for (name, expected) in expected {

@@ -8,8 +8,9 @@ use armilla_nn::attention::{AttentionConfig, causal_mask};
 use armilla_nn::checkpoint::{weights, with_weights};
 use armilla_nn::device::is_cpu;
 use armilla_nn::layers::{
-    BatchNormConfig, ConvBlockConfig, LayerNormConfig, Linear, LinearConfig, MlpConfig,
-    StridedConvConfig, UpConvConfig, batch_norm, max_pool,
+    BatchNormConfig, ConvBlockConfig, GroupNormConfig, LayerNormConfig, Linear, LinearConfig,
+    MlpConfig, SequenceConvConfig, SequenceUpConvConfig, StridedConvConfig, UpConvConfig,
+    batch_norm, max_pool,
 };
 use armilla_nn::random::{normal, seeded};
 use armilla_nn::transformer::AdaLnBlockConfig;
@@ -30,7 +31,12 @@ type Case = (&'static str, fn(&Device) -> Result<Computed>);
 const CASES: &[Case] = &[
     ("activations", |device| {
         compute(&nothing(), [3, 37, 50], device, |_, input| {
-            let each = [Activation::Relu, Activation::Silu, Activation::Gelu];
+            let each = [
+                Activation::Relu,
+                Activation::Silu,
+                Activation::Gelu,
+                Activation::Mish,
+            ];
             let each = each.map(|activation| activation.forward(input.clone()));
             Tensor::cat(each.to_vec(), 0)
         })
@@ -54,6 +60,13 @@ const CASES: &[Case] = &[
     ("layer normalisation", |device| {
         let layer = place(&LayerNormConfig::new(50), LayerNormConfig::init, device)?;
         compute(&layer, [37, 50], device, |layer, input| {
+            layer.forward(input)
+        })
+    }),
+    ("group normalisation", |device| {
+        let config = GroupNormConfig::new(3, 18);
+        let layer = place(&config, GroupNormConfig::init, device)?;
+        compute(&layer, [5, 11, 18], device, |layer, input| {
             layer.forward(input)
         })
     }),
@@ -92,6 +105,20 @@ const CASES: &[Case] = &[
     ("upward convolution", |device| {
         let layer = place(&UpConvConfig::new(9, 5), UpConvConfig::init, device)?;
         compute(&layer, [2, 5, 6, 9], device, |layer, input| {
+            layer.forward(input)
+        })
+    }),
+    ("convolution over a sequence", |device| {
+        let config = SequenceConvConfig::new(9, 5).with_taps(5).with_stride(2);
+        let layer = place(&config, SequenceConvConfig::init, device)?;
+        compute(&layer, [3, 13, 9], device, |layer, input| {
+            layer.forward(input)
+        })
+    }),
+    ("upward convolution over a sequence", |device| {
+        let config = SequenceUpConvConfig::new(9, 5);
+        let layer = place(&config, SequenceUpConvConfig::init, device)?;
+        compute(&layer, [3, 7, 9], device, |layer, input| {
             layer.forward(input)
         })
     }),

@@ -9,7 +9,7 @@ use armilla_nn::reduction::mean_squared_error;
 use armilla_nn::transformer::{Block, BlockConfig};
 use armilla_nn::{Activation, Precision};
 use armilla_train::{
-    Control, Loss, Progress, RunDirectory, StepContext, TrainConfig, Trainable, Training,
+    BoxError, Control, Loss, Progress, RunDirectory, StepContext, TrainConfig, Trainable, Training,
 };
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -153,15 +153,15 @@ struct Tiny {
 impl Trainable for Tiny {
     type Batch = (Tensor<4>, Tensor<3>);
 
-    fn loss(&self, (images, target): Self::Batch, _: StepContext) -> Loss {
+    fn loss(&self, (images, target): Self::Batch, _: StepContext) -> Result<Loss, BoxError> {
         let grid = self.patches.activated(images, Activation::Gelu);
         let [batch, rows, columns, width] = grid.dims();
         let tokens = grid.reshape([batch, rows * columns, width]);
         let found = self.head.forward(self.block.forward(tokens, None));
-        Loss {
+        Ok(Loss {
             total: mean_squared_error(found, target),
             figures: Vec::new(),
-        }
+        })
     }
 }
 
