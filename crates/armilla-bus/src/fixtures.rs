@@ -120,6 +120,7 @@ pub(crate) fn question(episode: u64, step: u64) -> PolicyRequest {
         episode,
         step,
         observation: Observation::default(),
+        earlier: Vec::new(),
     }
 }
 
@@ -127,11 +128,16 @@ pub(crate) fn question(episode: u64, step: u64) -> PolicyRequest {
 #[derive(Default)]
 pub(crate) struct Echo {
     pub(crate) largest_batch: Arc<Mutex<usize>>,
+    pub(crate) most_earlier: Arc<Mutex<usize>>,
 }
 
 impl Policy for Echo {
     fn name(&self) -> &str {
         "echo"
+    }
+
+    fn history(&self) -> usize {
+        3
     }
 
     fn reset(&mut self, _episode: u64) -> armilla_core::Result<()> {
@@ -142,6 +148,10 @@ impl Policy for Echo {
         let mut largest = self.largest_batch.lock().unwrap();
         *largest = requests.len().max(*largest);
         drop(largest);
+        let mut earlier = self.most_earlier.lock().unwrap();
+        let seen = requests.iter().map(|request| request.earlier.len()).max();
+        *earlier = seen.unwrap_or(0).max(*earlier);
+        drop(earlier);
         let answer = |request: &PolicyRequest| {
             let (episode, step) = (request.episode as f32, request.step as f32);
             match request.step {

@@ -6,10 +6,16 @@ use crate::bus::Bus;
 use crate::config::check_name;
 use crate::environment_client::require_served;
 use crate::error::Result;
-use crate::wire::{ActReply, ActRequest, ChunkBody, Done, PolicyResetRequest};
+use crate::message::check_limit;
+use crate::wire::{
+    ActReply, ActRequest, ChunkBody, Done, PolicyResetRequest, PolicySpecReply, PolicySpecRequest,
+};
 
 /// Picture bytes that go into one query; more requests than fit go in several, one after the other.
 const QUERY_BYTES: usize = 32 << 20;
+
+/// Observations of one question, at most.
+const MAX_HISTORY: usize = 256;
 
 /// A served policy: a [`Policy`] like any other.
 ///
@@ -19,6 +25,7 @@ const QUERY_BYTES: usize = 32 << 20;
 pub struct RemotePolicy {
     bus: Bus,
     name: String,
+    history: usize,
 }
 
 impl RemotePolicy {
@@ -30,9 +37,14 @@ impl RemotePolicy {
     pub fn connect(bus: &Bus, name: &str) -> Result<Self> {
         check_name(name)?;
         require_served(bus, &format!("policy/{name}"))?;
+        let spec: PolicySpecReply =
+            bus.ask(&format!("policy/{name}/spec"), &PolicySpecRequest {})?;
+        let history = usize::try_from(spec.history).unwrap_or(usize::MAX);
+        check_limit("the policy's history in observations", history, MAX_HISTORY)?;
         Ok(Self {
             bus: bus.clone(),
             name: name.to_owned(),
+            history,
         })
     }
 
@@ -55,6 +67,10 @@ impl RemotePolicy {
 impl Policy for RemotePolicy {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn history(&self) -> usize {
+        self.history
     }
 
     fn reset(&mut self, episode: EpisodeId) -> armilla_core::Result<()> {
@@ -81,8 +97,9 @@ impl Policy for RemotePolicy {
 fn fitting(requests: &[PolicyRequest]) -> usize {
     let mut bytes = 0;
     let fits = requests.iter().take_while(|request| {
-        let observation = &request.observation;
-        let pictures = observation.images.values().chain(&observation.goal);
+        let all = request.earlier.iter().chain([&request.observation]);
+        let pictures =
+            all.flat_map(|observation| observation.images.values().chain(&observation.goal));
         bytes += pictures
             .map(|image: &Image| image.data().len())
             .sum::<usize>();

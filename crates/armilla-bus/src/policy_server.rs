@@ -12,7 +12,9 @@ use crate::bus::Bus;
 use crate::config::check_name;
 use crate::environment_server::{announce, refuse_taken};
 use crate::error::Result;
-use crate::wire::{self, ActReply, ActRequest, Done, PolicyResetRequest};
+use crate::wire::{
+    self, ActReply, ActRequest, Done, PolicyResetRequest, PolicySpecReply, PolicySpecRequest,
+};
 use crate::workers::{Job, declare, guard, reply, request, spawn};
 
 /// How a served policy is driven.
@@ -53,6 +55,7 @@ pub struct PolicyServer {
 enum Key {
     Act,
     Reset,
+    Spec,
 }
 
 impl PolicyServer {
@@ -83,7 +86,11 @@ impl PolicyServer {
             queue,
             thread: Some(thread),
         };
-        for (last, key) in [("act", Key::Act), ("reset", Key::Reset)] {
+        for (last, key) in [
+            ("act", Key::Act),
+            ("reset", Key::Reset),
+            ("spec", Key::Spec),
+        ] {
             let declared = declare(bus, &format!("{root}/{last}"), key, server.queue.clone());
             server.keys.push(declared?);
         }
@@ -143,6 +150,14 @@ impl Driver {
         match key {
             Key::Reset => {
                 reply(&query, self.reset(&query));
+                0
+            }
+            Key::Spec => {
+                let spec = PolicySpecReply {
+                    name: self.policy.name().to_owned(),
+                    history: self.policy.history() as u64,
+                };
+                reply(&query, request(&query).map(|PolicySpecRequest {}| spec));
                 0
             }
             Key::Act => match read(&query) {
@@ -232,6 +247,7 @@ mod tests {
         let bus = server();
         let policy = Box::new(Echo::default());
         let largest = policy.largest_batch.clone();
+        let seen = policy.most_earlier.clone();
         let _server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(2)).unwrap();
         let mut remote = RemotePolicy::connect(&client(&bus), "echo").unwrap();
         remote.reset(1).unwrap();
@@ -241,6 +257,12 @@ mod tests {
         assert_eq!(chunks[17].actions[0].0, [17.0, 3.0]);
         assert_eq!(*largest.lock().unwrap(), 40);
         assert_eq!(remote.act(&[]).unwrap(), []);
+        assert_eq!(remote.history(), 3);
+        let mut asked = question(0, 3);
+        asked.earlier = vec![asked.observation.clone(); 2];
+        assert_eq!(*seen.lock().unwrap(), 0);
+        remote.act(&[asked]).unwrap();
+        assert_eq!(*seen.lock().unwrap(), 2, "what was before travels too");
     }
 
     #[test]

@@ -104,7 +104,12 @@ wire! {
 }
 wire! {
     /// One question to a policy.
-    PolicyRequestBody { episode: u64, step: u64, observation: ObservationBody, }
+    PolicyRequestBody {
+        episode: u64,
+        step: u64,
+        observation: ObservationBody,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")] earlier: Vec<ObservationBody>,
+    }
 }
 wire! {
     /// Questions to a policy.
@@ -117,6 +122,14 @@ wire! {
 wire! {
     /// One chunk a question, in the order of the questions.
     ActReply = "act_reply" { chunks: Vec<ChunkBody>, }
+}
+wire! {
+    /// Asks what a policy is.
+    PolicySpecRequest = "policy_spec_request" {}
+}
+wire! {
+    /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold.
+    PolicySpecReply = "policy_spec" { name: String, history: u64, }
 }
 wire! {
     /// Begins an episode at a policy.
@@ -313,6 +326,7 @@ impl From<&PolicyRequest> for PolicyRequestBody {
             episode: request.episode,
             step: request.step,
             observation: request.observation.clone().into(),
+            earlier: request.earlier.iter().cloned().map(Into::into).collect(),
         }
     }
 }
@@ -321,10 +335,13 @@ impl TryFrom<PolicyRequestBody> for PolicyRequest {
     type Error = BusError;
 
     fn try_from(body: PolicyRequestBody) -> Result<Self> {
+        check_elements(body.earlier.len())?;
+        let earlier = body.earlier.into_iter().map(TryInto::try_into);
         Ok(Self {
             episode: body.episode,
             step: body.step,
             observation: body.observation.try_into()?,
+            earlier: earlier.collect::<Result<_>>()?,
         })
     }
 }

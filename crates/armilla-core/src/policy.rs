@@ -16,6 +16,8 @@ pub struct PolicyRequest {
     pub step: u64,
     /// What the robot senses now.
     pub observation: Observation,
+    /// What it sensed at the steps just before, the oldest first: at most [`Policy::history`] less one, fewer at an episode's beginning.
+    pub earlier: Vec<Observation>,
 }
 
 /// What maps observations to actions: a network, a planner or a script. The caller cannot tell which.
@@ -25,6 +27,11 @@ pub struct PolicyRequest {
 pub trait Policy: Send {
     /// What it is, for tables and logs.
     fn name(&self) -> &str;
+
+    /// Observations it wants to see at once, the present one included.
+    fn history(&self) -> usize {
+        1
+    }
 
     /// Forgets what it kept of an episode and begins it anew.
     ///
