@@ -1,6 +1,6 @@
 //! Closed-loop episodes of any policy in any environment, several at once.
 //!
-//! Sessions advance in step: those whose chunk ran out ask the policy together (one batch through the model), then each
+//! Sessions advance in step: those for which it is time ask the policy together (one batch through the model), then each
 //! carries out one action, in parallel. Episode `i` always has seed `first_seed + i` and that seed is its identity at the
 //! policy, so neither the number of sessions nor their order changes an episode.
 
@@ -11,6 +11,8 @@ use armilla_core::{
     Reset, Result,
 };
 use rayon::prelude::*;
+
+use crate::execution::{ActionQueue, Execution, Hold};
 
 /// What the policy is told instead of the episode's instruction, to see whether it listens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum InstructionControl {
 }
 
 /// Which episodes to run, and what to keep of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EvaluationConfig {
     /// Episodes to run.
     pub episodes: usize,
@@ -35,6 +37,10 @@ pub struct EvaluationConfig {
     pub instruction: InstructionControl,
     /// Of how many episodes, from the first, observations and chunks are kept.
     pub traces: usize,
+    /// How chunks become actions.
+    pub execution: Execution,
+    /// Steps that pass before a chunk arrives that was asked for.
+    pub delay_steps: usize,
 }
 
 /// One episode, step by step, for people to look at.
@@ -77,6 +83,7 @@ pub fn evaluate(
             "an evaluation needs at least one session of its environment".into(),
         ));
     }
+    config.execution.validate()?;
     let mut seeds: VecDeque<u64> = (0..config.episodes as u64)
         .map(|i| config.first_seed + i)
         .collect();
@@ -88,11 +95,14 @@ pub fn evaluate(
     let mut evaluation = Evaluation::default();
     loop {
         begin_episodes(&mut slots, &mut seeds, policy, config)?;
-        ask_policy(&mut slots, policy)?;
+        ask_policy(&mut slots, policy, config.delay_steps)?;
         if slots.iter().all(|slot| slot.episode.is_none()) {
             break;
         }
-        slots.par_iter_mut().try_for_each(Slot::advance)?;
+        let history = policy.history();
+        slots
+            .par_iter_mut()
+            .try_for_each(|slot| slot.advance(history))?;
         collect_finished(&mut slots, &mut evaluation, progress);
     }
     evaluation.outcomes.sort_by_key(|outcome| outcome.seed);
@@ -110,7 +120,9 @@ struct Slot {
 struct Episode {
     outcome: EpisodeOutcome,
     observation: Observation,
-    pending: VecDeque<Action>,
+    /// Those just before, the oldest first, as many as the policy wants to see.
+    earlier: VecDeque<Observation>,
+    queue: ActionQueue,
     trace: Option<Trace>,
     finished: bool,
 }
@@ -159,7 +171,8 @@ impl Slot {
         self.episode = Some(Episode {
             outcome,
             observation,
-            pending: VecDeque::new(),
+            earlier: VecDeque::new(),
+            queue: ActionQueue::new(config.execution, Hold::new(self.environment.spec())),
             trace,
             finished: false,
         });
@@ -167,13 +180,11 @@ impl Slot {
     }
 
     /// Carries out the next pending action.
-    fn advance(&mut self) -> Result<()> {
+    fn advance(&mut self, history: usize) -> Result<()> {
         let Some(episode) = &mut self.episode else {
             return Ok(());
         };
-        let Some(action) = episode.pending.pop_front() else {
-            return Ok(());
-        };
+        let action = episode.queue.next();
         let step = self.environment.step(&action)?;
         episode.outcome.steps += 1;
         episode.outcome.note(&step.info);
@@ -183,7 +194,11 @@ impl Slot {
             trace.actions.push(action);
             trace.success.push(step.info.success);
         }
-        episode.observation = step.observation;
+        let before = std::mem::replace(&mut episode.observation, step.observation);
+        episode.earlier.push_back(before);
+        while episode.earlier.len() >= history.max(1) {
+            episode.earlier.pop_front();
+        }
         Ok(())
     }
 }
@@ -206,12 +221,12 @@ fn begin_episodes(
         .try_for_each(|(slot, seed)| slot.begin(seed, config))
 }
 
-/// Asks for a chunk for every episode that has none left.
-fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
+/// Asks for a chunk for every episode where it is time.
+fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy, delay_steps: usize) -> Result<()> {
     let mut waiting: Vec<_> = slots
         .iter_mut()
         .filter_map(|slot| slot.episode.as_mut())
-        .filter(|e| e.pending.is_empty())
+        .filter(|episode| episode.queue.wants())
         .collect();
     if waiting.is_empty() {
         return Ok(());
@@ -222,6 +237,7 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
             episode: episode.outcome.seed,
             step: episode.outcome.steps as u64,
             observation: episode.observation.clone(),
+            earlier: episode.earlier.iter().cloned().collect(),
         })
         .collect();
     let chunks = policy.act(&requests)?;
@@ -236,7 +252,7 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy) -> Result<()> {
         if let Some(trace) = &mut episode.trace {
             trace.chunks.push((episode.outcome.steps, chunk.clone()));
         }
-        episode.pending = chunk.actions.into();
+        episode.queue.answer(chunk, delay_steps);
     }
     Ok(())
 }
@@ -336,11 +352,15 @@ mod tests {
 
     /// Answers each episode with its own state, two steps a chunk.
     #[derive(Default)]
-    struct Echo(Vec<Option<String>>);
+    struct Echo(Vec<Option<String>>, Vec<(u64, usize)>);
 
     impl Policy for Echo {
         fn name(&self) -> &'static str {
             "echo"
+        }
+
+        fn history(&self) -> usize {
+            3
         }
 
         fn reset(&mut self, _: EpisodeId) -> Result<()> {
@@ -354,6 +374,8 @@ mod tests {
                     .filter(|r| r.step == 0)
                     .map(|r| r.observation.instruction.clone()),
             );
+            let earlier = requests.iter().map(|r| (r.step, r.earlier.len()));
+            self.1.extend(earlier);
             let chunk = |request: &PolicyRequest| ActionChunk {
                 actions: vec![Action(request.observation.state.clone()); 2],
                 starts_at_secs: 0.0,
@@ -369,6 +391,7 @@ mod tests {
             first_seed: 5,
             instruction,
             traces: 2,
+            ..EvaluationConfig::default()
         };
         let mut policy = Echo::default();
         let mut seen = 0;
@@ -420,12 +443,23 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_sees_as_far_back_as_it_wants() {
+        let asked = run(2, InstructionControl::Own).1.1;
+        assert!(asked.iter().any(|&(step, _)| step == 4));
+        // Every step between two questions counts, and no more than the history holds.
+        assert!(
+            asked
+                .iter()
+                .all(|&(step, earlier)| earlier == 2.min(step as usize)),
+            "{asked:?}"
+        );
+    }
+
+    #[test]
     fn no_session_is_an_error() {
         let config = EvaluationConfig {
             episodes: 1,
-            first_seed: 0,
-            instruction: InstructionControl::Own,
-            traces: 0,
+            ..EvaluationConfig::default()
         };
         assert!(evaluate(Vec::new(), &mut Echo::default(), &config, &mut |_| ()).is_err());
     }

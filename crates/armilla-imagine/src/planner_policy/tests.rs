@@ -71,6 +71,7 @@ fn request(episode: EpisodeId, step: u64) -> PolicyRequest {
         episode,
         step,
         observation,
+        earlier: Vec::new(),
     }
 }
 

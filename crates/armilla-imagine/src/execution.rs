@@ -1,0 +1,326 @@
+//! From action chunks to one action a step, while the next chunk may be under way.
+
+use std::collections::VecDeque;
+
+use armilla_core::{Action, ActionChunk, EnvironmentSpec, Error, Result};
+
+/// When the next chunk is asked for, and what becomes of actions that overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Execution {
+    /// A chunk is carried out to its end before the next is asked for; the robot holds still while it waits.
+    #[default]
+    Receding,
+    /// A chunk is asked for at every step, and all predictions of a step are averaged with weights `exp(-coefficient * age)`, the oldest
+    /// prediction being the first: ACT's temporal ensembling, whose coefficient is 0.01.
+    Ensemble {
+        /// Above 0, old predictions weigh more; below, new ones.
+        coefficient: f64,
+    },
+    /// The next chunk is asked for while this one is carried out, as LeRobot's asynchronous inference does.
+    Asynchronous {
+        /// The next is asked for when this share of a chunk is left, in [0, 1]; LeRobot's `chunk_size_threshold`, 0.5 there.
+        threshold: f64,
+        /// What becomes of actions that both chunks have.
+        aggregate: Aggregate,
+    },
+}
+
+/// LeRobot's functions for two predictions of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aggregate {
+    /// 0.3 of the old and 0.7 of the new one.
+    #[default]
+    WeightedAverage,
+    /// The new one.
+    LatestOnly,
+    /// Half of each.
+    Average,
+    /// 0.7 of the old and 0.3 of the new one.
+    Conservative,
+}
+
+impl Aggregate {
+    /// The new prediction's share.
+    #[must_use]
+    pub fn share(self) -> f32 {
+        match self {
+            Self::WeightedAverage => 0.7,
+            Self::LatestOnly => 1.0,
+            Self::Average => 0.5,
+            Self::Conservative => 0.3,
+        }
+    }
+}
+
+impl Execution {
+    /// Checks its numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] naming the one that is out of range.
+    pub fn validate(self) -> Result<()> {
+        let (what, expected, found, holds) = match self {
+            Self::Receding => return Ok(()),
+            Self::Ensemble { coefficient } => {
+                ("ensemble", "a number", coefficient, coefficient.is_finite())
+            }
+            Self::Asynchronous { threshold, .. } => (
+                "threshold",
+                "0 to 1",
+                threshold,
+                (0.0..=1.0).contains(&threshold),
+            ),
+        };
+        match holds {
+            true => Ok(()),
+            false => Err(Error::invalid(what, expected, found)),
+        }
+    }
+}
+
+/// What a robot is sent while it waits: no move where actions are moves, else its last action again.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    is_move: bool,
+    last: Option<Action>,
+    rest: Action,
+}
+
+impl Hold {
+    /// For an environment whose actions are moves if 0 lies within their bounds.
+    pub(crate) fn new(spec: &EnvironmentSpec) -> Self {
+        let bounds = || spec.action_low.iter().zip(&spec.action_high);
+        let middle = bounds().map(|(low, high)| (low + high) / 2.0);
+        Self {
+            is_move: bounds().all(|(&low, &high)| low < 0.0 && high > 0.0),
+            last: None,
+            rest: Action(middle.collect()),
+        }
+    }
+
+    fn action(&self) -> Action {
+        let still = || Action(vec![0.0; self.rest.0.len()]);
+        match &self.last {
+            _ if self.is_move => still(),
+            Some(last) => last.clone(),
+            None => self.rest.clone(),
+        }
+    }
+}
+
+/// The actions of an episode that are still to be carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct ActionQueue {
+    execution: Execution,
+    hold: Hold,
+    /// Step of the first action.
+    step: usize,
+    planned: VecDeque<Planned>,
+    /// Actions of the last chunk.
+    chunk: usize,
+    /// A chunk that is under way: the step at which it arrives, the one at which it was asked for, and what it holds.
+    coming: Option<(usize, usize, ActionChunk)>,
+}
+
+/// An action and how many predictions it is made of.
+#[derive(Clone, Debug)]
+struct Planned {
+    action: Action,
+    weight: f64,
+    predictions: u32,
+}
+
+impl ActionQueue {
+    pub(crate) fn new(execution: Execution, hold: Hold) -> Self {
+        Self {
+            execution,
+            hold,
+            step: 0,
+            planned: VecDeque::new(),
+            chunk: 0,
+            coming: None,
+        }
+    }
+
+    /// Whether it is time to ask for a chunk.
+    pub(crate) fn wants(&self) -> bool {
+        let left = self.planned.len();
+        self.coming.is_none()
+            && match self.execution {
+                Execution::Receding => left == 0,
+                Execution::Ensemble { .. } => true,
+                Execution::Asynchronous { threshold, .. } => {
+                    left == 0 || left as f64 <= threshold * self.chunk as f64
+                }
+            }
+    }
+
+    /// Takes the answer to what was asked at this step; it arrives so many steps later.
+    pub(crate) fn answer(&mut self, chunk: ActionChunk, delay: usize) {
+        self.coming = Some((self.step + delay, self.step, chunk));
+        self.deliver();
+    }
+
+    /// The action of this step.
+    pub(crate) fn next(&mut self) -> Action {
+        let planned = self.planned.pop_front();
+        let action = planned.map_or_else(|| self.hold.action(), |planned| planned.action);
+        self.hold.last = Some(action.clone());
+        self.step += 1;
+        self.deliver();
+        action
+    }
+
+    /// Joins a chunk that has arrived to what is planned.
+    fn deliver(&mut self) {
+        let Some((_, asked, chunk)) = self.coming.take_if(|(arrives, ..)| *arrives <= self.step)
+        else {
+            return;
+        };
+        self.chunk = chunk.actions.len();
+        // Who waits has not moved: the first action is still right. Otherwise its time may have passed.
+        let passed = match self.execution {
+            Execution::Receding => 0,
+            _ => self.step - asked,
+        };
+        for (place, action) in chunk.actions.into_iter().skip(passed).enumerate() {
+            match self.planned.get_mut(place) {
+                Some(planned) => planned.join(&action, self.execution),
+                None => self.planned.push_back(Planned {
+                    action,
+                    weight: 1.0,
+                    predictions: 1,
+                }),
+            }
+        }
+    }
+}
+
+impl Planned {
+    fn join(&mut self, new: &Action, execution: Execution) {
+        let share = match execution {
+            Execution::Receding => 1.0,
+            Execution::Asynchronous { aggregate, .. } => aggregate.share(),
+            Execution::Ensemble { coefficient } => {
+                let weight = (-coefficient * f64::from(self.predictions)).exp();
+                self.weight += weight;
+                (weight / self.weight) as f32
+            }
+        };
+        self.predictions += 1;
+        for (old, new) in self.action.0.iter_mut().zip(&new.0) {
+            *old = *old * (1.0 - share) + new * share;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_core::Features;
+
+    fn spec(low: f32) -> EnvironmentSpec {
+        EnvironmentSpec {
+            name: "line".into(),
+            protocol: "any".into(),
+            features: Features::default(),
+            rate_hz: 10.0,
+            max_steps: 9,
+            action_low: vec![low],
+            action_high: vec![99.0],
+        }
+    }
+
+    fn chunk(values: &[f32]) -> ActionChunk {
+        ActionChunk {
+            actions: values.iter().map(|&value| Action(vec![value])).collect(),
+            starts_at_secs: 0.0,
+            period_secs: 0.1,
+        }
+    }
+
+    /// Carries out steps, asking where it is time: the chunk of step `s` is `100 s, 100 s + 1, ...`.
+    fn carried_out(execution: Execution, delay: usize, low: f32) -> Vec<f32> {
+        let mut queue = ActionQueue::new(execution, Hold::new(&spec(low)));
+        let step = |step: usize| {
+            if queue.wants() {
+                let first = 100.0 * step as f32;
+                queue.answer(
+                    chunk(&[first, first + 1.0, first + 2.0, first + 3.0]),
+                    delay,
+                );
+            }
+            queue.next().0[0]
+        };
+        (0..7).map(step).collect()
+    }
+
+    #[test]
+    fn receding_carries_out_a_chunk_and_waits_for_the_next() {
+        let receding = |delay, low| carried_out(Execution::Receding, delay, low);
+        assert_eq!(receding(0, -1.0), [0.0, 1.0, 2.0, 3.0, 400.0, 401.0, 402.0]);
+        // Two steps without a move, then the whole chunk.
+        assert_eq!(receding(2, -1.0), [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0]);
+        // Where actions are places, the middle and then the last place.
+        assert_eq!(receding(1, 1.0), [50.0, 0.0, 1.0, 2.0, 3.0, 3.0, 500.0]);
+    }
+
+    #[test]
+    fn ensembling_averages_all_that_was_said_of_a_step() {
+        let equal = carried_out(Execution::Ensemble { coefficient: 0.0 }, 0, -1.0);
+        // Step 2: 2 of step 0, 101 of step 1, 200 of step 2. Step 4 no longer hears step 0.
+        assert_eq!(equal[..3], [0.0, 50.5, 101.0]);
+        assert_eq!(equal[4], (103.0 + 202.0 + 301.0 + 400.0) / 4.0);
+        let old = carried_out(Execution::Ensemble { coefficient: 1.0 }, 0, -1.0);
+        let weight = (-1.0_f32).exp();
+        assert!(
+            (old[1] - (1.0 + 100.0 * weight) / (1.0 + weight)).abs() < 1e-4,
+            "{old:?}"
+        );
+    }
+
+    #[test]
+    fn asynchronous_chunks_meet_where_they_overlap() {
+        let with = |aggregate, delay| {
+            let execution = Execution::Asynchronous {
+                threshold: 0.5,
+                aggregate,
+            };
+            carried_out(execution, delay, -1.0)
+        };
+        // Asked again at step 2, when two of four actions are left.
+        let aggregated = |aggregate: Aggregate| with(aggregate, 0)[2..4].to_vec();
+        assert_eq!(aggregated(Aggregate::LatestOnly), [200.0, 201.0]);
+        assert_eq!(aggregated(Aggregate::Average), [101.0, 102.0]);
+        let near = |found: &[f32], expected: f32| (found[0] - expected).abs() < 1e-3;
+        assert!(near(
+            &aggregated(Aggregate::WeightedAverage),
+            0.3 * 2.0 + 0.7 * 200.0
+        ));
+        assert!(near(
+            &aggregated(Aggregate::Conservative),
+            0.7 * 2.0 + 0.3 * 200.0
+        ));
+        // A step late: the old chunk goes on meanwhile, and what is past is dropped.
+        assert_eq!(
+            with(Aggregate::LatestOnly, 1)[..6],
+            [0.0, 1.0, 2.0, 201.0, 202.0, 401.0]
+        );
+    }
+
+    #[test]
+    fn wrong_numbers_are_named() {
+        let aggregate = Aggregate::Average;
+        let error = Execution::Asynchronous {
+            threshold: 2.0,
+            aggregate,
+        }
+        .validate();
+        assert!(error.unwrap_err().to_string().contains("threshold"));
+        let error = Execution::Ensemble {
+            coefficient: f64::NAN,
+        }
+        .validate();
+        assert!(error.unwrap_err().to_string().contains("ensemble"));
+    }
+}
