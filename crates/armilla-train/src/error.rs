@@ -59,8 +59,8 @@ pub enum Error {
         /// Why not.
         source: rayon::ThreadPoolBuildError,
     },
-    /// The batch source failed.
-    #[error("step {step}: cannot load the batch: {source}")]
+    /// The batch source failed, or its batch does not fit the model.
+    #[error("step {step}: cannot use the batch: {source}")]
     Batch {
         /// The optimiser step, counted from 1.
         step: u64,

@@ -15,7 +15,11 @@ pub trait Trainable: Module {
     ///
     /// All randomness comes from [`StepContext::stream`], and inputs live on the autodiff device: batch normalisation of a
     /// tensor elsewhere uses the running statistics.
-    fn loss(&self, batch: Self::Batch, context: StepContext) -> Loss;
+    ///
+    /// # Errors
+    ///
+    /// If the batch does not fit the model, which ends the run.
+    fn loss(&self, batch: Self::Batch, context: StepContext) -> Result<Loss, BoxError>;
 }
 
 /// Where in a run a loss is computed.

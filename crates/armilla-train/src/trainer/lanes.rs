@@ -16,8 +16,10 @@ pub(super) struct Micro {
 }
 
 impl Micro {
-    fn new<M: Trainable>(model: &M, batch: M::Batch, context: StepContext) -> Self {
-        let Loss { total, figures } = model.loss(batch, context);
+    fn new<M: Trainable>(model: &M, batch: M::Batch, context: StepContext) -> Result<Self> {
+        let loss = model.loss(batch, context);
+        let step = context.step + 1;
+        let Loss { total, figures } = loss.map_err(|source| Error::Batch { step, source })?;
         let (names, figures): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
         let mut values = vec![total.clone().detach()];
         values.extend(figures.into_iter().map(Tensor::detach));
@@ -26,11 +28,11 @@ impl Micro {
         // Read once and last: a GPU has by then been given all there is to do.
         let values = Tensor::cat(values, 0).into_data();
         let mut values = values.iter::<f64>();
-        Self {
+        Ok(Self {
             loss: values.next().unwrap_or(f64::NAN),
             figures: names.into_iter().zip(values).collect(),
             gradients,
-        }
+        })
     }
 }
 
@@ -86,11 +88,12 @@ impl Lanes {
         };
         let mut batches = batches.into_iter().zip(0..).map(work).peekable();
         let Some(pools) = &self.pools else {
-            return batches.try_for_each(|work| take(work()));
+            return batches.try_for_each(|work| take(work()?));
         };
         while batches.peek().is_some() {
             let group = batches.by_ref().take(pools.count());
-            pools.run(group).into_iter().try_for_each(&mut *take)?;
+            let mut done = pools.run(group).into_iter();
+            done.try_for_each(|micro| take(micro?))?;
         }
         Ok(())
     }

@@ -22,12 +22,16 @@ struct Regression {
 impl Trainable for Regression {
     type Batch = (Tensor<2>, Tensor<2>);
 
-    fn loss(&self, (input, target): Self::Batch, context: StepContext) -> Loss {
+    fn loss(
+        &self,
+        (input, target): Self::Batch,
+        context: StepContext,
+    ) -> std::result::Result<Loss, BoxError> {
         let noise = random::normal(&mut context.stream("noise"), input.dims(), &input.device());
         let prediction = self.mlp.forward(input + noise * 0.01);
         let total = mean_squared_error(prediction, target);
         let figures = vec![("twice", total.clone().detach() * 2.0)];
-        Loss { total, figures }
+        Ok(Loss { total, figures })
     }
 }
 
