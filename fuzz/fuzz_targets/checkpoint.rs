@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use armilla_vla::TrainedPolicy;
+use armilla_vla::load_policy;
 use armilla_world::WorldModel;
 use burn::tensor::Device;
 
@@ -28,6 +28,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         fs::write(&weights, b"").unwrap();
         fs::write(&config, bytes).unwrap();
         WorldModel::load(&FOLDER, &device).ok();
-        TrainedPolicy::load(&FOLDER, &device).ok();
+        load_policy(&FOLDER, &device).ok();
     }
 });

@@ -564,6 +564,7 @@ mod tests {
                 goal: Some(Image::filled(side, SIDE, [200; 3])),
                 ..Observation::default()
             },
+            earlier: Vec::new(),
         };
         let chunk = policy.act(&[request(SIDE)]).unwrap().remove(0);
         assert_eq!(chunk.actions.len(), 2);

@@ -2,41 +2,36 @@
 //!
 //! # Layout
 //!
-//! - [`flow_policy`]: the model, from config to forward to loss.
-//! - [`vision`], [`text`], [`readout`] and `expert`: its encoders, its trunk and its action expert.
-//! - [`tokenizer`]: words to numbers.
-//! - [`processor`]: observations and recorded windows to tensors, and actions back.
-//! - [`goal_policy`]: goal-conditioned behaviour cloning, pictures alone: what a planner has to beat.
+//! - [`lerobot`]: the form that every policy has, the checkpoints of all of them, and the registry of those there are.
 //! - [`act`]: ACT, as LeRobot has it.
-//! - [`lerobot`]: what the checkpoints of LeRobot's policies share.
-//! - [`batch`]: what LeRobot's policies are asked and taught.
-//! - [`policy`]: the model behind [`armilla_core::Policy`].
-//! - [`checkpoint`]: the directory it is saved to, in LeRobot's layout.
+//! - [`diffusion`]: Diffusion Policy, as LeRobot has it.
+//! - [`flow`]: the flow-matching policy that reads instructions.
+//! - [`batch`]: what policies are asked and taught.
+//! - [`policy`]: a trained policy of any kind behind [`armilla_core::Policy`].
+//! - [`tokenizer`]: words to numbers.
+//! - [`goal_policy`]: goal-conditioned behaviour cloning, pictures alone: what a planner has to beat.
 
 pub mod act;
 pub mod batch;
-pub mod checkpoint;
+pub mod diffusion;
 pub mod error;
-mod expert;
-pub mod flow_policy;
+pub mod flow;
 pub mod goal_policy;
+mod json;
 pub mod lerobot;
-mod normalizer;
 pub mod policy;
-pub mod processor;
-pub mod readout;
 #[cfg(test)]
 mod test_support;
-pub mod text;
 pub mod tokenizer;
-pub mod vision;
 
-pub use act::{Act, ActCheckpoint, ActConfig, ActLoss};
-pub use batch::{PolicyBatch, PolicyObservations};
-pub use checkpoint::TrainedPolicy;
+pub use act::{Act, ActConfig};
+pub use batch::{PolicyBatch, PolicyObservations, Words};
+pub use diffusion::{Diffusion, DiffusionConfig};
 pub use error::{Error, Result};
-pub use flow_policy::{FlowLoss, FlowPolicy, FlowPolicyConfig, PolicyShape};
+pub use flow::{FlowPolicy, FlowPolicyConfig};
 pub use goal_policy::{GoalBatch, GoalCloning, GoalPolicy, GoalPolicyConfig, GoalShape};
-pub use policy::VlaPolicy;
-pub use processor::{FlowBatch, NormalizationModes, ObservationBatch, Processor};
+pub use lerobot::{
+    Checkpoint, PolicyConfig, PolicyInputs, PolicyModel, TrainedPolicy, load_policy,
+};
+pub use policy::CheckpointPolicy;
 pub use tokenizer::Tokenizer;

@@ -1,134 +1,112 @@
-//! The trained model behind [`Policy`]: observations in, chunks of actions out.
+//! A trained policy of any kind behind [`Policy`]: observations in, chunks of actions out.
 
-use armilla_core::features::{ACTION, STATE};
-use armilla_core::random::{normals, stream};
+use std::fmt::Write as _;
+
+use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
+use armilla_core::random::stream;
 use armilla_core::{
-    Action, ActionChunk, EnvironmentSpec, EpisodeId, Observation, Policy, PolicyRequest,
+    Action, ActionChunk, EnvironmentSpec, EpisodeId, Features, Observation, Policy, PolicyRequest,
 };
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 
-use crate::checkpoint::TrainedPolicy;
 use crate::error::Result;
+use crate::lerobot::{Draws, Horizons, PolicyInputs, Processors, TrainedPolicy};
 
 /// Drives an environment with a trained policy.
 ///
-/// It keeps nothing of an episode: the noise that actions are made from is keyed by seed, episode and step, so that the same
-/// episode gets the same actions whichever others are asked for with it. A chunk holds the first `receding_horizon` of
-/// the predicted actions, clamped to the environment's bounds.
-pub struct VlaPolicy {
-    trained: TrainedPolicy,
+/// It keeps nothing of an episode: what is drawn is keyed by seed, episode and step, so that the same episode gets the same
+/// actions whichever others are asked for with it. A chunk holds the first `receding_horizon` of the predicted actions, clamped to
+/// the environment's bounds.
+pub struct CheckpointPolicy {
+    trained: Box<dyn TrainedPolicy>,
     device: Device,
     low: Vec<f32>,
     high: Vec<f32>,
     period_secs: f64,
     seed: u64,
+    /// Actions of a chunk, at most.
+    horizon: usize,
 }
 
-impl VlaPolicy {
-    /// Puts a trained policy, [`valid`](burn::module::Module::valid) for speed, before an environment.
+impl CheckpointPolicy {
+    /// Puts a trained policy, which computes on `device`, before an environment.
     ///
     /// # Errors
     ///
-    /// When the environment's camera, state or action are not those that the policy was trained on.
-    pub fn new(trained: TrainedPolicy, spec: &EnvironmentSpec, seed: u64) -> Result<Self> {
-        let shape = &trained.shape;
-        let camera = spec
-            .features
-            .cameras()
-            .next()
-            .map(|(_, feature)| feature.shape.clone());
-        let expected = vec![shape.height, shape.width, 3];
-        if camera.as_ref() != Some(&expected) {
-            return Err(mismatch(
-                "observation.images",
-                format!("{expected:?}"),
-                format!("{camera:?}"),
-            ));
-        }
-        for (key, expected) in [(STATE, shape.state), (ACTION, shape.action)] {
-            let found = spec.features.width(key);
-            if found != expected {
-                return Err(mismatch(
-                    key,
-                    format!("{expected} values"),
-                    found.to_string(),
-                ));
-            }
-        }
+    /// When the environment's cameras, state or action are not those that the policy was trained on: both are listed side by side.
+    pub fn new(
+        trained: Box<dyn TrainedPolicy>,
+        spec: &EnvironmentSpec,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let inputs = trained.inputs();
+        fits(inputs, trained.processors(), &spec.features)?;
         for (what, bounds) in [
             ("action_low", &spec.action_low),
             ("action_high", &spec.action_high),
         ] {
-            if bounds.len() != shape.action {
-                let expected = format!("{} values", shape.action);
-                return Err(mismatch(what, expected, bounds.len().to_string()));
+            if bounds.len() != inputs.action {
+                let expected = format!("{} values", inputs.action);
+                let found = bounds.len();
+                let what = format!("the environment's {what}");
+                return Err(armilla_core::Error::invalid(what, expected, found).into());
             }
         }
         Ok(Self {
-            device: trained.model.device(),
             low: spec.action_low.clone(),
             high: spec.action_high.clone(),
             period_secs: 1.0 / spec.rate_hz,
+            horizon: trained.horizons().receding,
             trained,
+            device: device.clone(),
             seed,
         })
     }
 
-    fn chunks(&self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
-        let observations: Vec<&Observation> = requests
-            .iter()
-            .map(|request| &request.observation)
-            .collect();
-        let shape = &self.trained.shape;
-        let size = [shape.height, shape.width];
-        let batch = self
-            .trained
-            .processor
-            .observations(&observations, size, &self.device)?;
-        let sampled = self
-            .trained
-            .model
-            .sample_actions(batch, self.noise(requests));
-        let predicted = self.trained.processor.actions(sampled)?;
-        let chunks = requests
-            .iter()
-            .zip(predicted)
-            .map(|(request, mut actions)| {
-                actions.truncate(self.trained.config.receding_horizon);
-                for action in &mut actions {
-                    self.clamp(action);
-                }
-                ActionChunk {
-                    actions,
-                    starts_at_secs: request.observation.captured_at_secs,
-                    period_secs: self.period_secs,
-                }
-            });
-        Ok(chunks.collect())
+    /// Gives all predicted actions, for who averages them or asks for the next before they are carried out.
+    #[must_use]
+    pub fn with_whole_chunks(self) -> Self {
+        Self {
+            horizon: usize::MAX,
+            ..self
+        }
     }
 
-    /// # Shapes
-    ///
-    /// - output: `[batch, action_horizon, action]`
-    fn noise(&self, requests: &[PolicyRequest]) -> Tensor<3> {
-        let [horizon, action] = [
-            self.trained.config.action_horizon,
-            self.trained.shape.action,
-        ];
-        let values: Vec<f32> = requests
+    /// How far the policy looks.
+    #[must_use]
+    pub fn horizons(&self) -> Horizons {
+        self.trained.horizons()
+    }
+
+    fn chunks(&self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
+        let trained = &self.trained;
+        let (inputs, processors) = (trained.inputs(), trained.processors());
+        let history = self.history();
+        let histories: Vec<Vec<&Observation>> = requests
             .iter()
-            .flat_map(|request| {
-                let name = format!("vla-noise-{}", request.episode);
-                normals(
-                    &mut stream(self.seed, &name, request.step),
-                    horizon * action,
-                )
-            })
+            .map(|request| padded(request, history))
             .collect();
-        Tensor::from_data(
-            TensorData::new(values, [requests.len(), horizon, action]),
-            &self.device,
-        )
+        let observations = processors.observations(inputs, &histories, &self.device)?;
+        let streams = requests.iter().map(|request| {
+            let name = format!("vla-noise-{}", request.episode);
+            stream(self.seed, &name, request.step)
+        });
+        let mut draws = Draws::from_streams(streams.collect());
+        let sampled = trained.sample_actions(&observations, &mut draws)?;
+        let chunks = requests.iter().zip(processors.actions(sampled)?);
+        let chunks = chunks.map(|(request, mut actions)| {
+            actions.truncate(self.horizon);
+            for action in &mut actions {
+                self.clamp(action);
+            }
+            ActionChunk {
+                actions,
+                starts_at_secs: request.observation.captured_at_secs,
+                period_secs: self.period_secs,
+            }
+        });
+        Ok(chunks.collect())
     }
 
     fn clamp(&self, action: &mut Action) {
@@ -139,9 +117,13 @@ impl VlaPolicy {
     }
 }
 
-impl Policy for VlaPolicy {
+impl Policy for CheckpointPolicy {
     fn name(&self) -> &str {
-        "vla"
+        self.trained.kind()
+    }
+
+    fn history(&self) -> usize {
+        self.trained.horizons().history
     }
 
     fn reset(&mut self, _episode: EpisodeId) -> armilla_core::Result<()> {
@@ -157,14 +139,58 @@ impl Policy for VlaPolicy {
     }
 }
 
-fn mismatch(what: &str, expected: String, found: String) -> crate::Error {
-    let what = format!("the environment's {what}, against what the policy was trained on");
-    armilla_core::Error::invalid(what, expected, found).into()
+/// The newest observations, so many; the oldest stands for those before an episode's beginning.
+fn padded(request: &PolicyRequest, history: usize) -> Vec<&Observation> {
+    let all: Vec<_> = request
+        .earlier
+        .iter()
+        .chain([&request.observation])
+        .collect();
+    let missing = history.saturating_sub(all.len());
+    let newest = &all[all.len().saturating_sub(history)..];
+    let before = std::iter::repeat_n(all[0], missing);
+    before.chain(newest.iter().copied()).collect()
+}
+
+/// Lists what a policy takes beside what there is, where they differ.
+fn fits(inputs: &PolicyInputs, processors: &Processors, features: &Features) -> Result<()> {
+    let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
+    for camera in &inputs.cameras {
+        let name = processors.camera_name(camera);
+        wanted.push((
+            format!("{IMAGE_PREFIX}{name}"),
+            vec![camera.height, camera.width, 3],
+        ));
+    }
+    let widths = [(STATE, inputs.state), (ACTION, Some(inputs.action))];
+    let widths = widths
+        .into_iter()
+        .filter_map(|(key, width)| Some((key, width?)));
+    wanted.extend(widths.map(|(key, width)| (key.to_owned(), vec![width])));
+    let shape = |key: &str| features.0.get(key).map(|feature| &feature.shape);
+    if wanted
+        .iter()
+        .all(|(key, expected)| shape(key) == Some(expected))
+    {
+        return Ok(());
+    }
+    let (mut expected, mut found) = (String::new(), String::new());
+    for (key, shape) in &wanted {
+        write!(expected, "{key} {shape:?}, ").ok();
+    }
+    for (key, feature) in &features.0 {
+        write!(found, "{key} {:?}, ", feature.shape).ok();
+    }
+    let what = "the environment's features, against what the policy was trained on";
+    let [expected, found] = [expected, found].map(|list| list.trim_end_matches(", ").to_owned());
+    Err(armilla_core::Error::invalid(what, expected, found).into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::FlowPolicy;
+    use crate::lerobot::Checkpoint;
     use crate::test_support::{SIDE, observation, trained};
     use armilla_core::{Feature, Features};
 
@@ -190,11 +216,42 @@ mod tests {
             episode,
             step,
             observation,
+            earlier: Vec::new(),
         }
     }
 
-    fn policy(high: f32) -> VlaPolicy {
-        VlaPolicy::new(trained(&Device::flex()), &spec(&["x", "y"], high), 7).unwrap()
+    #[test]
+    fn a_history_is_as_long_as_it_should_be() {
+        let mut asked = request(1, 1, "touch");
+        asked.observation.state = vec![2.0];
+        asked.earlier = vec![observation("touch")];
+        asked.earlier[0].state = vec![1.0];
+        let states = |history| {
+            let found = padded(&asked, history);
+            found
+                .iter()
+                .map(|observation| observation.state[0])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(states(1), [2.0]);
+        assert_eq!(states(2), [1.0, 2.0]);
+        assert_eq!(
+            states(4),
+            [1.0, 1.0, 1.0, 2.0],
+            "the first stands for those before it"
+        );
+    }
+
+    fn new(
+        trained: Checkpoint<FlowPolicy>,
+        spec: &EnvironmentSpec,
+        seed: u64,
+    ) -> Result<CheckpointPolicy> {
+        CheckpointPolicy::new(Box::new(trained), spec, seed, &Device::flex())
+    }
+
+    fn policy(high: f32) -> CheckpointPolicy {
+        new(trained(&Device::flex()), &spec(&["x", "y"], high), 7).unwrap()
     }
 
     #[test]
@@ -214,6 +271,9 @@ mod tests {
                 .all(|action| action.0.iter().all(|value| value.abs() <= 0.01))
         );
         assert!(policy(1.0).act(&[]).unwrap().is_empty());
+        let mut whole = policy(1.0).with_whole_chunks();
+        let chunks = whole.act(&[request(1, 0, "touch")]).unwrap();
+        assert_eq!(chunks[0].action_horizon(), 4);
     }
 
     #[test]
@@ -245,12 +305,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let error = VlaPolicy::new(trained(&Device::flex()), &spec(&["x"], 1.0), 0)
+        let error = new(trained(&Device::flex()), &spec(&["x"], 1.0), 0)
             .err()
             .unwrap();
         assert!(
-            error.to_string().contains("observation.state")
-                && error.to_string().contains("found 1"),
+            error
+                .to_string()
+                .contains("observation.state [2], action [2], found")
+                && error.to_string().contains("observation.state [1]"),
             "{error}"
         );
         let mut wrong = request(1, 0, "touch");
@@ -261,6 +323,7 @@ mod tests {
     #[test]
     fn a_model_that_gives_no_number_is_an_error() {
         use burn::module::{Module as _, ModuleMapper, Param};
+        use burn::tensor::Tensor;
         struct Broken;
         impl ModuleMapper for Broken {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -269,7 +332,7 @@ mod tests {
         }
         let mut broken = trained(&Device::flex());
         broken.model = broken.model.map(&mut Broken);
-        let mut policy = VlaPolicy::new(broken, &spec(&["x", "y"], 1.0), 0).unwrap();
+        let mut policy = new(broken, &spec(&["x", "y"], 1.0), 0).unwrap();
         let error = policy
             .act(&[request(1, 0, "touch")])
             .unwrap_err()

@@ -2,13 +2,14 @@
 
 use armilla_core::random::{normals, stream};
 use armilla_core::{CameraWindows, FeatureStatistics, Image, Observation, Statistics, WindowBatch};
-use armilla_nn::checkpoint::Weights;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 
-use crate::checkpoint::TrainedPolicy;
-use crate::flow_policy::{FlowPolicy, FlowPolicyConfig, PolicyShape};
-use crate::processor::{FlowBatch, NormalizationModes, ObservationBatch, Processor};
+use crate::batch::{PolicyBatch, PolicyObservations};
+use crate::flow::{FlowPolicy, FlowPolicyConfig};
+use crate::lerobot::{
+    Camera, Checkpoint, PolicyInputs, PolicyModel as _, Processors, WordProcessor, arrays,
+};
 use crate::tokenizer::Tokenizer;
 
 pub(crate) const SIDE: usize = 16;
@@ -32,40 +33,52 @@ pub(crate) fn small() -> FlowPolicyConfig {
     config
 }
 
-pub(crate) fn processor() -> Processor {
+pub(crate) fn inputs() -> PolicyInputs {
+    PolicyInputs {
+        cameras: vec![Camera {
+            key: "observation.images.top".to_owned(),
+            height: SIDE,
+            width: SIDE,
+        }],
+        state: Some(2),
+        environment_state: None,
+        action: 2,
+        vocabulary: Some(tokenizer().vocabulary()),
+    }
+}
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::train(INSTRUCTIONS).unwrap()
+}
+
+pub(crate) fn processors() -> Processors {
     let rows = [vec![-1.0, 0.0], vec![1.0, 4.0], vec![0.5, 1.0]];
     let feature = FeatureStatistics::of_rows(&rows, 2).unwrap();
     let statistics: Statistics = ["observation.state", "action"]
         .map(|key| (key.to_owned(), feature.clone()))
         .into();
-    let tokenizer = Tokenizer::train(INSTRUCTIONS).unwrap();
-    Processor::new(tokenizer, &statistics, NormalizationModes::default(), 24).unwrap()
-}
-
-pub(crate) fn shape() -> PolicyShape {
-    PolicyShape {
-        camera: "top".to_owned(),
-        height: SIDE,
-        width: SIDE,
-        state: 2,
-        action: 2,
-        vocabulary: processor().tokenizer().vocabulary(),
+    let inputs = inputs();
+    Processors {
+        words: Some(WordProcessor {
+            tokenizer: tokenizer(),
+            max_tokens: 24,
+        }),
+        ..Processors::new(&inputs, &FlowPolicy::modes(), &arrays(&statistics, &inputs))
     }
 }
 
 /// A seeded policy whose zero-initialised layers are stirred, so that every input matters.
 pub(crate) fn policy(device: &Device) -> FlowPolicy {
-    let build = || small().init(&shape(), device).unwrap();
-    let policy = armilla_nn::random::seeded(device, 1, build);
+    let policy = FlowPolicy::init(&small(), &inputs(), 1, device).unwrap();
     Module::map(policy, &mut Stir { index: 0 })
 }
 
-pub(crate) fn trained(device: &Device) -> TrainedPolicy {
-    TrainedPolicy {
-        config: small(),
-        shape: shape(),
+pub(crate) fn trained(device: &Device) -> Checkpoint<FlowPolicy> {
+    Checkpoint {
         model: policy(device),
-        processor: processor(),
+        processors: processors(),
+        kept: Default::default(),
+        train_config: Some(serde_json::json!({"steps": 3})),
     }
 }
 
@@ -89,12 +102,10 @@ pub(crate) fn observation(instruction: &str) -> Observation {
 }
 
 /// The same picture and state under several instructions.
-pub(crate) fn observations(instructions: &[&str], device: &Device) -> ObservationBatch {
+pub(crate) fn observations(instructions: &[&str], device: &Device) -> PolicyObservations {
     let all: Vec<Observation> = instructions.iter().map(|text| observation(text)).collect();
-    let all: Vec<&Observation> = all.iter().collect();
-    processor()
-        .observations(&all, [SIDE, SIDE], device)
-        .unwrap()
+    let all: Vec<Vec<&Observation>> = all.iter().map(|observation| vec![observation]).collect();
+    processors().observations(&inputs(), &all, device).unwrap()
 }
 
 pub(crate) fn windows() -> WindowBatch {
@@ -116,8 +127,8 @@ pub(crate) fn windows() -> WindowBatch {
     }
 }
 
-pub(crate) fn batch(device: &Device) -> FlowBatch {
-    FlowBatch::from_windows(&windows(), &processor(), device).unwrap()
+pub(crate) fn batch(device: &Device) -> PolicyBatch {
+    processors().batch(&inputs(), &windows(), device).unwrap()
 }
 
 struct Stir {
@@ -152,39 +163,5 @@ impl ModuleMapper for Descent {
         };
         let rate = self.rate;
         param.map(|value| Tensor::from_inner(value.inner() - gradient.sign() * rate).require_grad())
-    }
-}
-
-/// Gradients of a loss by all that learns, by path.
-pub(crate) fn gradients<M: Module>(model: &M, loss: &Tensor<1>) -> Weights {
-    let gradients = loss.backward();
-    let mut collected = Collected {
-        gradients: &gradients,
-        path: Vec::new(),
-        found: Weights::new(),
-    };
-    model.visit(&mut collected);
-    collected.found
-}
-
-struct Collected<'a> {
-    gradients: &'a Gradients,
-    path: Vec<String>,
-    found: Weights,
-}
-
-impl ModuleVisitor for Collected<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
-            self.found.insert(self.path.join("."), gradient.into_data());
-        }
     }
 }

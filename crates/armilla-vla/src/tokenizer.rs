@@ -27,6 +27,12 @@ pub struct Tokenizer {
     padding: u32,
 }
 
+impl PartialEq for Tokenizer {
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self.to_json(), other.to_json()), (Ok(ours), Ok(theirs)) if ours == theirs)
+    }
+}
+
 /// Token ids of several instructions, padded on the right to one length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenBatch {

@@ -47,7 +47,7 @@ pub struct ActConfig {
 
 impl Default for ActConfig {
     fn default() -> Self {
-        Self::paper()
+        Self::nano()
     }
 }
 

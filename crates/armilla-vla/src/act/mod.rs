@@ -8,23 +8,28 @@ mod config;
 mod initial;
 mod published;
 
+use std::path::Path;
+
+use armilla_core::features::STATE;
+use armilla_nn::checkpoint::foreign::Rule;
 use armilla_nn::dropout::Dropout;
 use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use armilla_nn::positions::{interleaved_1d, interleaved_2d};
-use armilla_nn::random::{normal, seeded};
+use armilla_nn::random::seeded;
 use armilla_nn::reduction::mean;
-use armilla_nn::resnet::ResNet18;
+use armilla_nn::resnet::{ResNet18, ResNetNorm};
 use armilla_nn::transformer::{DetrBlock, DetrBlockConfig, Placed};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
-use rand_chacha::ChaCha8Rng;
 
 use crate::batch::{PolicyBatch, PolicyObservations};
-use crate::error::Result;
-use crate::lerobot::PolicyInputs;
+use crate::error::{Error, Result};
+use crate::lerobot::features::ENVIRONMENT_STATE;
+use crate::lerobot::model::{Horizons, Modes, PolicyLoss, PolicyModel, Settings};
+use crate::lerobot::{Draws, FeatureKind, Mode, PolicyInputs};
 
 pub use config::ActConfig;
-pub use published::{ActCheckpoint, act_rules};
+pub use published::act_rules;
 
 /// The policy.
 #[derive(Module, Debug)]
@@ -72,30 +77,7 @@ struct Style {
     output: Linear,
 }
 
-/// What training lowers.
-#[derive(Clone, Debug)]
-pub struct ActLoss {
-    /// The weighted sum, `[1]`.
-    pub total: Tensor<1>,
-    /// Mean absolute error of the actions before their episode's end, `[1]`.
-    pub action_error: Tensor<1>,
-    /// Divergence of the styles from a standard normal distribution, `[1]`, in a variational policy.
-    pub divergence: Option<Tensor<1>>,
-}
-
 impl ActConfig {
-    /// Builds the policy, its weights from the seed alone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`](crate::Error::Config) when a setting is out of range.
-    pub fn init(&self, inputs: &PolicyInputs, seed: u64, device: &Device) -> Result<Act> {
-        self.validate(inputs)?;
-        Ok(seeded(device, seed, || {
-            initial::as_published(self.build(inputs, device))
-        }))
-    }
-
     /// Without drawing weights, which are to be loaded.
     fn build(&self, inputs: &PolicyInputs, device: &Device) -> Act {
         let linear = |input| LinearConfig::new(input, self.width).init(device);
@@ -107,7 +89,7 @@ impl ActConfig {
         let tokens = 1 + states + usize::from(inputs.environment_state.is_some());
         Act {
             vision: (!inputs.cameras.is_empty()).then(|| Vision {
-                backbone: ResNet18::new(device),
+                backbone: ResNet18::new(ResNetNorm::Frozen, device),
                 project: linear(ResNet18::FEATURES),
             }),
             state: inputs.state.map(linear),
@@ -157,86 +139,107 @@ impl Stack {
     }
 }
 
-impl Act {
-    /// What it was built from.
-    #[must_use]
-    pub fn config(&self) -> &ActConfig {
+impl PolicyModel for Act {
+    const KIND: &'static str = "act";
+    type Config = ActConfig;
+
+    fn horizons(config: &ActConfig) -> Horizons {
+        Horizons {
+            history: 1,
+            action: config.action_horizon,
+            receding: config.receding_horizon,
+            ensemble: config.ensemble,
+        }
+    }
+
+    fn modes() -> Modes {
+        use FeatureKind::{Action, State, Visual};
+        [Visual, State, Action]
+            .map(|kind| (kind, Mode::MeanStd))
+            .into()
+    }
+
+    fn init(config: &ActConfig, inputs: &PolicyInputs, seed: u64, device: &Device) -> Result<Self> {
+        config.validate(inputs)?;
+        Ok(seeded(device, seed, || {
+            initial::as_published(config.build(inputs, device))
+        }))
+    }
+
+    fn unloaded(config: &ActConfig, inputs: &PolicyInputs, device: &Device) -> Result<Self> {
+        config.validate(inputs)?;
+        Ok(config.build(inputs, device))
+    }
+
+    fn config(&self) -> &ActConfig {
         &self.config
     }
 
-    /// What it senses.
-    #[must_use]
-    pub fn inputs(&self) -> &PolicyInputs {
+    fn inputs(&self) -> &PolicyInputs {
         &self.inputs
     }
 
-    /// Normalised actions.
-    ///
-    /// # Shapes
-    ///
-    /// - output: `[batch, action_horizon, action]`
-    #[must_use]
-    pub fn sample_actions(&self, observations: &PolicyObservations) -> Tensor<3> {
+    fn sample_actions(
+        &self,
+        observations: &PolicyObservations,
+        _draws: &mut Draws<'_>,
+    ) -> Result<Tensor<3>> {
         self.decode(observations, None, &mut Dropout::Off)
     }
 
-    /// The loss of one batch. The styles' noise, then dropout's masks come from `generator` alone.
-    #[must_use]
-    pub fn loss(&self, batch: &PolicyBatch, generator: &mut ChaCha8Rng) -> ActLoss {
-        let noise = self.style.as_ref().map(|_| {
-            let shape = [batch.actions.dims()[0], self.config.style];
-            normal(generator, shape, &batch.actions.device())
+    /// Draws `vae_eps`, the styles' noise, `[batch, style]`; then dropout's masks.
+    fn loss(&self, batch: &PolicyBatch, draws: &mut Draws<'_>) -> Result<PolicyLoss> {
+        let shape = [batch.actions.dims()[0], self.config.style];
+        let noise = self.style.as_ref().map(|style| {
+            let noise = draws.normal("vae_eps", shape, &batch.actions.device())?;
+            Ok::<_, Error>((style, noise))
         });
-        let dropout = &mut Dropout::new(self.config.dropout, generator);
-        self.loss_with(batch, noise, dropout)
-    }
-
-    /// [`Self::loss`] with the styles' noise given; without it, styles are zero as when acting.
-    ///
-    /// # Shapes
-    ///
-    /// - noise: `[batch, style]`, standard normal
-    #[must_use]
-    pub fn loss_with(
-        &self,
-        batch: &PolicyBatch,
-        noise: Option<Tensor<2>>,
-        dropout: &mut Dropout<'_>,
-    ) -> ActLoss {
-        let found = self.style.as_ref().zip(noise).map(|(style, noise)| {
+        let noise = noise.transpose()?;
+        let dropout = &mut draws.dropout(self.config.dropout);
+        let found = noise.map(|(style, noise)| {
             let [center, log_variance] = style.encode(batch, dropout);
             let drawn = center.clone() + (log_variance.clone() / 2.0).exp() * noise;
             let spread = center.square() + log_variance.clone().exp() - log_variance - 1.0;
             (drawn, mean(spread) * (0.5 * self.config.style as f64))
         });
         let (latent, divergence) = found.unzip();
-        let actions = self.decode(&batch.observations, latent, dropout);
+        let actions = self.decode(&batch.observations, latent, dropout)?;
         let [count, horizon, width] = actions.dims();
         let weight: Tensor<3> = batch.weight.clone().unsqueeze_dim(2);
         let valid = mean(weight.clone()) * (count * horizon * width) as f64;
         let error = mean((batch.actions.clone() - actions).abs() * weight);
         let action_error = error * (count * horizon * width) as f64 / valid.clamp_min(1.0);
-        let total = match &divergence {
-            Some(divergence) => {
-                action_error.clone() + divergence.clone() * self.config.divergence_weight
-            }
-            None => action_error.clone(),
-        };
-        ActLoss {
-            total,
-            action_error,
-            divergence,
+        let mut figures = vec![("action_error", action_error.clone().detach())];
+        let mut total = action_error;
+        if let Some(divergence) = divergence {
+            figures.push(("divergence", divergence.clone().detach()));
+            total = total + divergence * self.config.divergence_weight;
         }
+        Ok(PolicyLoss { total, figures })
     }
 
+    fn rules(&self) -> Vec<Rule> {
+        act_rules()
+    }
+
+    fn read_settings(text: &str, path: &Path) -> Result<Settings<ActConfig>> {
+        published::read_settings(text, path)
+    }
+
+    fn written_settings(settings: &Settings<ActConfig>) -> serde_json::Result<String> {
+        published::written_settings(settings)
+    }
+}
+
+impl Act {
     /// Observations and styles, `[batch, style]` or zero, to actions.
     fn decode(
         &self,
         observations: &PolicyObservations,
         latent: Option<Tensor<2>>,
         dropout: &mut Dropout<'_>,
-    ) -> Tensor<3> {
-        let context = self.sense(observations, latent, dropout);
+    ) -> Result<Tensor<3>> {
+        let context = self.sense(observations, latent, dropout)?;
         let batch = context.tokens.dims()[0];
         let positions = self.queries.val().unsqueeze::<3>(); // [1, action_horizon, width]
         let mut tokens = positions.zeros_like().repeat_dim(0, batch);
@@ -245,7 +248,7 @@ impl Act {
             let input = Placed { tokens, positions };
             tokens = block.forward_with_context(input, &context, dropout);
         }
-        self.action.forward(self.decoder.finish(tokens))
+        Ok(self.action.forward(self.decoder.finish(tokens)))
     }
 
     /// The encoder's tokens.
@@ -254,29 +257,32 @@ impl Act {
         observations: &PolicyObservations,
         latent: Option<Tensor<2>>,
         dropout: &mut Dropout<'_>,
-    ) -> Placed {
+    ) -> Result<Placed> {
         let states = [
-            (&self.state, &observations.state),
-            (&self.environment_state, &observations.environment_state),
+            (STATE, &self.state, &observations.state),
+            (
+                ENVIRONMENT_STATE,
+                &self.environment_state,
+                &observations.environment_state,
+            ),
         ];
-        let states: Vec<_> = states
-            .into_iter()
-            .filter_map(|(layer, value)| {
-                let layer = layer.as_ref()?;
-                let value = value.clone();
-                Some(layer.forward(value.expect("the state that the policy takes")))
-            })
-            .collect();
+        let mut tokens = Vec::new();
+        for (key, layer, value) in states {
+            if let Some(layer) = layer {
+                let value = value.clone().ok_or_else(|| missing(key))?;
+                tokens.push(layer.forward(value));
+            }
+        }
         let device = self.latent.weight.val().device();
-        let batch = match observations.images.first() {
-            Some(images) => images.dims()[0],
-            None => states.first().map_or(0, |state| state.dims()[0]),
-        };
+        let batch = observations.batch();
         let latent = latent.unwrap_or_else(|| Tensor::zeros([batch, self.config.style], &device));
         let latent = self.latent.forward(latent).unsqueeze_dim::<3>(1);
-        let mut tokens: Vec<Tensor<3>> = [latent].into_iter().chain(states).collect();
+        tokens.insert(0, latent);
         let mut positions = vec![self.positions.val()];
         if let Some(vision) = &self.vision {
+            if observations.images.len() != self.inputs.cameras.len() {
+                return Err(missing("observation.images"));
+            }
             for images in &observations.images {
                 let (cells, places) = vision.forward(images.clone());
                 tokens.push(cells);
@@ -289,11 +295,15 @@ impl Act {
             let positions = positions.clone();
             tokens = block.forward(Placed { tokens, positions }, None, dropout);
         }
-        Placed {
+        Ok(Placed {
             tokens: self.encoder.finish(tokens),
             positions,
-        }
+        })
     }
+}
+
+fn missing(key: &str) -> Error {
+    armilla_core::Error::invalid(key, "what the policy takes", "none").into()
 }
 
 impl Vision {

@@ -1,24 +1,17 @@
-//! ACT's checkpoints as LeRobot 0.6.1 writes and reads them, and those of older versions with statistics among the weights.
+//! ACT's `config.json` and weights as LeRobot 0.6.1 writes and reads them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use armilla_nn::Activation;
-use armilla_nn::checkpoint::foreign::{Layout, Rule, as_theirs};
-use armilla_nn::checkpoint::{self, Weights, weights, with_foreign_weights};
-use armilla_nn::resnet::ResNet18;
-use burn::module::Module as _;
-use burn::tensor::Device;
+use armilla_nn::checkpoint::foreign::{Layout, Rule};
+use armilla_nn::resnet::{ResNet18, ResNetNames, ResNetNorm, resnet_rules};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Act, ActConfig};
 use crate::error::{Error, Result};
-use crate::lerobot::{FeatureKind, Features, Mode, PolicyInputs, Processors, is_legacy_statistic};
-
-const KIND: &str = "act";
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
+use crate::lerobot::{FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings};
 
 /// Keys of `config.json` that change nothing of what loaded weights compute; they are kept.
 const KEPT: [&str; 13] = [
@@ -37,20 +30,9 @@ const KEPT: [&str; 13] = [
     "optimizer_lr_backbone",
 ];
 
-/// A policy with its processors: all of a checkpoint's directory.
-#[derive(Clone, Debug)]
-pub struct ActCheckpoint {
-    /// The policy.
-    pub model: Act,
-    /// What stands before and after it.
-    pub processors: Processors,
-    /// Other keys of `config.json`, which do not change what the policy computes.
-    pub kept: Map<String, Value>,
-}
-
 /// `config.json`. Every key that changes the result must be there: defaults differ between versions.
 #[derive(Serialize, Deserialize)]
-struct File {
+struct Published {
     #[serde(rename = "type")]
     kind: String,
     n_obs_steps: usize,
@@ -81,64 +63,29 @@ struct File {
     rest: Map<String, Value>,
 }
 
-impl ActCheckpoint {
-    /// Reads a directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`] when a file is missing or foreign, a key is unknown or of a value that is not supported, or the weights are not those of
-    /// the settings: each tensor that is missing, extra or misshapen is listed under LeRobot's name.
-    pub fn load(directory: &Path, device: &Device) -> Result<Self> {
-        let path = directory.join(CONFIG);
-        let json = std::fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
-        let file: File = serde_json::from_str(&json)
-            .map_err(|error| Error::checkpoint(&path, "(whole file)", "settings of ACT", error))?;
-        let (config, inputs) = file.settings(&path)?;
-        let origin = directory.join(WEIGHTS);
-        let (weights, _) = checkpoint::read(&origin)?;
-        let legacy = Processors::from_legacy(&inputs, &file.normalization_mapping, &weights);
-        let processors = match legacy {
-            Some(processors) => processors,
-            None => Processors::load(directory)?,
-        };
-        Ok(Self {
-            model: Act::from_published(&config, &inputs, (weights, &origin), device)?,
-            processors,
-            kept: file.rest,
-        })
-    }
+/// Reads `config.json`.
+pub(super) fn read_settings(text: &str, path: &Path) -> Result<Settings<ActConfig>> {
+    let file: Published = serde_json::from_str(text)
+        .map_err(|error| Error::checkpoint(path, "(whole file)", "settings of ACT", error))?;
+    file.settings(path)
+}
 
-    /// Writes a directory that LeRobot loads: its settings, weights and processors.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be written.
-    pub fn save(&self, directory: &Path) -> Result<()> {
-        std::fs::create_dir_all(directory).map_err(|error| Error::file(directory, error))?;
-        let path = directory.join(CONFIG);
-        let json = serde_json::to_string_pretty(&self.file())
-            .map_err(|error| Error::checkpoint(&path, "(whole file)", "JSON", error))?;
-        checkpoint::write_atomically(&path, (json + "\n").as_bytes())?;
-        self.processors.save(directory)?;
-        let metadata = [("format".to_owned(), "pt".to_owned())].into();
-        let published = self.model.published();
-        Ok(checkpoint::write(
-            &directory.join(WEIGHTS),
-            &published,
-            &metadata,
-        )?)
-    }
+/// Gives `config.json`.
+pub(super) fn written_settings(settings: &Settings<ActConfig>) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&Published::new(settings))
+}
 
-    fn file(&self) -> File {
-        let (config, inputs) = (&self.model.config, &self.model.inputs);
-        File {
-            kind: KIND.to_owned(),
+impl Published {
+    fn new(settings: &Settings<ActConfig>) -> Self {
+        let (config, inputs) = (&settings.config, &settings.inputs);
+        Self {
+            kind: Act::KIND.to_owned(),
             n_obs_steps: 1,
             chunk_size: config.action_horizon,
             n_action_steps: config.receding_horizon,
             input_features: inputs.inputs(),
             output_features: inputs.outputs(),
-            normalization_mapping: self.processors.before.modes.clone(),
+            normalization_mapping: settings.modes.clone(),
             vision_backbone: "resnet18".to_owned(),
             pretrained_backbone_weights: None,
             replace_final_stride_with_dilation: false.into(),
@@ -150,6 +97,7 @@ impl ActCheckpoint {
                 Activation::Relu => "relu",
                 Activation::Silu => "silu",
                 Activation::Gelu => "gelu",
+                Activation::Mish => "mish",
             }
             .to_owned(),
             n_encoder_layers: config.encoder_layers,
@@ -160,14 +108,12 @@ impl ActCheckpoint {
             temporal_ensemble_coeff: config.ensemble,
             dropout: config.dropout,
             kl_weight: config.divergence_weight,
-            rest: self.kept.clone(),
+            rest: settings.kept.clone(),
         }
     }
-}
 
-impl File {
     /// Our settings.
-    fn settings(&self, path: &Path) -> Result<(ActConfig, PolicyInputs)> {
+    fn settings(self, path: &Path) -> Result<Settings<ActConfig>> {
         let wrong = |key: &str, expected: &str, found: String| {
             Err(Error::checkpoint(path, key, expected, found))
         };
@@ -180,7 +126,7 @@ impl File {
         let dilated = &self.replace_final_stride_with_dilation;
         let (backbone, kind) = (&self.vision_backbone, &self.kind);
         for (key, expected, found) in [
-            ("type", KIND, kind.clone()),
+            ("type", Act::KIND, kind.clone()),
             ("n_obs_steps", "1", self.n_obs_steps.to_string()),
             ("vision_backbone", "resnet18", backbone.clone()),
         ] {
@@ -219,29 +165,12 @@ impl File {
             dropout: self.dropout,
             ensemble: self.temporal_ensemble_coeff,
         };
-        config.validate(&inputs)?;
-        Ok((config, inputs))
-    }
-}
-
-impl Act {
-    /// Builds it with LeRobot's weights, and where errors say they came from.
-    fn from_published(
-        config: &ActConfig,
-        inputs: &PolicyInputs,
-        (weights, origin): (Weights, &Path),
-        device: &Device,
-    ) -> Result<Self> {
-        let model = config.build(inputs, device);
-        let ignored = is_legacy_statistic;
-        let model = with_foreign_weights(model, weights, &act_rules(), &ignored, origin)?;
-        Ok(model)
-    }
-
-    /// All weights under LeRobot's names and in its layouts.
-    #[must_use]
-    pub fn published(&self) -> Weights {
-        as_theirs(&weights(&self.valid()), &act_rules())
+        Ok(Settings {
+            config,
+            inputs,
+            modes: self.normalization_mapping,
+            kept: self.rest,
+        })
     }
 }
 
@@ -280,7 +209,8 @@ pub fn act_rules() -> Vec<Rule> {
                 .map(|rule| rule.under(&format!("{ours}.blocks.*"), &format!("{theirs}.layers.*"))),
         );
     }
-    let backbone = resnet_rules().into_iter();
+    let backbone = resnet_rules(ResNetNorm::Frozen, ResNetNames::Torchvision);
+    let backbone = backbone.into_iter();
     rules.extend(backbone.map(|rule| rule.under("vision.backbone", "backbone")));
     let model = rules.into_iter().map(|rule| Rule {
         theirs: format!("model.{}", rule.theirs),
@@ -311,41 +241,6 @@ fn block_rules() -> Vec<Rule> {
                 );
                 Rule::new(ours, theirs).with_layout(Layout::Part { index, of: 3 })
             }));
-        }
-    }
-    rules
-}
-
-/// torchvision's names of a ResNet-18.
-fn resnet_rules() -> Vec<Rule> {
-    let normed = |ours: String, conv: String, norm: String, channels: usize| {
-        let kernel = Layout::Convolution { channels };
-        [
-            Rule::new(format!("{ours}.conv.kernel"), conv).with_layout(kernel),
-            Rule::new(format!("{ours}.norm"), norm),
-        ]
-    };
-    let stem = normed("stem".to_owned(), "conv1".to_owned(), "bn1".to_owned(), 3);
-    let mut rules = stem.to_vec();
-    for block in 0..8 {
-        let (stage, within) = (block / 2, block % 2);
-        let output = 64 << stage;
-        let input = if within == 0 && stage > 0 {
-            output / 2
-        } else {
-            output
-        };
-        let (ours, theirs) = (
-            format!("blocks.{block}"),
-            format!("layer{}.{within}", stage + 1),
-        );
-        for (part, conv, norm, channels) in [
-            ("first", "conv1", "bn1", input),
-            ("second", "conv2", "bn2", output),
-            ("shortcut", "downsample.0", "downsample.1", input),
-        ] {
-            let (conv, norm) = (format!("{theirs}.{conv}"), format!("{theirs}.{norm}"));
-            rules.extend(normed(format!("{ours}.{part}"), conv, norm, channels));
         }
     }
     rules

@@ -2,6 +2,7 @@ use super::*;
 use crate::lerobot::Camera;
 use crate::test_support::Descent;
 use armilla_core::random::stream;
+use armilla_nn::random::normal;
 
 fn inputs() -> PolicyInputs {
     PolicyInputs {
@@ -13,7 +14,13 @@ fn inputs() -> PolicyInputs {
         state: Some(2),
         environment_state: None,
         action: 2,
+        vocabulary: None,
     }
+}
+
+/// Draws of a step.
+fn draws(step: u64) -> Draws<'static> {
+    Draws::from_stream(stream(0, "loss", step))
 }
 
 fn batch(horizon: usize, device: &Device) -> PolicyBatch {
@@ -26,7 +33,7 @@ fn batch(horizon: usize, device: &Device) -> PolicyBatch {
                 device,
             )],
             state: Some(draw("state", [2, 1, 2])),
-            environment_state: None,
+            ..PolicyObservations::default()
         },
         actions: draw("actions", [2, horizon, 2]),
         weight: Tensor::ones([2, horizon], device),
@@ -42,15 +49,17 @@ fn one_batch_can_be_learnt() {
         dropout: 0.0,
         ..ActConfig::nano()
     };
-    let mut model = config.init(&inputs(), 0, &device).unwrap();
+    let mut model = Act::init(&config, &inputs(), 0, &device).unwrap();
     let batch = batch(4, &device);
     let error = |model: &Act| {
-        let actions = model.sample_actions(&batch.observations);
+        let actions = model
+            .sample_actions(&batch.observations, &mut draws(0))
+            .unwrap();
         mean((actions - batch.actions.clone()).abs()).into_scalar::<f32>()
     };
     let first = error(&model);
     for step in 0..60 {
-        let loss = model.loss(&batch, &mut stream(0, "loss", step));
+        let loss = model.loss(&batch, &mut draws(step)).unwrap();
         let gradients = loss.total.backward();
         let rate = if step < 40 { 1e-3 } else { 2e-4 };
         model = model.map(&mut Descent { gradients, rate });
@@ -66,16 +75,32 @@ fn dropout_is_drawn_from_the_stream_and_off_when_acting() {
         dropout: 0.3,
         ..ActConfig::nano()
     };
-    let model = config.init(&inputs(), 0, &device).unwrap();
+    let model = Act::init(&config, &inputs(), 0, &device).unwrap();
     let batch = batch(16, &device);
     let loss = |step| {
-        let loss = model.loss(&batch, &mut stream(0, "loss", step));
+        let loss = model.loss(&batch, &mut draws(step)).unwrap();
         loss.total.into_scalar::<f32>()
     };
     assert_eq!(loss(0), loss(0));
     assert_ne!(loss(0), loss(1));
-    let act = || model.sample_actions(&batch.observations).into_data();
+    let act = || {
+        let actions = model.sample_actions(&batch.observations, &mut draws(0));
+        actions.unwrap().into_data()
+    };
     assert_eq!(act(), act());
+}
+
+#[test]
+fn what_is_not_seen_is_named() {
+    let device = Device::flex();
+    let model = Act::init(&ActConfig::nano(), &inputs(), 0, &device).unwrap();
+    let mut seen = batch(16, &device).observations;
+    seen.state = None;
+    let error = model.sample_actions(&seen, &mut draws(0)).unwrap_err();
+    assert!(error.to_string().contains("observation.state"), "{error}");
+    seen.images.clear();
+    let error = model.sample_actions(&seen, &mut draws(0)).unwrap_err();
+    assert!(error.to_string().contains("observation"), "{error}");
 }
 
 #[test]
@@ -92,7 +117,7 @@ fn every_wrong_setting_names_its_key() {
     for (key, change) in wrong {
         let mut config = ActConfig::nano();
         change(&mut config);
-        let error = config.init(&inputs(), 0, &Device::flex()).unwrap_err();
+        let error = Act::init(&config, &inputs(), 0, &Device::flex()).unwrap_err();
         assert!(error.to_string().contains(key), "{key}: {error}");
     }
     let nothing = PolicyInputs {

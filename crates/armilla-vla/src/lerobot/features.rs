@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Result};
 
 /// LeRobot's key of what a simulator says of its scene.
-const ENVIRONMENT_STATE: &str = "observation.environment_state";
+pub(crate) const ENVIRONMENT_STATE: &str = "observation.environment_state";
 
 /// LeRobot's types of features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,6 +111,9 @@ pub struct PolicyInputs {
     pub environment_state: Option<usize>,
     /// Values of an action.
     pub action: usize,
+    /// Token ids of instructions, of a policy that reads them; its tokenizer says so, and no feature.
+    #[serde(default)]
+    pub vocabulary: Option<usize>,
 }
 
 impl PolicyInputs {

@@ -3,17 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use armilla_core::Statistics;
 use armilla_nn::checkpoint::{self, Metadata, Weights};
+use burn::tensor::TensorData;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::features::{FeatureKind, Features, PolicyInputs};
-use super::normalizer::{Mode, Normalizer};
-use crate::checkpoint::{read_json, write_json};
+use super::features::{Feature, FeatureKind, Features, PolicyInputs};
+use super::model::Modes;
+use super::normalizer::Normalizer;
 use crate::error::{Error, Result};
+use crate::json::{field, read, read_json, write_json};
+use crate::tokenizer::Tokenizer;
 
 const BEFORE: &str = "policy_preprocessor";
 const AFTER: &str = "policy_postprocessor";
+const TOKENIZE: &str = "tokenizer_processor";
+const TOKENIZER: &str = "tokenizer.json";
 const NORMALIZE: &str = "normalizer_processor";
 const UNNORMALIZE: &str = "unnormalizer_processor";
 const EPSILON: f64 = 1e-8;
@@ -27,7 +33,7 @@ const LEGACY: [&str; 3] = [
 
 /// Whether an array of `model.safetensors` is a statistic of an older checkpoint.
 #[must_use]
-pub fn is_legacy_statistic(name: &str) -> bool {
+pub(crate) fn is_legacy_statistic(name: &str) -> bool {
     LEGACY.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -36,10 +42,55 @@ pub fn is_legacy_statistic(name: &str) -> bool {
 pub struct Processors {
     /// Observations under other names, and the names that the policy knows them by.
     pub renames: BTreeMap<String, String>,
+    /// Turns instructions into token ids, for a policy that reads them.
+    pub words: Option<WordProcessor>,
     /// Normalises observations and, in training, actions.
     pub before: Normalizer,
     /// Brings actions back to their units.
     pub after: Normalizer,
+}
+
+/// Instructions to token ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordProcessor {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What lies past so many tokens is cut off.
+    pub max_tokens: usize,
+}
+
+/// The statistics of features as a processor's file has them, under `<feature>.<statistic>`; those of pictures stand over channels.
+#[must_use]
+pub fn arrays(statistics: &Statistics, inputs: &PolicyInputs) -> Weights {
+    let all = [inputs.inputs().0, inputs.outputs().0].concat();
+    let mut arrays = Weights::new();
+    for (key, Feature { kind, .. }) in all {
+        let Some(found) = statistics.get(&key) else {
+            continue;
+        };
+        let count = [found.count as f64];
+        let entries: [(&str, &[f64]); 10] = [
+            ("min", &found.min),
+            ("max", &found.max),
+            ("mean", &found.mean),
+            ("std", &found.std),
+            ("count", &count),
+            ("q01", &found.q01),
+            ("q10", &found.q10),
+            ("q50", &found.q50),
+            ("q90", &found.q90),
+            ("q99", &found.q99),
+        ];
+        for (name, values) in entries {
+            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            let shape = match kind {
+                FeatureKind::Visual if name != "count" => vec![values.len(), 1, 1],
+                _ => vec![values.len()],
+            };
+            arrays.insert(format!("{key}.{name}"), TensorData::new(values, shape));
+        }
+    }
+    arrays
 }
 
 #[derive(Deserialize)]
@@ -59,11 +110,7 @@ struct Step {
 impl Processors {
     /// For a policy that is new: statistics under `<feature>.<statistic>`.
     #[must_use]
-    pub fn new(
-        inputs: &PolicyInputs,
-        modes: &BTreeMap<FeatureKind, Mode>,
-        statistics: &Weights,
-    ) -> Self {
+    pub fn new(inputs: &PolicyInputs, modes: &Modes, statistics: &Weights) -> Self {
         let normalizer = |features| Normalizer {
             epsilon: EPSILON,
             features,
@@ -74,18 +121,22 @@ impl Processors {
         let all = [inputs.inputs().0, inputs.outputs().0].concat();
         Self {
             renames: BTreeMap::new(),
+            words: None,
             before: normalizer(Features(all)),
             after: normalizer(inputs.outputs()),
         }
     }
 
+    /// Token ids that instructions become, of a policy that reads them.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<usize> {
+        let words = self.words.as_ref();
+        words.map(|words| words.tokenizer.vocabulary())
+    }
+
     /// From the weights of an older checkpoint, if its statistics are among them.
     #[must_use]
-    pub fn from_legacy(
-        inputs: &PolicyInputs,
-        modes: &BTreeMap<FeatureKind, Mode>,
-        weights: &Weights,
-    ) -> Option<Self> {
+    pub fn from_legacy(inputs: &PolicyInputs, modes: &Modes, weights: &Weights) -> Option<Self> {
         let keys: Vec<String> = [inputs.inputs().0, inputs.outputs().0]
             .concat()
             .into_iter()
@@ -110,12 +161,13 @@ impl Processors {
     ///
     /// [`Error`] naming a file that is missing, or a step that is not known here.
     pub fn load(directory: &Path) -> Result<Self> {
-        let (before, renames) = load(directory, BEFORE, NORMALIZE)?;
-        let (after, _) = load(directory, AFTER, UNNORMALIZE)?;
+        let before = load(directory, BEFORE, NORMALIZE)?;
+        let after = load(directory, AFTER, UNNORMALIZE)?;
         Ok(Self {
-            renames,
-            before,
-            after,
+            renames: before.renames,
+            words: before.words,
+            before: before.normalizer,
+            after: after.normalizer,
         })
     }
 
@@ -125,55 +177,94 @@ impl Processors {
     ///
     /// When a file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<()> {
-        let device = json!({"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": null}});
-        let rename = json!({"registry_name": "rename_observations_processor", "config": {"rename_map": self.renames}});
-        let batch = json!({"registry_name": "to_batch_processor", "config": {}});
-        let (before, after) = (
-            state_file(BEFORE, 3, NORMALIZE),
-            state_file(AFTER, 0, UNNORMALIZE),
+        let step = |name: &str, config: Value| json!({"registry_name": name, "config": config});
+        let device = step(
+            "device_processor",
+            json!({"device": "cpu", "float_dtype": null}),
         );
-        let step = |name: &str, normalizer: &Normalizer, file: &str| json!({"registry_name": name, "config": normalizer, "state_file": file});
-        let normalize = step(NORMALIZE, &self.before, &before);
-        let unnormalize = step(UNNORMALIZE, &self.after, &after);
-        for (file, name, steps) in [
-            (
-                BEFORE,
-                before,
-                json!([rename, batch, device.clone(), normalize]),
+        let mut steps = vec![
+            step(
+                "rename_observations_processor",
+                json!({"rename_map": self.renames}),
             ),
-            (AFTER, after, json!([unnormalize, device])),
-        ] {
-            let normalizer = if file == BEFORE {
-                &self.before
-            } else {
-                &self.after
-            };
-            let path = directory.join(name);
-            checkpoint::write(&path, &normalizer.statistics, &Metadata::new())?;
-            let path = directory.join(format!("{file}.json"));
-            write_json(&path, &json!({"name": file, "steps": steps}))?;
+            step("to_batch_processor", json!({})),
+        ];
+        if let Some(words) = &self.words {
+            steps.push(step(TOKENIZE, words.config()));
+            let text = words.tokenizer.to_json()?;
+            checkpoint::write_atomically(&directory.join(TOKENIZER), text.as_bytes())?;
         }
-        Ok(())
+        steps.push(device.clone());
+        let name = state_file(BEFORE, steps.len(), NORMALIZE);
+        steps.push(written(directory, &name, NORMALIZE, &self.before)?);
+        save(directory, BEFORE, &steps)?;
+        let name = state_file(AFTER, 0, UNNORMALIZE);
+        let unnormalize = written(directory, &name, UNNORMALIZE, &self.after)?;
+        save(directory, AFTER, &[unnormalize, device])
     }
+}
+
+impl WordProcessor {
+    fn config(&self) -> Value {
+        json!({
+            "tokenizer_name": TOKENIZER,
+            "max_length": self.max_tokens,
+            "padding": "longest",
+            "padding_side": "right",
+        })
+    }
+
+    /// From the step's settings; `path` and `key` are where they stand.
+    fn load(directory: &Path, config: &Value, path: &Path) -> Result<Self> {
+        let name: String = field(config, path, "tokenizer_name")?;
+        if name != TOKENIZER {
+            let expected = format!("{TOKENIZER}, a file beside it");
+            return Err(Error::checkpoint(path, "tokenizer_name", expected, name));
+        }
+        let file = directory.join(TOKENIZER);
+        let tokenizer = Tokenizer::from_json(&read(&file)?)
+            .map_err(|error| Error::checkpoint(&file, "(whole file)", "a tokenizer", error))?;
+        Ok(Self {
+            tokenizer,
+            max_tokens: field(config, path, "max_length")?,
+        })
+    }
+}
+
+/// Writes a normaliser's statistics, and gives its step.
+fn written(directory: &Path, file: &str, name: &str, normalizer: &Normalizer) -> Result<Value> {
+    checkpoint::write(
+        &directory.join(file),
+        &normalizer.statistics,
+        &Metadata::new(),
+    )?;
+    Ok(json!({"registry_name": name, "config": normalizer, "state_file": file}))
+}
+
+fn save(directory: &Path, file: &str, steps: &[Value]) -> Result<()> {
+    let path = directory.join(format!("{file}.json"));
+    write_json(&path, &json!({"name": file, "steps": steps}))
 }
 
 fn state_file(file: &str, index: usize, step: &str) -> String {
     format!("{file}_step_{index}_{step}.safetensors")
 }
 
-/// The normalising step of one file, and its renames.
-fn load(
-    directory: &Path,
-    file: &str,
-    wanted: &str,
-) -> Result<(Normalizer, BTreeMap<String, String>)> {
+/// One file's steps.
+struct Steps {
+    normalizer: Normalizer,
+    renames: BTreeMap<String, String>,
+    words: Option<WordProcessor>,
+}
+
+fn load(directory: &Path, file: &str, wanted: &str) -> Result<Steps> {
     let path = directory.join(format!("{file}.json"));
     let json = read_json(&path)?;
     let wrong = |key: &str, error: serde_json::Error| {
         Error::checkpoint(&path, key, "a processor of LeRobot's", error)
     };
     let File { steps } = serde_json::from_value(json).map_err(|error| wrong("steps", error))?;
-    let (mut found, mut renames) = (None, BTreeMap::new());
+    let (mut normalizer, mut renames, mut words) = (None, BTreeMap::new(), None);
     for (index, step) in steps.into_iter().enumerate() {
         let key = format!("steps.{index}");
         let name = step.registry_name.or(step.class).unwrap_or_default();
@@ -184,8 +275,9 @@ fn load(
                 renames = serde_json::from_value(map.unwrap_or_else(|| json!({})))
                     .map_err(|error| wrong(&key, error))?;
             }
+            TOKENIZE => words = Some(WordProcessor::load(directory, &step.config, &path)?),
             name if name == wanted => {
-                let mut normalizer: Normalizer =
+                let mut found: Normalizer =
                     serde_json::from_value(step.config).map_err(|error| wrong(&key, error))?;
                 if let Some(state) = step.state_file {
                     // A name beside the file that gives it, never a way out of the directory.
@@ -193,18 +285,22 @@ fn load(
                         let key = format!("{key}.state_file");
                         return Err(Error::checkpoint(&path, key, "a file's name", state));
                     }
-                    normalizer.statistics = checkpoint::read(&directory.join(state))?.0;
+                    found.statistics = checkpoint::read(&directory.join(state))?.0;
                 }
-                found = Some(normalizer);
+                normalizer = Some(found);
             }
             other => {
                 let expected = format!(
-                    "rename_observations_processor, to_batch_processor, device_processor or {wanted}"
+                    "rename_observations_processor, to_batch_processor, device_processor, {TOKENIZE} or {wanted}"
                 );
                 return Err(Error::checkpoint(&path, key, expected, other));
             }
         }
     }
-    let normalizer = found.ok_or_else(|| Error::checkpoint(&path, "steps", wanted, "no such"))?;
-    Ok((normalizer, renames))
+    let missing = || Error::checkpoint(&path, "steps", wanted, "no such");
+    Ok(Steps {
+        normalizer: normalizer.ok_or_else(missing)?,
+        renames,
+        words,
+    })
 }

@@ -12,7 +12,7 @@ use armilla_nn::transformer::{Block, BlockConfig};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Bool, Device, Tensor, activation};
 
-use crate::vision::cell_centers;
+use super::vision::cell_centers;
 
 /// Values that describe one offset: x, y, length, and x and y of the direction.
 const OFFSET: usize = 5;

@@ -9,8 +9,8 @@ use armilla_nn::transformer::{AdaLnBlock, AdaLnBlockConfig};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::flow_policy::FlowPolicyConfig;
-use crate::readout::Context;
+use super::FlowPolicyConfig;
+use super::readout::Context;
 
 /// Each row `times` times, one copy after the other.
 pub(crate) fn repeated(rows: Tensor<3>, times: usize) -> Tensor<3> {
