@@ -14,6 +14,7 @@ mod interrupted;
 mod killed;
 mod layers;
 mod pipeline;
+mod policies;
 mod program;
 mod readme;
 mod serving;

@@ -252,7 +252,7 @@ fn a_policy_is_the_same_twice_and_acts_over_the_bus() {
         json(folder, &arguments)
     };
     let row = evaluate("straight");
-    assert_eq!(row["policy"], "vla");
+    assert_eq!(row["policy"], "armilla_flow");
     check_row(&row, &["nothing", "random", "reach-only", "expert"]);
     let families = row["families"].as_object().unwrap();
     assert!(

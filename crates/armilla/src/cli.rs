@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use armilla_imagine::{Aggregate, Execution};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::dataset::DatasetCommand;
 use crate::commands::hub::HubCommand;
+use crate::commands::policy::PolicyCommand;
 use crate::commands::world::WorldCommand;
 
 /// From video to robot behaviour: record, learn a world model, train a policy, plan, evaluate, look.
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Look inside a world model: how far it predicts, what it knows, what surprises it, whether it is alive.
     #[command(subcommand)]
     World(WorldCommand),
+    /// Hold a policy against another's golden file: actions, losses and gradients on a batch in it.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Datasets and checkpoints to and from the Hugging Face hub (cargo feature `hub`).
     #[command(subcommand)]
     Hub(HubCommand),
@@ -173,6 +178,9 @@ pub(crate) struct EvalArguments {
     /// What the policy hears.
     #[arg(long, value_enum, default_value_t)]
     pub instruction: InstructionChoice,
+    /// How a policy's chunks become actions.
+    #[command(flatten)]
+    pub execution: ExecutionArguments,
     /// Leave out the floors (doing nothing, random, the cheapest cheat) and the expert.
     #[arg(long)]
     pub no_floors: bool,
@@ -194,6 +202,75 @@ pub(crate) struct EvalArguments {
     /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+}
+
+/// How chunks become actions, of a policy's checkpoint.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExecutionArguments {
+    /// When the next chunk is asked for, and what becomes of actions that overlap; what the checkpoint says unless given.
+    #[arg(long, value_enum)]
+    pub execution: Option<ExecutionChoice>,
+    /// Of `ensemble`: predictions of one step are averaged with weights exp(-THIS * age), the oldest first.
+    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
+    pub ensemble: f64,
+    /// Of `asynchronous`: the next chunk is asked for when this share of one is left.
+    #[arg(long, default_value_t = 0.5)]
+    pub threshold: f64,
+    /// Of `asynchronous`: what becomes of actions that two chunks have.
+    #[arg(long, value_enum, default_value_t)]
+    pub aggregate: AggregateChoice,
+    /// Milliseconds that a chunk takes to arrive, whole steps of them; the simulator goes on meanwhile.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub delay_ms: f64,
+}
+
+/// When the next chunk is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExecutionChoice {
+    /// When the last one is carried out, as far as the policy's receding horizon.
+    Receding,
+    /// At every step; all predictions of a step are averaged.
+    Ensemble,
+    /// While the last one is carried out.
+    Asynchronous,
+}
+
+/// LeRobot's functions for two predictions of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum AggregateChoice {
+    /// 0.3 of the old and 0.7 of the new one.
+    #[default]
+    WeightedAverage,
+    /// The new one.
+    LatestOnly,
+    /// Half of each.
+    Average,
+    /// 0.7 of the old and 0.3 of the new one.
+    Conservative,
+}
+
+impl ExecutionArguments {
+    /// What was typed, else what a checkpoint says of ensembling.
+    pub(crate) fn chosen(&self, ensemble: Option<f64>) -> Execution {
+        let aggregate = match self.aggregate {
+            AggregateChoice::WeightedAverage => Aggregate::WeightedAverage,
+            AggregateChoice::LatestOnly => Aggregate::LatestOnly,
+            AggregateChoice::Average => Aggregate::Average,
+            AggregateChoice::Conservative => Aggregate::Conservative,
+        };
+        match (self.execution, ensemble) {
+            (Some(ExecutionChoice::Receding), _) | (None, None) => Execution::Receding,
+            (Some(ExecutionChoice::Ensemble), _) => Execution::Ensemble {
+                coefficient: self.ensemble,
+            },
+            (None, Some(coefficient)) => Execution::Ensemble { coefficient },
+            (Some(ExecutionChoice::Asynchronous), _) => Execution::Asynchronous {
+                threshold: self.threshold,
+                aggregate,
+            },
+        }
+    }
 }
 
 /// What differs from all recorded scenes.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 15] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -15,6 +15,14 @@ const BUILT_IN: [(&str, &str); 10] = [
     (
         "record/push-t",
         include_str!("../../../configs/record/push-t.toml"),
+    ),
+    (
+        "record/push-t-world",
+        include_str!("../../../configs/record/push-t-world.toml"),
+    ),
+    (
+        "record/push-t-demonstrations",
+        include_str!("../../../configs/record/push-t-demonstrations.toml"),
     ),
     (
         "record/tabletop",
@@ -27,6 +35,18 @@ const BUILT_IN: [(&str, &str); 10] = [
     (
         "train/two-room-goal",
         include_str!("../../../configs/train/two-room-goal.toml"),
+    ),
+    (
+        "train/push-t-jepa",
+        include_str!("../../../configs/train/push-t-jepa.toml"),
+    ),
+    (
+        "train/push-t-act",
+        include_str!("../../../configs/train/push-t-act.toml"),
+    ),
+    (
+        "train/push-t-diffusion",
+        include_str!("../../../configs/train/push-t-diffusion.toml"),
     ),
     (
         "train/tabletop-vla",
@@ -184,7 +204,10 @@ mod tests {
         for (name, _) in BUILT_IN {
             Source::open(name).unwrap().parse::<toml::Table>().unwrap();
         }
-        for name in ["record/two-room", "record/push-t", "record/tabletop"] {
+        let recordings = BUILT_IN
+            .iter()
+            .filter(|(name, _)| name.starts_with("record/"));
+        for (name, _) in recordings {
             Source::open(name).unwrap().parse::<RecordConfig>().unwrap();
         }
         for name in ["plan/two-room", "plan/lewm"] {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use armilla_core::Policy;
 use armilla_envs::EnvironmentConfig;
-use armilla_imagine::{InstructionControl, Trace};
+use armilla_imagine::{Execution, InstructionControl, Trace};
 use burn::tensor::Device;
 use serde::Deserialize;
 
@@ -219,6 +219,8 @@ impl Demo {
 
     fn episodes(&self, env: &str, protocol: &str, image_size: usize) -> Episodes {
         Episodes {
+            execution: Execution::Receding,
+            delay_steps: 0,
             environment: EnvironmentConfig {
                 name: env.to_owned(),
                 protocol: protocol.to_owned(),
@@ -281,7 +283,7 @@ impl Demo {
             image_size,
         };
         let (mut policy, image_size) =
-            eval::open_vla(checkpoint, self.seed, &environment, &self.device)?;
+            eval::open_trained(checkpoint, self.seed, &environment, &self.device)?;
         let mut pool = Pool::default();
         for protocol in &evaluation.protocols {
             let episodes = self.episodes(&evaluation.env, protocol, image_size);

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionLimits};
 use armilla_core::{Environment, EpisodeOutcome, Policy};
 use armilla_envs::{EnvironmentConfig, Script, Variation, make, run_script};
-use armilla_imagine::{Evaluation, EvaluationConfig, InstructionControl, PlannerPolicy, evaluate};
-use armilla_vla::{GoalCloning, GoalPolicy, TrainedPolicy, VlaPolicy};
+use armilla_imagine::{
+    Evaluation, EvaluationConfig, Execution, InstructionControl, PlannerPolicy, evaluate,
+};
+use armilla_vla::{CheckpointPolicy, GoalCloning, GoalPolicy, load_policy};
 use armilla_world::{PlanConfig, WorldModel};
 use burn::tensor::Device;
 use rayon::prelude::*;
@@ -23,6 +25,8 @@ use crate::results::{ResultRow, Success};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
 const SEEDS_APART: u64 = 1_000_000;
+/// Side of the pictures that a policy without cameras does not see, px.
+const BLIND_SIDE: usize = 64;
 
 /// Which episodes of which environment, and how many at once.
 #[derive(Clone, Debug)]
@@ -35,6 +39,10 @@ pub(crate) struct Episodes {
     pub seed: u64,
     /// Sessions side by side.
     pub parallel: usize,
+    /// How chunks become actions.
+    pub execution: Execution,
+    /// Steps that pass before a chunk arrives that was asked for.
+    pub delay_steps: usize,
 }
 
 impl Episodes {
@@ -51,19 +59,14 @@ impl Episodes {
 
 /// Runs `armilla eval`.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
-    let (environment, mut policy) = open_policy(arguments)?;
-    let episodes = Episodes {
-        environment,
-        count: arguments.episodes,
-        seed: arguments.seed,
-        parallel: arguments.parallel.max(1),
-    };
+    let mut opened = open_policy(arguments)?;
+    let episodes = opened.episodes(arguments)?;
     let instruction = match arguments.instruction {
         InstructionChoice::Own => InstructionControl::Own,
         InstructionChoice::Blank => InstructionControl::Blank,
         InstructionChoice::Swapped => InstructionControl::Swapped,
     };
-    let row = match &mut policy {
+    let mut row = match &mut opened.policy {
         Some(policy) => {
             let policy = policy.as_mut();
             let endpoint = arguments.connect.as_deref();
@@ -99,15 +102,50 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
             row
         }
     };
-    let mut row = row;
     if let Some(path) = &arguments.against {
         row.against = Some(Paired::with_file(&row, path)?);
     }
     report(&row, arguments.json.as_deref())
 }
 
-/// Opens the planner or the policy's checkpoint, `None` for a script; and the environment with the camera it wants.
-fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<Box<dyn Policy>>)> {
+/// Who acts, and where.
+struct Opened {
+    /// The environment, with the camera that the policy wants.
+    environment: EnvironmentConfig,
+    /// None for a script.
+    policy: Option<Box<dyn Policy>>,
+    execution: Execution,
+}
+
+impl Opened {
+    fn new(environment: EnvironmentConfig, policy: Option<Box<dyn Policy>>) -> Self {
+        Self {
+            environment,
+            policy,
+            execution: Execution::Receding,
+        }
+    }
+
+    fn episodes(&self, arguments: &EvalArguments) -> Result<Episodes> {
+        let delay_ms = arguments.execution.delay_ms;
+        ensure!(
+            (0.0..=60_000.0).contains(&delay_ms),
+            "--delay-ms: expected 0 to 60000, found {delay_ms}"
+        );
+        let rate_hz = make(&self.environment)?.spec().rate_hz;
+        Ok(Episodes {
+            environment: self.environment.clone(),
+            count: arguments.episodes,
+            seed: arguments.seed,
+            parallel: arguments.parallel.max(1),
+            execution: self.execution,
+            delay_steps: (delay_ms * rate_hz / 1000.0).ceil() as usize,
+        })
+    }
+}
+
+/// Opens the planner or the policy's checkpoint.
+fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
     let varied = arguments.variation.map(|choice| match choice {
         VariationChoice::Colors => Variation::Colors,
         VariationChoice::Sizes => Variation::Sizes,
@@ -133,11 +171,11 @@ fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<B
             &environment,
             &device,
         )?;
-        return Ok((environment(side), Some(Box::new(planner))));
+        return Ok(Opened::new(environment(side), Some(Box::new(planner))));
     }
     let name = arguments.policy.as_deref().unwrap_or_default();
     if script(name).is_some() {
-        return Ok((environment(64), None));
+        return Ok(Opened::new(environment(BLIND_SIDE), None));
     }
     let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
     if GoalPolicy::is_in(&checkpoint) {
@@ -145,10 +183,17 @@ fn open_policy(arguments: &EvalArguments) -> Result<(EnvironmentConfig, Option<B
         let side = model.shape().side;
         let simulator = make(&environment(side))?;
         let policy = GoalCloning::new(model, simulator.spec())?;
-        return Ok((environment(side), Some(Box::new(policy))));
+        return Ok(Opened::new(environment(side), Some(Box::new(policy))));
     }
-    let (policy, side) = open_vla(&checkpoint, arguments.seed, &environment, &device)?;
-    Ok((environment(side), Some(Box::new(policy))))
+    let (mut policy, side) = open_trained(&checkpoint, arguments.seed, &environment, &device)?;
+    let execution = arguments.execution.chosen(policy.horizons().ensemble);
+    if execution != Execution::Receding {
+        policy = policy.with_whole_chunks();
+    }
+    Ok(Opened {
+        execution,
+        ..Opened::new(environment(side), Some(Box::new(policy)))
+    })
 }
 
 /// Opens a world model to plan in, for the environment with the camera it wants; and that camera's side.
@@ -170,17 +215,19 @@ pub(crate) fn open_planner(
 }
 
 /// Opens a policy's checkpoint, for the environment with the camera it wants; and that camera's side.
-pub(crate) fn open_vla(
+pub(crate) fn open_trained(
     checkpoint: &Path,
     seed: u64,
     environment: &dyn Fn(usize) -> EnvironmentConfig,
     device: &Device,
-) -> Result<(VlaPolicy, usize)> {
+) -> Result<(CheckpointPolicy, usize)> {
     let checkpoint = hub::folder(HubType::Model, checkpoint)?;
-    let trained = TrainedPolicy::load(&checkpoint, device)?;
-    let side = trained.shape.height;
+    let trained = load_policy(&checkpoint, device)?;
+    let cameras = &trained.inputs().cameras;
+    let side = cameras.first().map_or(BLIND_SIDE, |camera| camera.height);
     let simulator = make(&environment(side))?;
-    Ok((VlaPolicy::new(trained, simulator.spec(), seed)?, side))
+    let policy = CheckpointPolicy::new(trained, simulator.spec(), seed, device)?;
+    Ok((policy, side))
 }
 
 /// A script by name.
@@ -234,6 +281,8 @@ pub(crate) fn over_bus(
         first_seed: episodes.first_seed(),
         instruction,
         traces,
+        execution: episodes.execution,
+        delay_steps: episodes.delay_steps,
     };
     let title = match instruction {
         InstructionControl::Own => episodes.title(),

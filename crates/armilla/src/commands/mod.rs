@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod eval;
 pub(crate) mod hub;
+pub(crate) mod policy;
 mod record;
 mod report;
 mod serve;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Serve(command) => serve::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Policy(command) => policy::run(&command),
         Command::Hub(command) => hub::run(&command),
         Command::Viz(arguments) => viz::run(&arguments),
         Command::World(command) => world::run(&command),

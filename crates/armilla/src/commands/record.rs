@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use armilla_core::{EnvironmentSpec, Reset};
 use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
 use armilla_envs::{EnvironmentConfig, Script, make};
-use armilla_imagine::{EvaluationConfig, InstructionControl, evaluate};
+use armilla_imagine::{EvaluationConfig, evaluate};
 use burn::tensor::Device;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -243,15 +243,15 @@ fn with_policy(
 ) -> Result<Vec<Episode>> {
     let count = (seeds.end - seeds.start) as usize;
     let fixed = |_| environment.clone();
-    let (mut policy, _) = eval::open_vla(Path::new(name), seeds.start, &fixed, device)
+    let (mut policy, _) = eval::open_trained(Path::new(name), seeds.start, &fixed, device)
         .with_context(|| {
             format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint")
         })?;
     let config = EvaluationConfig {
         episodes: count,
         first_seed: seeds.start,
-        instruction: InstructionControl::Own,
         traces: count,
+        ..EvaluationConfig::default()
     };
     let mut sessions: Vec<Box<dyn armilla_core::Environment>> = Vec::new();
     for _ in 0..count {

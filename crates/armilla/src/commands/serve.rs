@@ -47,7 +47,7 @@ pub(crate) fn run(command: &ServeCommand) -> Result<()> {
                 protocol: protocol.clone(),
                 image_size,
             };
-            let (policy, side) = eval::open_vla(checkpoint, 0, &environment, &device)?;
+            let (policy, side) = eval::open_trained(checkpoint, 0, &environment, &device)?;
             let width = make(&environment(side))?.spec().action_low.len();
             let bus = Bus::serve(&BusConfig {
                 endpoint: listen.clone(),

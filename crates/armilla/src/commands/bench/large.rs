@@ -1,4 +1,4 @@
-//! Networks of the sizes that others published: LeWorldModel's and ACT's, from our layers.
+//! LeWorldModel as published.
 
 use std::hint::black_box;
 
@@ -6,19 +6,12 @@ use anyhow::Result;
 use armilla_core::random::stream;
 use armilla_nn::images::CHANNELS;
 use armilla_nn::lanes::side_by_side;
-use armilla_nn::layers::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use armilla_nn::positions::sine_2d;
-use armilla_nn::random::{normal, seeded};
-use armilla_nn::reduction::mean;
-use armilla_nn::resnet::ResNet18;
-use armilla_nn::transformer::{Block, BlockConfig, Context as Attended};
-use armilla_train::{Loss, StepContext, Trainable};
+use armilla_nn::random::normal;
 use armilla_world::batch::Pairs;
 use armilla_world::jepa::config::{PredictorConfig, TransformerConfig};
 use armilla_world::{
     Context, JepaConfig, Model, ModelConfig, Observations, TrainingBatch, Transition as _,
 };
-use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::{Settings, Work, repeat, steps};
@@ -41,19 +34,9 @@ pub(super) const ALL: &[Work] = &[
         what: "a plan in it by CEM: 300 candidates, 30 iterations, horizon 5",
         measure: lewm_plan,
     },
-    Work {
-        name: "act-chunk",
-        what: "ACT's size: ResNet-18 and transformer, one camera of 480 x 640 to 100 actions",
-        measure: act_chunk,
-    },
-    Work {
-        name: "act-step",
-        what: "a training step of it: 8 observations",
-        measure: act_steps,
-    },
 ];
 
-fn noise<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+pub(super) fn noise<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
     normal(&mut stream(0, name, 0), shape, device)
 }
 
@@ -135,134 +118,4 @@ fn lewm_plan(settings: &Settings) -> Result<Vec<f64>> {
             }));
         }
     })
-}
-
-/// Features of ACT's tokens.
-const WIDTH: usize = 512;
-/// Values of its state and of an action.
-const VALUES: usize = 14;
-/// Actions at once.
-const CHUNK: usize = 100;
-/// Rows and columns of its pictures, px.
-const PICTURE: [usize; 2] = [480, 640];
-
-/// ACT (arXiv 2304.13705), its blocks normalised before instead of after.
-#[derive(Module, Debug)]
-struct Act {
-    backbone: ResNet18,
-    project: Linear,
-    state: Linear,
-    latent: Linear,
-    encoder: Vec<Block>,
-    queries: Param<Tensor<2>>,
-    decoder: Block,
-    norm: LayerNorm,
-    action: Linear,
-    style_action: Linear,
-    style: Vec<Block>,
-    style_out: Linear,
-}
-
-/// Values of the style that the variational encoder finds.
-const STYLE: usize = 32;
-
-fn act(device: &Device) -> Act {
-    let block = BlockConfig::new(WIDTH, 8).with_hidden(Some(3200));
-    let linear = |input, output| LinearConfig::new(input, output).init(device);
-    let start = Initializer::Normal {
-        mean: 0.0,
-        std: 1.0,
-    };
-    seeded(device, 0, || Act {
-        backbone: ResNet18::new(device),
-        project: linear(ResNet18::FEATURES, WIDTH),
-        state: linear(VALUES, WIDTH),
-        latent: linear(STYLE, WIDTH),
-        encoder: (0..4).map(|_| block.init(device)).collect(),
-        queries: start.init([CHUNK, WIDTH], device),
-        decoder: block.clone().with_cross(true).init(device),
-        norm: LayerNormConfig::new(WIDTH).init(device),
-        action: linear(WIDTH, VALUES),
-        style_action: linear(VALUES, WIDTH),
-        style: (0..4).map(|_| block.init(device)).collect(),
-        style_out: linear(WIDTH, 2 * STYLE),
-    })
-}
-
-impl Act {
-    /// Pictures, states and styles to chunks, `[batch, chunk, action]`.
-    fn chunk(&self, images: Tensor<4>, state: Tensor<2>, style: Tensor<2>) -> Tensor<3> {
-        let grid = self.backbone.forward(images);
-        let [batch, rows, columns, features] = grid.dims();
-        let positions = sine_2d(rows, columns, WIDTH, &grid.device()).unsqueeze::<3>();
-        let cells = grid.reshape([batch, rows * columns, features]);
-        let cells = self.project.forward(cells) + positions;
-        let one = |token: Tensor<2>| token.unsqueeze_dim::<3>(1);
-        let (state, style) = (self.state.forward(state), self.latent.forward(style));
-        let mut tokens = Tensor::cat(vec![one(style), one(state), cells], 1);
-        for block in &self.encoder {
-            tokens = block.forward(tokens, None);
-        }
-        let queries = self.queries.val().unsqueeze::<3>();
-        let queries = queries.expand([batch, CHUNK, WIDTH]);
-        let context = Attended { tokens, mask: None };
-        let decoded = self.decoder.forward_with_context(queries, None, &context);
-        self.action.forward(self.norm.forward(decoded))
-    }
-
-    /// Mean and logarithm of the variance of the styles of states and chunks, `[batch, style]` each.
-    fn style(&self, state: Tensor<2>, actions: Tensor<3>) -> [Tensor<2>; 2] {
-        let batch = state.dims()[0];
-        let state: Tensor<3> = self.state.forward(state).unsqueeze_dim(1);
-        let actions = self.style_action.forward(actions);
-        let class = state.zeros_like();
-        let mut tokens = Tensor::cat(vec![class, state, actions], 1);
-        for block in &self.style {
-            tokens = block.forward(tokens, None);
-        }
-        let class = tokens.narrow(1, 0, 1).reshape([batch, WIDTH]);
-        let found = self.style_out.forward(class);
-        [0, STYLE].map(|start| found.clone().narrow(1, start, STYLE))
-    }
-}
-
-impl Trainable for Act {
-    type Batch = (Tensor<4>, Tensor<2>, Tensor<3>);
-
-    fn loss(&self, (images, state, actions): Self::Batch, context: StepContext) -> Loss {
-        let [center, log_variance] = self.style(state.clone(), actions.clone());
-        let mut generator = context.stream("style");
-        let draw = normal(&mut generator, center.dims(), &center.device());
-        let style = center.clone() + (log_variance.clone() * 0.5).exp() * draw;
-        let error = mean((self.chunk(images, state, style) - actions).abs());
-        let divergence = mean(log_variance.clone().exp() + center.square() - log_variance - 1.0);
-        Loss {
-            total: error + divergence * 5.0,
-            figures: Vec::new(),
-        }
-    }
-}
-
-fn observations(count: usize, device: &Device) -> (Tensor<4>, Tensor<2>) {
-    let [height, width] = PICTURE;
-    let images = noise("images", [count, height, width, CHANNELS], device);
-    (images, noise("state", [count, VALUES], device))
-}
-
-fn act_chunk(settings: &Settings) -> Result<Vec<f64>> {
-    let device = settings.device.clone();
-    let model = act(&device);
-    let (images, state) = observations(1, &device);
-    repeat(settings, || {
-        let style = Tensor::zeros([1, STYLE], &device);
-        model.chunk(images.clone(), state.clone(), style)
-    })
-}
-
-fn act_steps(settings: &Settings) -> Result<Vec<f64>> {
-    let device = settings.device.clone().autodiff();
-    let count = WINDOWS / settings.accumulation();
-    let (images, state) = observations(count, &device);
-    let actions = noise("actions", [count, CHUNK, VALUES], &device);
-    steps(settings, act(&device), (images, state, actions))
 }

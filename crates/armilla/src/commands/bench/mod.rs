@@ -5,6 +5,7 @@
 mod large;
 mod loader;
 pub(crate) mod models;
+mod policies;
 mod recorder;
 
 use std::cell::Cell;
@@ -94,7 +95,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         return recorder::run(arguments);
     }
     let works = || {
-        let models = models::ALL.iter().chain(large::ALL);
+        let models = models::ALL.iter().chain(large::ALL).chain(policies::ALL);
         models.chain(loader::ALL)
     };
     let unknown = arguments

@@ -9,8 +9,12 @@ use armilla_nn::layers::{Linear, LinearConfig, StridedConv, StridedConvConfig};
 use armilla_nn::random::{normal, seeded};
 use armilla_nn::reduction::mean_squared_error;
 use armilla_nn::vit::{VisionTransformer, VisionTransformerConfig};
-use armilla_train::{Loss, StepContext, Trainable};
-use armilla_vla::{FlowBatch, FlowPolicy, FlowPolicyConfig, ObservationBatch, PolicyShape};
+use armilla_train::{BoxError, Loss, StepContext, Trainable};
+use armilla_vla::lerobot::{Camera, Draws};
+use armilla_vla::{
+    FlowPolicy, FlowPolicyConfig, PolicyBatch, PolicyInputs, PolicyModel as _, PolicyObservations,
+    Words,
+};
 use armilla_world::{
     ActionScale, Aggregation, Interface, JepaConfig, Method, Model, ModelConfig, Observations,
     PlanConfig, Planner, Problem, StateScale, TrainingBatch, WorldModel,
@@ -158,11 +162,11 @@ struct Supervised<N: Network> {
 impl<N: Network> Trainable for Supervised<N> {
     type Batch = (Tensor<4>, Tensor<2>);
 
-    fn loss(&self, (images, targets): Self::Batch, _: StepContext) -> Loss {
-        Loss {
+    fn loss(&self, (images, targets): Self::Batch, _: StepContext) -> Result<Loss, BoxError> {
+        Ok(Loss {
             total: mean_squared_error(self.network.predict(images), targets),
             figures: Vec::new(),
-        }
+        })
     }
 }
 
@@ -298,28 +302,34 @@ fn policy_config() -> FlowPolicyConfig {
 }
 
 fn policy(device: &Device) -> Result<FlowPolicy> {
-    let shape = PolicyShape {
-        camera: "top".to_owned(),
-        height: SIDE,
-        width: SIDE,
-        state: VALUES,
+    let inputs = PolicyInputs {
+        cameras: vec![Camera {
+            key: "observation.images.top".to_owned(),
+            height: SIDE,
+            width: SIDE,
+        }],
+        state: Some(VALUES),
+        environment_state: None,
         action: VALUES,
-        vocabulary: 100,
+        vocabulary: Some(100),
     };
-    let policy = policy_config().init(&shape, device)?;
-    Ok(seeded(device, 0, || policy))
+    Ok(FlowPolicy::init(&policy_config(), &inputs, 0, device)?)
 }
 
-fn observations(count: usize, device: &Device) -> ObservationBatch {
+fn observations(count: usize, device: &Device) -> PolicyObservations {
     let ids: Vec<i64> = (0..count * TOKENS)
         .map(|index| index as i64 % 100)
         .collect();
     let tokens = Tensor::<1, Int>::from_ints(ids.as_slice(), device);
-    ObservationBatch {
-        images: pictures(count, device),
-        tokens: tokens.reshape([count, TOKENS]),
-        token_is_pad: Tensor::<2, Bool>::zeros([count, TOKENS], device),
-        state: normal(&mut stream(0, "state", 0), [count, VALUES], device),
+    let state: Tensor<2> = normal(&mut stream(0, "state", 0), [count, VALUES], device);
+    PolicyObservations {
+        images: vec![(pictures(count, device) + 0.5).unsqueeze_dim(1)],
+        state: Some(state.unsqueeze_dim(1)),
+        environment_state: None,
+        words: Some(Words {
+            ids: tokens.reshape([count, TOKENS]),
+            is_pad: Tensor::<2, Bool>::zeros([count, TOKENS], device),
+        }),
     }
 }
 
@@ -327,10 +337,9 @@ fn chunks(settings: &Settings, count: usize) -> Result<Vec<f64>> {
     let device = settings.device.clone();
     let policy = policy(&device)?;
     let observations = observations(count, &device);
-    let shape = [count, policy_config().action_horizon, VALUES];
-    let noise = normal(&mut stream(0, "noise", 0), shape, &device);
     repeat(settings, || {
-        policy.sample_actions(observations.clone(), noise.clone())
+        let draws = &mut Draws::from_stream(stream(0, "noise", 0));
+        policy.sample_actions(&observations, draws)
     })
 }
 
@@ -341,18 +350,18 @@ fn policy_steps(settings: &Settings) -> Result<Vec<f64>> {
 }
 
 /// The demo's policy in training, with fresh weights.
-pub(crate) fn policy_training(device: &Device) -> Result<PolicyTraining> {
+pub(crate) fn policy_training(device: &Device) -> Result<PolicyTraining<FlowPolicy>> {
     let policy = policy(device)?;
     Ok(PolicyTraining { policy })
 }
 
 /// Observations with actions for it.
-pub(crate) fn policy_batch(count: usize, device: &Device) -> FlowBatch {
+pub(crate) fn policy_batch(count: usize, device: &Device) -> PolicyBatch {
     let horizon = policy_config().action_horizon;
     let shape = [count, horizon, VALUES];
-    FlowBatch {
-        observation: observations(count, device),
+    PolicyBatch {
+        observations: observations(count, device),
         actions: normal(&mut stream(0, "actions", 0), shape, device).clamp(-1.0, 1.0),
-        action_is_valid: Tensor::ones([count, horizon], device),
+        weight: Tensor::ones([count, horizon], device),
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use armilla_core::FeatureStatistics;
 use armilla_core::features::IMAGE_PREFIX;
+use armilla_core::{FeatureStatistics, Features};
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,17 @@ impl TrainingData {
             names.join(", ")
         );
         Ok(names.into_iter().take(count).collect())
+    }
+
+    /// The first dataset's features.
+    pub(super) fn features(&self) -> &Features {
+        self.first.features()
+    }
+
+    /// Cameras of the first dataset.
+    pub(super) fn camera_count(&self) -> usize {
+        let names = self.first.features().0.keys();
+        names.filter(|key| key.starts_with(IMAGE_PREFIX)).count()
     }
 
     /// All instructions.

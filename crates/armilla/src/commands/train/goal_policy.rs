@@ -82,11 +82,11 @@ struct GoalTraining {
 impl Trainable for GoalTraining {
     type Batch = GoalBatch;
 
-    fn loss(&self, batch: GoalBatch, _: StepContext) -> Loss {
-        Loss {
+    fn loss(&self, batch: GoalBatch, _: StepContext) -> Result<Loss, BoxError> {
+        Ok(Loss {
             total: self.policy.loss(batch),
             figures: Vec::new(),
-        }
+        })
     }
 }
 

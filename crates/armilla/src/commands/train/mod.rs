@@ -13,7 +13,7 @@ use armilla_train::{
     BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
     Trainable, Training,
 };
-use armilla_vla::{FlowPolicyConfig, GoalPolicyConfig};
+use armilla_vla::{GoalPolicyConfig, PolicyConfig};
 use armilla_world::{DinoWmConfig, JepaConfig, ModelConfig};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -61,9 +61,9 @@ pub(crate) struct TrainRunConfig {
     /// Goal-conditioned behaviour cloning, which planners are compared with.
     #[serde(default, rename = "goal-policy")]
     pub goal_policy: Option<GoalPolicyConfig>,
-    /// A policy.
-    #[serde(default, rename = "flow-policy")]
-    pub flow_policy: Option<FlowPolicyConfig>,
+    /// A policy, whose `type` says which.
+    #[serde(default)]
+    pub policy: Option<PolicyConfig>,
 }
 
 /// How a training ended.
@@ -134,16 +134,16 @@ fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result
         jepa,
         dino_wm,
         goal_policy,
-        flow_policy,
+        policy,
         ..
     } = config;
-    match (jepa, dino_wm, goal_policy, flow_policy) {
+    match (jepa, dino_wm, goal_policy, policy) {
         (Some(jepa), None, None, None) => world(ModelConfig::Jepa(jepa.clone())),
         (None, Some(dino_wm), None, None) => world(ModelConfig::DinoWm(dino_wm.clone())),
         (None, None, Some(policy), None) => goal_policy::train(config, policy, &data, run, device),
         (None, None, None, Some(policy)) => policy::train(config, policy, &data, run, device),
         _ => bail!(
-            "expected exactly one of [jepa], [dino-wm], [goal-policy] and [flow-policy] in the configuration"
+            "expected exactly one of [jepa], [dino-wm], [goal-policy] and [policy] in the configuration"
         ),
     }
 }

@@ -1,19 +1,18 @@
-//! Training a policy.
+//! Training a policy of any kind.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use armilla_core::features::{ACTION, STATE};
+use armilla_core::Features;
+use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
 use armilla_data::{WindowLoader, WindowSpec};
-use armilla_nn::random::seeded;
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
-use armilla_vla::{
-    FlowBatch, FlowPolicy, FlowPolicyConfig, NormalizationModes, PolicyShape, Processor, Tokenizer,
-    TrainedPolicy,
-};
-use burn::module::Module;
+use armilla_vla::lerobot::{Camera, Draws, PolicyVisitor, Processors, WordProcessor, arrays};
+use armilla_vla::{Checkpoint, PolicyBatch, PolicyConfig, PolicyInputs, PolicyModel, Tokenizer};
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
+use serde_json::Map;
 
 use super::data::TrainingData;
 use super::{TrainOutcome, TrainRunConfig, finish};
@@ -22,97 +21,140 @@ use crate::progress::say;
 /// Trains one.
 pub(super) fn train(
     config: &TrainRunConfig,
-    policy: &FlowPolicyConfig,
+    policy: &PolicyConfig,
     data: &TrainingData,
     run: &RunDirectory,
     device: &Device,
 ) -> Result<TrainOutcome> {
-    let spec = WindowSpec {
-        allow_short_tail: true,
-        ..WindowSpec::new(&[0], policy.action_horizon)
-    };
-    let loader = Arc::new(data.loader(config, spec, 1)?);
-    let processor = Processor::new(
-        Tokenizer::train(data.tasks())?,
-        &loader.statistics(),
-        NormalizationModes::default(),
-        policy.text.max_tokens,
-    )?;
-    let shape = PolicyShape {
-        camera: data.cameras(1)?.remove(0),
-        height: loader.cameras()[0].height,
-        width: loader.cameras()[0].width,
-        state: processor.width(STATE),
-        action: processor.width(ACTION),
-        vocabulary: processor.tokenizer().vocabulary(),
-    };
-    let device = device.clone().autodiff();
-    let model = policy.init(&shape, &device)?;
-    // Parameters are drawn at first use, which is here.
-    let model = seeded(&device, config.train.seed, || model);
-    say(&format!(
-        "policy: {} parameters, {} windows",
-        model.num_params(),
-        loader.len()
-    ));
-    let mut source = PolicyWindows {
-        loader,
-        processor: processor.clone(),
-        device: device.clone(),
-    };
-    let settings = serde_json::to_value(config)?;
-    let export = |model: &PolicyTraining, folder: &Path| -> Result<(), BoxError> {
-        let trained = TrainedPolicy {
-            config: policy.clone(),
-            shape: shape.clone(),
-            model: model.policy.clone(),
-            processor: processor.clone(),
-        };
-        Ok(trained.save(folder, &settings)?)
-    };
-    finish(
+    policy.visit(Start {
         config,
+        data,
         run,
-        PolicyTraining { policy: model },
-        &mut source,
-        &export,
-    )
+        device: device.clone().autodiff(),
+    })
+}
+
+/// A training of a kind that is not known yet.
+struct Start<'a> {
+    config: &'a TrainRunConfig,
+    data: &'a TrainingData,
+    run: &'a RunDirectory,
+    device: Device,
+}
+
+impl PolicyVisitor for Start<'_> {
+    type Output = Result<TrainOutcome>;
+
+    fn visit<M: PolicyModel + ModuleDisplay>(self, policy: &M::Config) -> Self::Output {
+        let horizons = M::horizons(policy);
+        let history = horizons.history as i64;
+        let offsets: Vec<i64> = (1 - history..=0).collect();
+        let spec = WindowSpec {
+            allow_short_tail: true,
+            ..WindowSpec::new(&offsets, horizons.action)
+        };
+        let cameras = self.data.camera_count().min(M::CAMERAS);
+        let loader = Arc::new(self.data.loader(self.config, spec, cameras)?);
+        let mut inputs = inputs(self.data.features(), &loader);
+        let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
+        inputs.vocabulary = words.as_ref().map(|words| words.tokenizer.vocabulary());
+        let statistics = arrays(&loader.statistics(), &inputs);
+        let processors = Processors {
+            words,
+            ..Processors::new(&inputs, &M::modes(), &statistics)
+        };
+        let model = M::init(policy, &inputs, self.config.train.seed, &self.device)?;
+        say(&format!(
+            "policy: {} parameters, {} windows",
+            Module::num_params(&model),
+            loader.len()
+        ));
+        let mut source = PolicyWindows {
+            loader,
+            inputs,
+            processors: processors.clone(),
+            device: self.device.clone(),
+        };
+        let settings = serde_json::to_value(self.config)?;
+        let export = |model: &PolicyTraining<M>, folder: &Path| -> Result<(), BoxError> {
+            let trained = Checkpoint {
+                model: model.policy.clone(),
+                processors: processors.clone(),
+                kept: Map::new(),
+                train_config: Some(settings.clone()),
+            };
+            Ok(trained.save(folder)?)
+        };
+        let model = PolicyTraining { policy: model };
+        finish(self.config, self.run, model, &mut source, &export)
+    }
+}
+
+impl Start<'_> {
+    /// A tokenizer of all that the recordings say.
+    fn words<M: PolicyModel>(&self, policy: &M::Config) -> Result<WordProcessor> {
+        Ok(WordProcessor {
+            tokenizer: Tokenizer::train(self.data.tasks())?,
+            max_tokens: M::max_tokens(policy),
+        })
+    }
+}
+
+/// What recordings hold, as a policy takes it.
+fn inputs(features: &Features, loader: &WindowLoader) -> PolicyInputs {
+    let width = |key: &str| {
+        let feature = features.0.get(key);
+        feature.map(|feature| feature.shape.iter().product())
+    };
+    let cameras = loader.cameras().iter().map(|camera| Camera {
+        key: format!("{IMAGE_PREFIX}{}", camera.name),
+        height: camera.height,
+        width: camera.width,
+    });
+    PolicyInputs {
+        cameras: cameras.collect(),
+        state: width(STATE),
+        environment_state: None,
+        action: width(ACTION).unwrap_or_default(),
+        vocabulary: None,
+    }
 }
 
 /// A policy in training.
 #[derive(Module, Debug)]
-pub(crate) struct PolicyTraining {
-    pub(crate) policy: FlowPolicy,
+pub(crate) struct PolicyTraining<M: Module> {
+    pub(crate) policy: M,
 }
 
-impl Trainable for PolicyTraining {
-    type Batch = FlowBatch;
+impl<M: PolicyModel + ModuleDisplay> Trainable for PolicyTraining<M> {
+    type Batch = PolicyBatch;
 
-    fn loss(&self, batch: FlowBatch, context: StepContext) -> Loss {
-        let loss = self.policy.loss(batch, &mut context.stream("flow"));
-        Loss {
+    fn loss(&self, batch: PolicyBatch, context: StepContext) -> Result<Loss, BoxError> {
+        let draws = &mut Draws::from_stream(context.stream("flow"));
+        let loss = self.policy.loss(&batch, draws)?;
+        Ok(Loss {
             total: loss.total,
             figures: loss.figures,
-        }
+        })
     }
 }
 
 /// Windows of a recording for a policy.
 struct PolicyWindows {
     loader: Arc<WindowLoader>,
-    processor: Processor,
+    inputs: PolicyInputs,
+    processors: Processors,
     device: Device,
 }
 
 impl BatchSource for PolicyWindows {
-    type Batch = FlowBatch;
+    type Batch = PolicyBatch;
 
-    fn batch(&mut self, step: u64) -> Result<FlowBatch, BoxError> {
-        Ok(FlowBatch::from_windows(
-            &self.loader.batch(step)?,
-            &self.processor,
-            &self.device,
-        )?)
+    fn batch(&mut self, step: u64) -> Result<PolicyBatch, BoxError> {
+        let windows = self.loader.batch(step)?;
+        Ok(self
+            .processors
+            .batch(&self.inputs, &windows, &self.device)?)
     }
 
     fn state(&self) -> serde_json::Value {

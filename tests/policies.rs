@@ -1,0 +1,122 @@
+//! LeRobot's policies through the program: recorded, trained, carried out in every way, and held against a file.
+
+use std::path::Path;
+
+use armilla_nn::checkpoint::{self, Weights};
+use burn::tensor::TensorData;
+
+use crate::pipeline::{record, training};
+use crate::program::{fail, json, succeed};
+
+const FEW: [&str; 6] = [
+    "--set",
+    "batch_size=2",
+    "--set",
+    "train.accumulation=1",
+    "--set",
+    "validation_share=0.2",
+];
+const MODEL: &str = "run/checkpoints/last/model";
+
+/// Trains for a step on episodes of push-t.
+fn trained(folder: &Path, config: &str) {
+    record(folder, "push-t-demonstrations", "data", "0");
+    let train = training(&[config], "data", "run", "train.steps=1");
+    succeed(folder, &[&train[..], &FEW].concat());
+}
+
+fn evaluated(folder: &Path, execution: &[&str]) {
+    let arguments = [
+        "eval",
+        "--policy",
+        MODEL,
+        "--env",
+        "push-t",
+        "--protocol",
+        "ahead",
+        "--episodes",
+        "2",
+        "--no-floors",
+        "--json",
+        "-",
+    ];
+    let row = json(folder, &[&arguments, execution].concat());
+    assert_eq!(row["episodes"], 2, "{row}");
+}
+
+fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|at| (at % 11) as f32 / 11.0).collect()
+}
+
+/// Acts on a batch of two, and takes its loss and gradients.
+fn exchanged(folder: &Path, history: usize, first: &str) {
+    let array = |shape: &[usize]| TensorData::new(values(shape.iter().product()), shape.to_vec());
+    let mut arrays: Weights = [
+        ("observation.state", array(&[2, history, 2])),
+        ("observation.images.top", array(&[2, history, 3, 64, 64])),
+        ("action", array(&[2, 16, 2])),
+    ]
+    .map(|(key, data)| (key.to_owned(), data))
+    .into();
+    let input = folder.join("in.safetensors");
+    checkpoint::write(&input, &arrays, &Default::default()).unwrap();
+    let files = ["--input", "in.safetensors", "--output", "out.safetensors"];
+    succeed(folder, &[&["policy", "infer", MODEL], &files[..]].concat());
+    let (found, _) = checkpoint::read(&folder.join("out.safetensors")).unwrap();
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(names, ["action", "action_normalized"]);
+    assert_eq!(found["action"].shape().to_vec()[0], 2);
+
+    let loss = [&["policy", "loss", MODEL, "--grads"], &files[..]].concat();
+    succeed(folder, &loss);
+    let (found, _) = checkpoint::read(&folder.join("out.safetensors")).unwrap();
+    assert!(found["loss"].iter::<f32>().all(f32::is_finite));
+    assert!(found.keys().any(|name| name.starts_with(first)), "{first}");
+
+    arrays.remove("observation.state");
+    checkpoint::write(&input, &arrays, &Default::default()).unwrap();
+    let said = fail(folder, &loss);
+    assert!(
+        said.contains("in.safetensors") && said.contains("`observation.state`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn act_is_trained_carried_out_and_exchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trained(folder, "train/push-t-act");
+    evaluated(folder, &[]);
+    evaluated(folder, &["--execution", "ensemble", "--delay-ms", "100"]);
+    exchanged(folder, 1, "grad.model.backbone.");
+    let said = fail(
+        folder,
+        &[
+            "eval",
+            "--policy",
+            MODEL,
+            "--env",
+            "tabletop",
+            "--protocol",
+            "new-scenes",
+            "--delay-ms",
+            "-5",
+        ],
+    );
+    assert!(said.contains("--delay-ms"), "{said}");
+}
+
+#[test]
+fn diffusion_is_trained_carried_out_and_exchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trained(folder, "train/push-t-diffusion");
+    evaluated(folder, &[]);
+    let asynchronous = ["--execution", "asynchronous", "--aggregate", "latest_only"];
+    evaluated(
+        folder,
+        &[&asynchronous[..], &["--delay-ms", "300"]].concat(),
+    );
+    exchanged(folder, 2, "grad.diffusion.unet.");
+}
