@@ -3,7 +3,7 @@
 
     python scripts/bench/compare.py [NAME...] [--seconds 3] [--rounds 3] [--device cuda:0 --dtype bf16 --compile]
 
-Needs torch, and the program built: `cargo build --release`, for a GPU with `--features cuda` or by `scripts/build_cuda.sh`.
+Needs torch, for the policies LeRobot 0.6.1 (`pip install "lerobot[diffusion]==0.6.1"`), and the program built: `cargo build --release`, for a GPU with `--features cuda` or by `scripts/build_cuda.sh`.
 `--compile` is PyTorch's.
 """
 

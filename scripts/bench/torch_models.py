@@ -508,98 +508,64 @@ def lewm_plan():
     return evaluated(model, plan)
 
 
-class Residual(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.first = NormedConv(inputs, outputs, 3, stride, 1)
-        self.second = NormedConv(outputs, outputs, 3, 1, 1)
-        changes = stride > 1 or inputs != outputs
-        self.shortcut = NormedConv(inputs, outputs, 1, stride, 0) if changes else nn.Identity()
+def lerobot_policy(kind, cameras=1, **settings):
+    """A policy of LeRobot's as published, with random weights, and a batch of so many observations for it."""
+    from lerobot.configs import FeatureType, PolicyFeature
 
-    def forward(self, x):
-        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+    if kind == "act":
+        from lerobot.policies.act.configuration_act import ACTConfig as Config
+        from lerobot.policies.act.modeling_act import ACTPolicy as Kind
 
+        picture, values = (3, 480, 640), 14
+    else:
+        from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig as Config
+        from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy as Kind
 
-class NormedConv(nn.Module):
-    """A convolution with frozen batch normalisation, as torchvision computes it."""
+        picture, values = (3, 96, 96), 2
+    names = [f"observation.images.{camera}" for camera in range(cameras)]
+    config = Config(
+        device=How.device,
+        pretrained_backbone_weights=None,
+        input_features={
+            **{name: PolicyFeature(FeatureType.VISUAL, picture) for name in names},
+            "observation.state": PolicyFeature(FeatureType.STATE, (values,)),
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (values,))},
+        **settings,
+    )
 
-    def __init__(self, inputs, outputs, side, stride, padding):
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, side, stride, padding, bias=False)
-        for name, value in [("weight", 1.0), ("bias", 0.0), ("mean", 0.0), ("variance", 1.0)]:
-            self.register_buffer(name, torch.full((1, outputs, 1, 1), value))
+    def batch(count):
+        history = [config.n_obs_steps] if kind == "diffusion" else []
+        observed = {name: torch.rand(count, *history, *picture) for name in names}
+        return observed | {"observation.state": torch.randn(count, *history, values)}
 
-    def forward(self, x):
-        scale = self.weight * (self.variance + 1e-5).rsqrt()
-        return self.conv(x) * scale + (self.bias - self.mean * scale)
-
-
-class ActBlock(nn.Module):
-    """A pre-norm block, by configuration with cross-attention."""
-
-    def __init__(self, cross=False):
-        super().__init__()
-        self.first, self.second = nn.LayerNorm(512), nn.LayerNorm(512)
-        self.attention = Attention(512, 8)
-        self.cross_norm, self.cross = (nn.LayerNorm(512), Attention(512, 8)) if cross else (None, None)
-        self.feed = nn.Sequential(nn.Linear(512, 3200), nn.ReLU(), nn.Linear(3200, 512))
-
-    def forward(self, x, context=None):
-        normed = self.first(x)
-        x = x + self.attention(normed, normed)
-        if self.cross is not None:
-            x = x + self.cross(self.cross_norm(x), context)
-        return x + self.feed(self.second(x))
+    return Kind(config), batch
 
 
-class Act(nn.Module):
-    """ACT, its blocks normalised before instead of after."""
-
-    def __init__(self):
-        super().__init__()
-        blocks, inputs = [], 64
-        for stage, outputs in enumerate([64, 128, 256, 512]):
-            for block in range(2):
-                blocks.append(Residual(inputs, outputs, 2 if stage > 0 and block == 0 else 1))
-                inputs = outputs
-        self.backbone = nn.Sequential(NormedConv(3, 64, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), *blocks)
-        self.project = nn.Conv2d(512, 512, 1)
-        self.state, self.latent = nn.Linear(14, 512), nn.Linear(32, 512)
-        self.encoder = nn.ModuleList(ActBlock() for _ in range(4))
-        self.queries = nn.Parameter(torch.randn(100, 512))
-        self.decoder = ActBlock(cross=True)
-        self.norm, self.action = nn.LayerNorm(512), nn.Linear(512, 14)
-        self.style_action, self.style_out = nn.Linear(14, 512), nn.Linear(512, 64)
-        self.style = nn.ModuleList(ActBlock() for _ in range(4))
-        self.register_buffer("positions", torch.randn(300, 512))
-
-    def chunk(self, images, state, style):
-        cells = self.project(self.backbone(images)).flatten(2).transpose(1, 2) + self.positions
-        x = torch.cat([self.latent(style).unsqueeze(1), self.state(state).unsqueeze(1), cells], 1)
-        for block in self.encoder:
-            x = block(x)
-        decoded = self.decoder(self.queries.expand(len(x), -1, -1), x)
-        return self.action(self.norm(decoded))
-
-    def loss(self, images, state, actions):
-        token = self.state(state).unsqueeze(1)
-        x = torch.cat([torch.zeros_like(token), token, self.style_action(actions)], 1)
-        for block in self.style:
-            x = block(x)
-        center, log_variance = self.style_out(x[:, 0]).chunk(2, -1)
-        style = center + (log_variance * 0.5).exp() * torch.randn_like(center)
-        divergence = (log_variance.exp() + center.square() - log_variance - 1).mean()
-        return (self.chunk(images, state, style) - actions).abs().mean() + 5 * divergence
+def lerobot_chunk(kind, **settings):
+    policy, batch = lerobot_policy(kind, **settings)
+    seen = batch(1)
+    if kind == "diffusion":
+        # What `predict_action_chunk` makes of its queues.
+        images = torch.stack([seen[name] for name in policy.config.image_features], dim=-4)
+        seen = {"observation.state": seen["observation.state"], "observation.images": images}
+        return evaluated(policy, lambda: policy.diffusion.generate_actions(seen))
+    return evaluated(policy, lambda: policy.predict_action_chunk(seen))
 
 
-def act_chunk():
-    model, images, state = Act(), torch.randn(1, 3, 480, 640), torch.randn(1, 14)
-    return evaluated(model, lambda: model.chunk(images, state, torch.zeros(1, 32)))
+# As published: LeRobot 0.6 has other defaults.
+DIFFUSION = dict(
+    n_obs_steps=2, horizon=16, n_action_steps=8, resize_shape=None, crop_shape=(84, 84), crop_is_random=True,
+    use_group_norm=True, spatial_softmax_num_keypoints=32, use_separate_rgb_encoder_per_camera=False,
+    down_dims=(512, 1024, 2048), kernel_size=5, n_groups=8, diffusion_step_embed_dim=128, use_film_scale_modulation=True,
+    num_train_timesteps=100,
+)
 
 
 def act_step():
-    model, images, state, actions = Act().train(), torch.randn(8, 3, 480, 640), torch.randn(8, 14), torch.randn(8, 100, 14)
-    return stepper(model, lambda: model.loss(images, state, actions))
+    policy, batch = lerobot_policy("act", dropout=0.0)
+    batch = batch(8) | {"action": torch.randn(8, 100, 14), "action_is_pad": torch.zeros(8, 100, dtype=torch.bool)}
+    return stepper(policy.train(), lambda: policy(batch)[0])
 
 
 WORK = {
@@ -616,8 +582,11 @@ WORK = {
     "lewm-forward": lewm_forward,
     "lewm-step": lewm_step,
     "lewm-plan": lewm_plan,
-    "act-chunk": act_chunk,
+    "act-chunk": lambda: lerobot_chunk("act"),
+    "act-chunk-two": lambda: lerobot_chunk("act", cameras=2),
     "act-step": act_step,
+    "diffusion-ddpm": lambda: lerobot_chunk("diffusion", **DIFFUSION, noise_scheduler_type="DDPM", num_inference_steps=100),
+    "diffusion-ddim": lambda: lerobot_chunk("diffusion", **DIFFUSION, noise_scheduler_type="DDIM", num_inference_steps=10),
 }
 
 
