@@ -17,6 +17,7 @@
 //! | `robot/{name}/close` | `close_request` | `done` |
 //! | `policy/{name}/reset` | `policy_reset_request` | `done` |
 //! | `policy/{name}/act` | `act_request` | `act_reply` |
+//! | `policy/{name}/spec` | `policy_spec_request` | `policy_spec` |
 //!
 //! Every payload is one MessagePack map `{"version": 1, "kind": "step_request", "body": {..}}`, so that a peer that speaks
 //! another version or another message gets an error that says so. Pictures are raw bytes, `[height, width, 3]`. The types
@@ -30,6 +31,7 @@ mod environment_server;
 mod error;
 #[cfg(test)]
 mod fixtures;
+mod latency;
 mod message;
 mod policy_client;
 mod policy_server;
@@ -42,6 +44,7 @@ pub use config::BusConfig;
 pub use environment_client::{EnvironmentClient, RemoteEnvironment};
 pub use environment_server::{EnvironmentFactory, EnvironmentServer, SessionLimits};
 pub use error::{BusError, Result};
+pub use latency::Latency;
 pub use message::VERSION;
 pub use policy_client::RemotePolicy;
 pub use policy_server::{PolicyOptions, PolicyServer};

@@ -12,6 +12,7 @@ use crate::bus::Bus;
 use crate::config::check_name;
 use crate::environment_server::{announce, refuse_taken};
 use crate::error::Result;
+use crate::latency::{Latencies, Latency};
 use crate::wire::{
     self, ActReply, ActRequest, Done, PolicyResetRequest, PolicySpecReply, PolicySpecRequest,
 };
@@ -49,6 +50,7 @@ pub struct PolicyServer {
     keys: Vec<Queryable<()>>,
     queue: SyncSender<Job<Key>>,
     thread: Option<JoinHandle<()>>,
+    latencies: Latencies,
 }
 
 #[derive(Clone, Copy)]
@@ -77,7 +79,12 @@ impl PolicyServer {
         let root = format!("policy/{name}");
         refuse_taken(bus, &root)?;
         let (queue, jobs) = sync_channel(options.queue.max(1));
-        let driver = Driver { policy, options };
+        let latencies = Latencies::default();
+        let driver = Driver {
+            policy,
+            options,
+            latencies: latencies.clone(),
+        };
         let thread = spawn(&format!("policy-{name}"), move || driver.run(&jobs))?;
         // From here on a failure drops the server, which ends the thread.
         let mut server = Self {
@@ -85,6 +92,7 @@ impl PolicyServer {
             keys: Vec::new(),
             queue,
             thread: Some(thread),
+            latencies,
         };
         for (last, key) in [
             ("act", Key::Act),
@@ -96,6 +104,12 @@ impl PolicyServer {
         }
         server.token = Some(announce(bus, &root)?);
         Ok(server)
+    }
+
+    /// How long those who ask have waited; none before the first answer.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        self.latencies.summary()
     }
 }
 
@@ -115,12 +129,14 @@ impl Drop for PolicyServer {
 struct Driver {
     policy: Box<dyn Policy>,
     options: PolicyOptions,
+    latencies: Latencies,
 }
 
-/// A query and what it asks.
+/// A query, what it asks, and since when.
 struct Asked {
     query: Query,
     requests: Vec<PolicyRequest>,
+    since: Instant,
 }
 
 impl Driver {
@@ -146,7 +162,11 @@ impl Driver {
     }
 
     /// Carries out a reset, or adds a question to the batch. Returns how many requests were added.
-    fn take(&mut self, (key, query): (Key, Query), batch: &mut Vec<Asked>) -> usize {
+    fn take(
+        &mut self,
+        (key, query, since): (Key, Query, Instant),
+        batch: &mut Vec<Asked>,
+    ) -> usize {
         match key {
             Key::Reset => {
                 reply(&query, self.reset(&query));
@@ -163,7 +183,11 @@ impl Driver {
             Key::Act => match read(&query) {
                 Ok(requests) => {
                     let count = requests.len();
-                    batch.push(Asked { query, requests });
+                    batch.push(Asked {
+                        query,
+                        requests,
+                        since,
+                    });
                     count
                 }
                 Err(error) => {
@@ -205,6 +229,8 @@ impl Driver {
                 }
             }
         }
+        self.latencies
+            .note(batch.iter().map(|asked| asked.since.elapsed()));
     }
 
     /// Asks the policy, and lets nothing through that could not be sent to a robot.
@@ -248,7 +274,7 @@ mod tests {
         let policy = Box::new(Echo::default());
         let largest = policy.largest_batch.clone();
         let seen = policy.most_earlier.clone();
-        let _server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(2)).unwrap();
+        let server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(2)).unwrap();
         let mut remote = RemotePolicy::connect(&client(&bus), "echo").unwrap();
         remote.reset(1).unwrap();
         let requests: Vec<_> = (0..40).map(|episode| question(episode, 3)).collect();
@@ -256,6 +282,11 @@ mod tests {
         assert_eq!(chunks, Echo::default().act(&requests).unwrap());
         assert_eq!(chunks[17].actions[0].0, [17.0, 3.0]);
         assert_eq!(*largest.lock().unwrap(), 40);
+        // The note follows the answer.
+        thread::sleep(Duration::from_millis(50));
+        let latency = server.latency().unwrap();
+        assert_eq!((latency.answers, latency.batch_percent), (1, 100));
+        assert!(latency.p50 > Duration::ZERO && latency.p50 <= latency.p99);
         assert_eq!(remote.act(&[]).unwrap(), []);
         assert_eq!(remote.history(), 3);
         let mut asked = question(0, 3);

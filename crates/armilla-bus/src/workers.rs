@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use zenoh::Wait as _;
 use zenoh::query::{Query, Queryable};
@@ -14,8 +15,8 @@ use crate::error::{BusError, Result};
 use crate::message::{Message, decode, encode};
 use crate::wire::ErrorReply;
 
-/// A query and which of a server's keys it came to. None asks one thread to end.
-pub(crate) type Job<K> = Option<(K, Query)>;
+/// A query, which of a server's keys it came to, and when. None asks one thread to end.
+pub(crate) type Job<K> = Option<(K, Query, Instant)>;
 
 /// Declares a key whose queries go into a queue; a full queue is answered at once.
 pub(crate) fn declare<K: Copy + Send + Sync + 'static>(
@@ -24,7 +25,7 @@ pub(crate) fn declare<K: Copy + Send + Sync + 'static>(
     kind: K,
     queue: SyncSender<Job<K>>,
 ) -> Result<Queryable<()>> {
-    let enqueue = move |query: Query| match queue.try_send(Some((kind, query))) {
+    let enqueue = move |query: Query| match queue.try_send(Some((kind, query, Instant::now()))) {
         Ok(()) => {}
         Err(TrySendError::Full(job)) => refuse(job, "the server is busy: its queue is full"),
         Err(TrySendError::Disconnected(job)) => refuse(job, "the server is stopping"),
@@ -39,7 +40,7 @@ pub(crate) fn declare<K: Copy + Send + Sync + 'static>(
 }
 
 fn refuse<K>(job: Job<K>, text: &str) {
-    if let Some((_, query)) = job {
+    if let Some((_, query, _)) = job {
         reply::<ErrorReply>(&query, Err(BusError::Session(text.to_owned())));
     }
 }
@@ -68,7 +69,7 @@ impl<K: Send + 'static> Workers<K> {
         for index in 0..count.max(1) {
             let (jobs, handle) = (Arc::clone(&jobs), Arc::clone(&handle));
             let run = move || {
-                while let Some((kind, query)) = next(&jobs) {
+                while let Some((kind, query, _)) = next(&jobs) {
                     handle(kind, &query);
                 }
             };

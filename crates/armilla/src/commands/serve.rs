@@ -1,15 +1,18 @@
 //! `armilla serve`: a simulator or a policy on the bus, until Ctrl-C.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use armilla_bus::{Bus, BusConfig, PolicyOptions, PolicyServer};
+use armilla_bus::{Bus, BusConfig, Latency, PolicyOptions, PolicyServer};
+use armilla_core::{Environment, Policy, PolicyRequest, Reset};
 use armilla_envs::{EnvironmentConfig, make};
 
 use crate::cli::ServeCommand;
 use crate::commands::{eval, stop_asked};
 use crate::progress::say;
 
+/// How often a served policy's latency is told, while it is asked.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Sessions of a served simulator, at most.
 const SESSIONS: usize = 256;
 
@@ -39,6 +42,7 @@ pub(crate) fn run(command: &ServeCommand) -> Result<()> {
             env,
             protocol,
             listen,
+            whole_chunks,
             device,
         } => {
             let device = armilla_nn::device::parse(device)?;
@@ -48,22 +52,80 @@ pub(crate) fn run(command: &ServeCommand) -> Result<()> {
                 image_size,
             };
             let (policy, side) = eval::open_trained(checkpoint, 0, &environment, &device)?;
-            let width = make(&environment(side))?.spec().action_low.len();
+            let mut simulator = make(&environment(side))?;
+            let width = simulator.spec().action_low.len();
+            let mut policy = match whole_chunks {
+                true => policy.with_whole_chunks(),
+                false => policy,
+            };
+            warm_up(&mut policy, simulator.as_mut())?;
             let bus = Bus::serve(&BusConfig {
                 endpoint: listen.clone(),
                 ..BusConfig::default()
             })?;
-            let _server =
-                PolicyServer::start(&bus, "policy", Box::new(policy), PolicyOptions::new(width))?;
+            let server = PolicyServer::start(
+                &bus,
+                eval::SERVED_POLICY,
+                Box::new(policy),
+                PolicyOptions::new(width),
+            )?;
             say(&format!(
                 "{} is at {}; Ctrl-C ends it",
                 checkpoint.display(),
                 bus.endpoint()
             ));
-            wait();
+            report_until_stopped(&server);
         }
     }
     Ok(())
+}
+
+/// Acts once before anyone asks, so that nobody waits for what is done at first use only.
+fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<()> {
+    let (observation, _) = simulator.reset(&Reset {
+        seed: 0,
+        instruction: None,
+    })?;
+    let request = PolicyRequest {
+        episode: 0,
+        step: 0,
+        observation,
+        earlier: Vec::new(),
+    };
+    let begin = Instant::now();
+    policy.act(&[request])?;
+    let took = begin.elapsed().as_secs_f64() * 1e3;
+    say(&format!("warmed up: the first chunk took {took:.0} ms"));
+    Ok(())
+}
+
+/// Says now and then, and at the end, how long those who ask have waited.
+fn report_until_stopped(server: &PolicyServer) {
+    let mut told = (0, Instant::now());
+    while !stop_asked() {
+        std::thread::sleep(Duration::from_millis(100));
+        if told.1.elapsed() >= REPORT_EVERY
+            && let Some(latency) = server.latency()
+            && latency.answers > told.0
+        {
+            tell(latency);
+            told = (latency.answers, Instant::now());
+        }
+    }
+    if let Some(latency) = server.latency() {
+        tell(latency);
+    }
+}
+
+fn tell(latency: Latency) {
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
+    say(&format!(
+        "{} answers, {:.2} a call; latency p50 {:.1} ms, p99 {:.1} ms",
+        latency.answers,
+        latency.batch_percent as f64 / 100.0,
+        ms(latency.p50),
+        ms(latency.p99)
+    ));
 }
 
 fn wait() {
