@@ -1,5 +1,6 @@
 //! What a run is set to, and the learning rate of each step.
 
+use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use armilla_nn::Precision;
@@ -21,6 +22,9 @@ pub struct TrainConfig {
     pub warmup_steps: u64,
     /// The learning rate at the end over the highest one; 1 keeps it constant after the warm-up.
     pub min_learning_rate_ratio: f64,
+    /// What the learning rate is multiplied by for all parameters below a path, such as `policy.vision.backbone`; the longest path counts,
+    /// and 0 leaves parameters as they are.
+    pub learning_rate_ratios: BTreeMap<String, f64>,
     /// Decoupled weight decay of parameters of two or more axes; biases and norms do not decay.
     pub weight_decay: f64,
     /// Decay of the first moment.
@@ -54,6 +58,7 @@ impl Default for TrainConfig {
             learning_rate: 3e-4,
             warmup_steps: 100,
             min_learning_rate_ratio: 0.1,
+            learning_rate_ratios: BTreeMap::new(),
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.95,
@@ -102,6 +107,9 @@ impl TrainConfig {
             "0 (off) or more",
             self.clip_norm,
         )?;
+        for &ratio in self.learning_rate_ratios.values() {
+            check("learning_rate_ratios", natural(ratio), "0 or more", ratio)?;
+        }
         for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             check(key, (0.0..1.0).contains(&value), "in [0, 1)", value)?;
         }
@@ -121,6 +129,19 @@ impl TrainConfig {
         )
     }
 
+    /// What the learning rate of a parameter is multiplied by.
+    #[must_use]
+    pub fn learning_rate_ratio_of(&self, parameter: &str) -> f64 {
+        let below = |path: &String| is_below(parameter, path);
+        let groups = self
+            .learning_rate_ratios
+            .iter()
+            .filter(|(path, _)| below(path));
+        groups
+            .max_by_key(|(path, _)| path.len())
+            .map_or(1.0, |(_, &ratio)| ratio)
+    }
+
     /// The learning rate of a step, counted from 0: a linear warm-up, then half a cosine.
     #[must_use]
     pub fn learning_rate_at(&self, step: u64) -> f64 {
@@ -133,6 +154,12 @@ impl TrainConfig {
         let ratio = self.min_learning_rate_ratio + (1.0 - self.min_learning_rate_ratio) * cosine;
         self.learning_rate * ratio
     }
+}
+
+/// Whether a parameter's path is a path or leads on from it.
+pub(crate) fn is_below(parameter: &str, path: &str) -> bool {
+    let rest = parameter.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// An error naming the key unless its value is valid.

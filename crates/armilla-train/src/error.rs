@@ -67,6 +67,14 @@ pub enum Error {
         /// Why not.
         source: BoxError,
     },
+    /// A checkpoint was written, but what was to be done with it failed.
+    #[error("the checkpoint {} is written, but: {source}", path.display())]
+    Heed {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What failed.
+        source: BoxError,
+    },
     /// The model could not be exported.
     #[error("cannot export the model to {}: {source}", path.display())]
     Export {

@@ -11,7 +11,7 @@ use armilla_nn::optimization::{AdamWStep, adamw};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, is_below};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 
@@ -43,6 +43,26 @@ impl AdamW {
         };
         Self {
             moments: parameters.into_iter().map(zeros).collect(),
+        }
+    }
+
+    /// Checks that each path of [`TrainConfig::learning_rate_ratios`] leads to a parameter.
+    ///
+    /// # Errors
+    ///
+    /// For the first that leads to none.
+    pub fn check_ratios(&self, config: &TrainConfig) -> Result<()> {
+        let leads_nowhere = |path: &&String| {
+            let mut parameters = self.moments.keys();
+            parameters.all(|parameter| !is_below(parameter, path))
+        };
+        match config.learning_rate_ratios.keys().find(leads_nowhere) {
+            None => Ok(()),
+            Some(path) => Err(Error::Config {
+                key: "learning_rate_ratios",
+                expected: "paths of trainable parameters",
+                found: path.clone(),
+            }),
         }
     }
 
@@ -163,7 +183,8 @@ struct Update<'a> {
 
 impl Update<'_> {
     /// What the step does to a parameter's values.
-    fn step(&self, decay: f64) -> AdamWStep {
+    fn step(&self, path: &str, decay: f64) -> AdamWStep {
+        let learning_rate = self.learning_rate * self.config.learning_rate_ratio_of(path);
         let TrainConfig {
             beta1,
             beta2,
@@ -174,9 +195,9 @@ impl Update<'_> {
             beta1: beta1 as f32,
             beta2: beta2 as f32,
             epsilon: epsilon as f32,
-            rate: (self.learning_rate / self.correction1) as f32,
+            rate: (learning_rate / self.correction1) as f32,
             root_correction: self.correction2.sqrt() as f32,
-            kept: (1.0 - self.learning_rate * decay) as f32,
+            kept: (1.0 - learning_rate * decay) as f32,
         }
     }
 }
@@ -203,7 +224,7 @@ impl ModuleMapper for Update<'_> {
             let shape = value.dims();
             let flat = value.inner().reshape([gradient.dims()[0]]);
             let parameter = [flat, moments.first, moments.second];
-            let [value, first, second] = adamw(parameter, gradient, self.step(decay));
+            let [value, first, second] = adamw(parameter, gradient, self.step(&path, decay));
             self.moments.insert(path, Moments { first, second });
             Tensor::from_inner(value.reshape(shape)).require_grad()
         })
@@ -277,6 +298,44 @@ mod tests {
         assert_eq!(names, expected);
         state["weight.first_moment"]
             .assert_approx_eq::<f32>(&[-0.031f32, 0.018].into(), Tolerance::absolute(1e-6));
+    }
+
+    #[test]
+    fn a_group_has_a_learning_rate_of_its_own() {
+        let device = Device::flex().autodiff();
+        let mut config = TrainConfig {
+            warmup_steps: 0,
+            learning_rate_ratios: [("bias".to_owned(), 0.0), ("weigh".to_owned(), 5.0)].into(),
+            ..TrainConfig::default()
+        };
+        let model = linear(&device);
+        let mut optimizer = AdamW::new(&model);
+        let error = optimizer.check_ratios(&config).unwrap_err().to_string();
+        assert!(
+            error.contains("learning_rate_ratios") && error.contains("weigh"),
+            "{error}"
+        );
+        config.learning_rate_ratios.remove("weigh");
+        optimizer.check_ratios(&config).unwrap();
+        let gradients = gradients(&model, [0.1; 2], [0.1; 2], &device);
+        let moved = optimizer.step(model.clone(), gradients, &config, 0);
+        let bias = |model: &Linear| model.bias.as_ref().unwrap().val().into_data();
+        assert_eq!(bias(&moved), bias(&model));
+        assert_ne!(
+            moved.weight.val().into_data(),
+            model.weight.val().into_data()
+        );
+    }
+
+    #[test]
+    fn the_longest_path_counts() {
+        let ratios = [("a", 0.5), ("a.b", 0.1), ("a.bc", 9.0)];
+        let config = TrainConfig {
+            learning_rate_ratios: ratios.map(|(path, ratio)| (path.to_owned(), ratio)).into(),
+            ..TrainConfig::default()
+        };
+        let found = ["a.b.c", "a.x", "b", "ab"].map(|path| config.learning_rate_ratio_of(path));
+        assert_eq!(found, [0.1, 0.5, 1.0, 1.0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::error::{Error, Result, file_error};
 const CONFIG: &str = "config.toml";
 const CHECKPOINTS: &str = "checkpoints";
 const LAST: &str = "last";
+const BEST: &str = "best";
 const PART: &str = ".part";
 
 /// A run's folder.
@@ -112,19 +113,28 @@ impl RunDirectory {
         // One of this name is left only by a crash before `last` pointed to it, or by a run that is done already.
         remove(&whole)?;
         std::fs::rename(&part, &whole).map_err(file_error("rename", &part))?;
-        self.point_last_to(&whole)?;
+        self.point(LAST, &whole)?;
         Ok(whole)
     }
 
-    fn point_last_to(&self, checkpoint: &Path) -> Result<()> {
-        let (last, part) = (
-            self.checkpoints().join(LAST),
-            self.checkpoints().join(format!(".{LAST}{PART}")),
+    /// Points `best` to a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn mark_best(&self, checkpoint: &Path) -> Result<()> {
+        self.point(BEST, checkpoint)
+    }
+
+    fn point(&self, name: &str, checkpoint: &Path) -> Result<()> {
+        let (whole, part) = (
+            self.checkpoints().join(name),
+            self.checkpoints().join(format!(".{name}{PART}")),
         );
         let target = Path::new(checkpoint.file_name().unwrap_or_default());
         remove(&part)?;
         link(target, &part).map_err(file_error("create", &part))?;
-        std::fs::rename(&part, &last).map_err(file_error("replace", &last))?;
+        std::fs::rename(&part, &whole).map_err(file_error("replace", &whole))?;
         sync_entry(&self.checkpoints())
     }
 }
@@ -208,6 +218,9 @@ mod tests {
         write(5, "c").unwrap();
         let text = std::fs::read_to_string(path.join("checkpoints/last/file")).unwrap();
         assert_eq!(text, "c");
+        run.mark_best(&run.checkpoint(7)).unwrap();
+        let text = std::fs::read_to_string(path.join("checkpoints/best/file")).unwrap();
+        assert_eq!(text, "b");
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

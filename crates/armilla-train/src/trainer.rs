@@ -69,6 +69,8 @@ pub struct Training<'a, M: Trainable> {
     pub run: &'a RunDirectory,
     /// How a model is exported.
     pub export: &'a Export<'a, M>,
+    /// Called after each checkpoint with its folder, whose exported model lies in the folder `model` in it.
+    pub saved: &'a mut dyn FnMut(u64, &Path) -> std::result::Result<(), BoxError>,
     /// Called after each step.
     pub progress: &'a mut dyn FnMut(&Progress) -> Control,
 }
@@ -85,6 +87,7 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
         config,
         run,
         export,
+        saved: heed,
         progress,
     } = training;
     config.validate()?;
@@ -96,6 +99,7 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
             State::load(model, &checkpoint, config, source.state())?
         }
     };
+    state.optimizer.check_ratios(config)?;
     let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;
     let clock = Clock::start(&state);
     let lanes = Lanes::new(&state.model, config)?;
@@ -116,13 +120,18 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
             control = progress(&report.progress(&state, config, &clock));
             if config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every) {
                 saved = Some((state.step, save(&state, config, run, export)?));
+                heeded(heed, saved.as_ref())?;
             }
         }
         Ok::<_, Error>(state)
     })?;
     let checkpoint = match saved {
         Some((step, checkpoint)) if step == state.step => checkpoint,
-        _ => save(&state, config, run, export)?,
+        _ => {
+            let checkpoint = save(&state, config, run, export)?;
+            heeded(heed, Some(&(state.step, checkpoint.clone())))?;
+            checkpoint
+        }
     };
     Ok(Trained {
         model: state.exported()?,
@@ -130,6 +139,20 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
         stopped: state.step < config.steps,
         seconds: state.seconds,
         checkpoint,
+    })
+}
+
+/// Tells of a checkpoint.
+fn heeded(
+    heed: &mut dyn FnMut(u64, &Path) -> std::result::Result<(), BoxError>,
+    saved: Option<&(u64, PathBuf)>,
+) -> Result<()> {
+    let Some((step, path)) = saved else {
+        return Ok(());
+    };
+    heed(*step, path).map_err(|source| Error::Heed {
+        path: path.clone(),
+        source,
     })
 }
 

@@ -117,6 +117,7 @@ impl<'a> Case<'a> {
             )?)
         };
         let stop_at = self.stop_at;
+        let mut told = Vec::new();
         let mut progress = |progress: &Progress| match progress.step >= stop_at {
             true => Control::Stop,
             false => Control::Continue,
@@ -126,6 +127,10 @@ impl<'a> Case<'a> {
             config: &self.config,
             run: self.run,
             export: &export,
+            saved: &mut |step, checkpoint| {
+                told.push((step, checkpoint.to_path_buf()));
+                Ok(())
+            },
             progress: &mut progress,
         };
         train(model(), training)

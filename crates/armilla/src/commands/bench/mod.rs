@@ -213,6 +213,7 @@ where
         config: &config,
         run: &run,
         export: &|_, _| Ok(()),
+        saved: &mut |_, _| Ok(()),
         progress: &mut progress,
     };
     let trained = armilla_train::train(model, training);
