@@ -131,6 +131,10 @@ impl ActConfig {
             let expected = format!("a multiple of {parts} and of {} heads", self.heads);
             return Err(Error::config("width", expected, self.width));
         }
+        if !matches!(self.activation, Activation::Relu | Activation::Gelu) {
+            let found = format!("{:?}", self.activation).to_lowercase();
+            return Err(Error::config("activation", "relu or gelu", found));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::config("dropout", "0 to below 1", self.dropout));
         }

@@ -11,24 +11,12 @@ use serde_json::{Map, Value};
 
 use super::{Act, ActConfig};
 use crate::error::{Error, Result};
-use crate::lerobot::{FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings};
+use crate::lerobot::{
+    FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings, check_kept,
+};
 
-/// Keys of `config.json` that change nothing of what loaded weights compute; they are kept.
-const KEPT: [&str; 13] = [
-    "device",
-    "use_amp",
-    "push_to_hub",
-    "repo_id",
-    "private",
-    "tags",
-    "license",
-    "pretrained_path",
-    "pretrained_revision",
-    "use_peft",
-    "optimizer_lr",
-    "optimizer_weight_decay",
-    "optimizer_lr_backbone",
-];
+/// Keys of ACT's `config.json` alone that change nothing of what loaded weights compute.
+const KEPT: [&str; 1] = ["optimizer_lr_backbone"];
 
 /// `config.json`. Every key that changes the result must be there: defaults differ between versions.
 #[derive(Serialize, Deserialize)]
@@ -117,12 +105,7 @@ impl Published {
         let wrong = |key: &str, expected: &str, found: String| {
             Err(Error::checkpoint(path, key, expected, found))
         };
-        let known = |key: &&String| !KEPT.contains(&key.as_str());
-        let unknown: Vec<&str> = self.rest.keys().filter(known).map(String::as_str).collect();
-        if let Some(key) = unknown.first() {
-            let found = unknown.join(", ");
-            return wrong(key, "only keys that LeRobot 0.6.1 has for ACT", found);
-        }
+        check_kept(&self.rest, &KEPT, "ACT", path)?;
         let dilated = &self.replace_final_stride_with_dilation;
         let (backbone, kind) = (&self.vision_backbone, &self.kind);
         for (key, expected, found) in [
@@ -137,9 +120,6 @@ impl Published {
         if dilated != &Value::from(false) && dilated != &Value::from(0) {
             let key = "replace_final_stride_with_dilation";
             return wrong(key, "false", dilated.to_string());
-        }
-        if self.rest.get("use_peft").is_some_and(|peft| peft == true) {
-            return wrong("use_peft", "false", "true".to_owned());
         }
         let activation = match self.feedforward_activation.as_str() {
             "relu" => Activation::Relu,

@@ -106,7 +106,10 @@ fn what_is_not_seen_is_named() {
 #[test]
 fn every_wrong_setting_names_its_key() {
     type Change = fn(&mut ActConfig);
-    let wrong: [(&str, Change); 6] = [
+    let wrong: [(&str, Change); 7] = [
+        ("activation", |c| {
+            c.activation = armilla_nn::Activation::Silu;
+        }),
         ("style", |c| c.style = 0),
         ("width", |c| c.width = 130),
         ("receding_horizon", |c| c.receding_horizon = 17),

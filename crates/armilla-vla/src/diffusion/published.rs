@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 use super::scheduler::{Betas, Prediction, Sampler, SchedulerConfig};
 use super::{Diffusion, DiffusionConfig};
 use crate::error::{Error, Result};
-use crate::lerobot::{FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings};
+use crate::lerobot::{
+    FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings, check_kept,
+};
 
 /// What PyTorch's batch normalisation counts beside its statistics.
 const COUNTER: &str = "num_batches_tracked";
@@ -24,26 +26,14 @@ const LINEAR: &str = "linear";
 /// What LeRobot writes for both ends where the schedule has none.
 const UNUSED_BETAS: [f64; 2] = [1e-4, 0.02];
 
-/// Keys of `config.json` that change nothing of what loaded weights compute; they are kept.
-const KEPT: [&str; 20] = [
-    "device",
-    "use_amp",
-    "push_to_hub",
-    "repo_id",
-    "private",
-    "tags",
-    "license",
-    "pretrained_path",
-    "pretrained_revision",
-    "use_peft",
+/// Keys of its `config.json` alone that change nothing of what loaded weights compute.
+const KEPT: [&str; 8] = [
     "drop_n_last_frames",
     "gradient_checkpointing",
     "compile_model",
     "compile_mode",
-    "optimizer_lr",
     "optimizer_betas",
     "optimizer_eps",
-    "optimizer_weight_decay",
     "scheduler_name",
     "scheduler_warmup_steps",
 ];
@@ -192,13 +182,7 @@ impl Published {
         let wrong = |key: &str, expected: &str, found: String| {
             Err(Error::checkpoint(path, key, expected, found))
         };
-        let known = |key: &&String| !KEPT.contains(&key.as_str());
-        let unknown: Vec<&str> = self.rest.keys().filter(known).map(String::as_str).collect();
-        if let Some(key) = unknown.first() {
-            let found = unknown.join(", ");
-            let expected = "only keys that LeRobot 0.6.1 has for Diffusion Policy";
-            return wrong(key, expected, found);
-        }
+        check_kept(&self.rest, &KEPT, "Diffusion Policy", path)?;
         for (key, expected, found) in [
             ("type", Diffusion::KIND, &self.kind),
             ("vision_backbone", "resnet18", &self.vision_backbone),
@@ -206,9 +190,6 @@ impl Published {
             if found != expected {
                 return wrong(key, expected, found.clone());
             }
-        }
-        if self.rest.get("use_peft").is_some_and(|peft| peft == true) {
-            return wrong("use_peft", "false", "true".to_owned());
         }
         let inputs =
             PolicyInputs::from_features(&self.input_features, &self.output_features, path)?;

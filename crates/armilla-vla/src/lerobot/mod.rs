@@ -12,6 +12,7 @@ pub mod checkpoint;
 mod draws;
 pub mod exchange;
 pub(crate) mod features;
+mod kept;
 pub mod model;
 #[cfg(test)]
 pub(crate) mod named;
@@ -22,6 +23,8 @@ pub mod registry;
 
 pub use checkpoint::Checkpoint;
 pub use draws::Draws;
+pub(crate) use kept::check_kept;
+
 pub use features::{Camera, Feature, FeatureKind, Features, PolicyInputs};
 pub use model::{Horizons, Modes, PolicyLoss, PolicyModel, Settings};
 pub use normalizer::{Mode, Normalizer};
