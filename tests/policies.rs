@@ -8,7 +8,9 @@ use burn::tensor::TensorData;
 use crate::pipeline::{record, training};
 use crate::program::{fail, json, succeed};
 
-const FEW: [&str; 6] = [
+const FEW: [&str; 8] = [
+    "--set",
+    "evaluation.episodes=2",
     "--set",
     "batch_size=2",
     "--set",
@@ -16,13 +18,21 @@ const FEW: [&str; 6] = [
     "--set",
     "validation_share=0.2",
 ];
-const MODEL: &str = "run/checkpoints/last/model";
+const MODEL: &str = "run/checkpoints/best/model";
 
 /// Trains for a step on episodes of push-t.
 fn trained(folder: &Path, config: &str) {
     record(folder, "push-t-demonstrations", "data", "0");
     let train = training(&[config], "data", "run", "train.steps=1");
-    succeed(folder, &[&train[..], &FEW].concat());
+    let said = succeed(folder, &[&train[..], &FEW].concat());
+    assert!(said.contains("step 1: coverage"), "{said}");
+    let line = std::fs::read_to_string(folder.join("run/evaluations.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["step"], &line["episodes"]),
+        (&1.into(), &2.into()),
+        "{line}"
+    );
 }
 
 fn evaluated(folder: &Path, execution: &[&str]) {

@@ -1,5 +1,6 @@
 //! A simulator served by one process and used by others.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::pipeline::{POLICY, record, training};
@@ -63,4 +64,24 @@ fn a_served_simulator_survives_its_clients_death() {
     server.signal("INT");
     let (status, said) = server.finish();
     assert!(status.success(), "{said}");
+    a_served_policy_acts_as_its_checkpoint_does(folder);
+}
+
+fn a_served_policy_acts_as_its_checkpoint_does(folder: &Path) {
+    let serve = ["serve", "policy", "run/checkpoints/last/model"];
+    let server = Running::start(folder, &serve);
+    let endpoint = endpoint(&server);
+    assert!(server.said().contains("warmed up"), "{}", server.said());
+    let mut served = evaluation("6", &[]);
+    served[2] = &endpoint;
+    let client = Running::start(folder, &[&served[..], &["--seed", "1"]].concat());
+    client.wait_for("tabletop new-scenes: 6 episodes");
+    client.signal("KILL");
+    client.finish();
+    let (served, own) = (json(folder, &served), json(folder, &evaluation("6", &[])));
+    assert_eq!(served["successes"], own["successes"], "{served} {own}");
+    assert_eq!(served["mean_steps"], own["mean_steps"]);
+    server.signal("INT");
+    let (status, said) = server.finish();
+    assert!(status.success() && said.contains("latency p50"), "{said}");
 }

@@ -143,8 +143,8 @@ pub(crate) enum InstructionChoice {
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub(crate) struct EvalArguments {
-    /// A policy's checkpoint folder, OWNER/NAME on the hub, or a script: expert, random, nothing, cheat, simulator (plans on
-    /// a copy of it).
+    /// A policy's checkpoint folder, OWNER/NAME on the hub, a served policy such as tcp/127.0.0.1:7448, or a script: expert, random,
+    /// nothing, cheat, simulator (plans on a copy of it).
     #[arg(long, required_unless_present = "planner")]
     pub policy: Option<String>,
     /// A world model's checkpoint folder, or OWNER/NAME on the hub, to plan in.
@@ -187,6 +187,9 @@ pub(crate) struct EvalArguments {
     /// Add what planning on a copy of the simulator reaches (two-room; push-t with ahead or block). Takes minutes.
     #[arg(long)]
     pub ceiling: bool,
+    /// Side of the camera picture that a served policy wants: 64, 96 or 224.
+    #[arg(long, default_value_t = 64)]
+    pub image_size: usize,
     /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
@@ -315,6 +318,9 @@ pub(crate) enum ServeCommand {
         /// Where to listen; loopback with a free port unless given.
         #[arg(long)]
         listen: Option<String>,
+        /// Answer with all predicted actions, for clients that average them or ask early.
+        #[arg(long)]
+        whole_chunks: bool,
         /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
         #[arg(long, default_value = "cpu")]
         device: String,

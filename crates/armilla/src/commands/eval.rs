@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionLimits};
+use armilla_bus::{
+    Bus, BusConfig, EnvironmentClient, EnvironmentServer, RemotePolicy, SessionLimits,
+};
 use armilla_core::{Environment, EpisodeOutcome, Policy};
 use armilla_envs::{EnvironmentConfig, Script, Variation, make, run_script};
 use armilla_imagine::{
@@ -25,6 +27,8 @@ use crate::results::{ResultRow, Success};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
 const SEEDS_APART: u64 = 1_000_000;
+/// What `armilla serve policy` calls its policy on the bus.
+pub(crate) const SERVED_POLICY: &str = "policy";
 /// Side of the pictures that a policy without cameras does not see, px.
 const BLIND_SIDE: usize = 64;
 
@@ -176,6 +180,15 @@ fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
     let name = arguments.policy.as_deref().unwrap_or_default();
     if script(name).is_some() {
         return Ok(Opened::new(environment(BLIND_SIDE), None));
+    }
+    if name.starts_with("tcp/") {
+        let bus = Bus::connect(&BusConfig::at(name))?;
+        let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
+        let environment = environment(arguments.image_size);
+        return Ok(Opened {
+            execution: arguments.execution.chosen(None),
+            ..Opened::new(environment, Some(Box::new(policy)))
+        });
     }
     let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
     if GoalPolicy::is_in(&checkpoint) {

@@ -1,13 +1,14 @@
 //! `armilla train`: a world model or a policy, on a dataset.
 
 mod data;
+mod evaluation;
 mod goal_policy;
 mod policy;
 mod world_model;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_data::ImageTransform;
 use armilla_train::{
     BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
@@ -25,6 +26,7 @@ use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
 pub(crate) use data::split;
 use data::{MixturePart, TrainingData};
+use evaluation::EvaluationRunConfig;
 pub(crate) use policy::PolicyTraining;
 pub(crate) use world_model::{WorldModelTraining, windows as world_model_windows};
 
@@ -49,6 +51,9 @@ pub(crate) struct TrainRunConfig {
     pub transforms: Vec<ImageTransform>,
     /// Steps, learning rate and the rest.
     pub train: TrainConfig,
+    /// Episodes that each checkpoint of a policy runs, to find the best.
+    #[serde(default)]
+    pub evaluation: Option<EvaluationRunConfig>,
     /// A world model.
     #[serde(default)]
     pub jepa: Option<JepaConfig>,
@@ -128,6 +133,10 @@ fn resume(path: &Path, device: &Device) -> Result<TrainOutcome> {
 }
 
 fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result<TrainOutcome> {
+    ensure!(
+        config.evaluation.is_none() || config.policy.is_some(),
+        "[evaluation]: expected beside [policy] only"
+    );
     let data = TrainingData::open(config)?;
     let world = |model: ModelConfig| world_model::train(config, &model, &data, run, device);
     let TrainRunConfig {
@@ -165,11 +174,22 @@ fn finish<M: Trainable>(
             Control::Continue
         }
     };
+    let device = model.devices().into_iter().next().map(Device::inner);
+    let mut heed = |step: u64, checkpoint: &Path| match (&config.evaluation, &device) {
+        (Some(wanted), Some(device)) => Ok(evaluation::evaluate(
+            wanted,
+            run,
+            (step, checkpoint),
+            device,
+        )?),
+        _ => Ok(()),
+    };
     let training = Training {
         source,
         config: &config.train,
         run,
         export,
+        saved: &mut heed,
         progress: &mut listen,
     };
     let trained = armilla_train::train(model, training)?;
