@@ -8,7 +8,9 @@ use burn::tensor::TensorData;
 use crate::pipeline::{record, training};
 use crate::program::{fail, json, succeed};
 
-const FEW: [&str; 8] = [
+const FEW: [&str; 10] = [
+    "--set",
+    "validation_batches=1",
     "--set",
     "evaluation.episodes=2",
     "--set",
@@ -26,6 +28,8 @@ fn trained(folder: &Path, config: &str) {
     let train = training(&[config], "data", "run", "train.steps=1");
     let said = succeed(folder, &[&train[..], &FEW].concat());
     assert!(said.contains("step 1: coverage"), "{said}");
+    let metrics = std::fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("validation_loss"), "{metrics}");
     let line = std::fs::read_to_string(folder.join("run/evaluations.jsonl")).unwrap();
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(

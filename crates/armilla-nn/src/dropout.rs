@@ -29,7 +29,8 @@ impl<'a> Dropout<'a> {
         }
     }
 
-    /// Sets a share of the values to zero and scales the others so that their mean stays.
+    /// Sets a share of the values to zero and scales the others so that their mean stays; values without autodiff, as when a model in
+    /// training is only looked at, stay as they are.
     ///
     /// # Shapes
     ///
@@ -38,6 +39,7 @@ impl<'a> Dropout<'a> {
     pub fn apply<const D: usize>(&mut self, values: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Off => values,
+            Self::On { .. } if !values.is_autodiff() => values,
             Self::On { rate, generator } => {
                 let draws = uniform(generator, values.dims(), &values.device());
                 let kept = draws.greater_equal_elem(*rate).float();
@@ -62,7 +64,7 @@ mod tests {
     #[test]
     fn the_rate_is_dropped_and_the_mean_stays() {
         let mut generator = stream(0, "test", 0);
-        let ones = Tensor::<2>::ones([100, 200], &Device::flex());
+        let ones = Tensor::<2>::ones([100, 200], &Device::flex().autodiff());
         let dropped = Dropout::new(0.25, &mut generator).apply(ones.clone());
         let values: Vec<f32> = dropped.into_data().iter::<f32>().collect();
         let zeros = values.iter().filter(|&&value| value == 0.0).count() as f64 / 20_000.0;

@@ -30,4 +30,4 @@ pub use error::{BoxError, Error, Result};
 pub use metrics::{MetricsLine, read_metrics};
 pub use model::{BatchSource, Loss, StepContext, Trainable};
 pub use run::RunDirectory;
-pub use trainer::{Control, Export, Progress, Trained, Training, train};
+pub use trainer::{Control, Export, Progress, Trained, Training, Validation, train};

@@ -69,10 +69,47 @@ pub struct Training<'a, M: Trainable> {
     pub run: &'a RunDirectory,
     /// How a model is exported.
     pub export: &'a Export<'a, M>,
+    /// What the model is also measured on, if anything.
+    pub validation: Option<Validation<'a, M>>,
     /// Called after each checkpoint with its folder, whose exported model lies in the folder `model` in it.
     pub saved: &'a mut dyn FnMut(u64, &Path) -> std::result::Result<(), BoxError>,
     /// Called after each step.
     pub progress: &'a mut dyn FnMut(&Progress) -> Control,
+}
+
+/// Batches that a model does not learn from.
+pub struct Validation<'a, M: Trainable> {
+    /// Where they come from; on a device without autodiff.
+    pub source: &'a mut dyn BatchSource<Batch = M::Batch>,
+    /// The first so many of them, always the same.
+    pub batches: u64,
+    /// Steps between measurements.
+    pub every: u64,
+}
+
+impl<M: Trainable> Validation<'_, M> {
+    /// The mean loss of the model as it would be exported, where a step is one to measure at.
+    fn loss_if_due(&mut self, state: &State<M>, config: &TrainConfig) -> Result<Option<f64>> {
+        if !state.step.is_multiple_of(self.every) && state.step != config.steps {
+            return Ok(None);
+        }
+        let model = state.exported()?;
+        let step = state.step;
+        let mut sum = 0.0;
+        for micro in 0..self.batches {
+            let failed = |source| Error::Batch { step, source };
+            let batch = self.source.batch(micro).map_err(failed)?;
+            // The same noise each time.
+            let context = StepContext {
+                seed: config.seed,
+                step: 0,
+                micro,
+            };
+            let loss = config.precision.scope(|| model.loss(batch, context));
+            sum += f64::from(loss.map_err(failed)?.total.into_scalar::<f32>());
+        }
+        Ok(Some(sum / self.batches.max(1) as f64))
+    }
 }
 
 /// Trains a model from the run's last checkpoint, or from the weights it comes with where there is none.
@@ -87,19 +124,13 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
         config,
         run,
         export,
+        mut validation,
         saved: heed,
         progress,
     } = training;
     config.validate()?;
     let model = model.train();
-    let mut state = match run.last_checkpoint() {
-        None => State::new(model, config, source.state()),
-        Some(checkpoint) => {
-            tracing::info!(checkpoint = %checkpoint.display(), "resuming");
-            State::load(model, &checkpoint, config, source.state())?
-        }
-    };
-    state.optimizer.check_ratios(config)?;
+    let mut state = begin(model, config, run, source.state())?;
     let mut metrics = MetricsWriter::resume(&run.metrics(), state.step)?;
     let clock = Clock::start(&state);
     let lanes = Lanes::new(&state.model, config)?;
@@ -111,10 +142,18 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
         let batches = batches; // Dropped at the end of this block, which ends the loading.
         scope.spawn(move || load_all(source, config, first, &sender));
         while state.step < config.steps && control == Control::Continue {
-            let report;
+            let mut report;
             (state, report) = step(state, next(&batches)?, config, run, &lanes)?;
             state.seconds = clock.seconds();
-            if state.step.is_multiple_of(config.log_every) || state.step == config.steps {
+            let loss = validation
+                .as_mut()
+                .map(|kept| kept.loss_if_due(&state, config));
+            let loss = loss.transpose()?.flatten();
+            report
+                .figures
+                .extend(loss.map(|loss| ("validation_loss", loss)));
+            let last = state.step == config.steps;
+            if last || loss.is_some() || state.step.is_multiple_of(config.log_every) {
                 metrics.append(&report.line(&state))?;
             }
             control = progress(&report.progress(&state, config, &clock));
@@ -154,6 +193,24 @@ fn heeded(
         path: path.clone(),
         source,
     })
+}
+
+/// The state to begin with: the run's last checkpoint's, or a new one where there is none.
+fn begin<M: Trainable>(
+    model: M,
+    config: &TrainConfig,
+    run: &RunDirectory,
+    data: serde_json::Value,
+) -> Result<State<M>> {
+    let state = match run.last_checkpoint() {
+        None => State::new(model, config, data),
+        Some(checkpoint) => {
+            tracing::info!(checkpoint = %checkpoint.display(), "resuming");
+            State::load(model, &checkpoint, config, data)?
+        }
+    };
+    state.optimizer.check_ratios(config)?;
+    Ok(state)
 }
 
 fn save<M: Trainable>(

@@ -56,6 +56,20 @@ impl BatchSource for Source {
     }
 }
 
+/// What is not learnt from.
+struct Kept;
+
+impl BatchSource for Kept {
+    type Batch = (Tensor<2>, Tensor<2>);
+
+    fn batch(&mut self, step: u64) -> std::result::Result<Self::Batch, BoxError> {
+        let device = Device::flex();
+        let input = random::normal::<2>(&mut stream(5, "kept", step), [16, 3], &device);
+        let target = (input.clone() * input.clone()).sum_dim(1);
+        Ok((input, target))
+    }
+}
+
 fn device() -> Device {
     Device::flex().autodiff()
 }
@@ -92,6 +106,7 @@ struct Case<'a> {
     config: TrainConfig,
     source: Source,
     stop_at: u64,
+    validation: Option<Kept>,
 }
 
 impl<'a> Case<'a> {
@@ -105,6 +120,7 @@ impl<'a> Case<'a> {
             config,
             source,
             stop_at: u64::MAX,
+            validation: None,
         }
     }
 
@@ -127,6 +143,11 @@ impl<'a> Case<'a> {
             config: &self.config,
             run: self.run,
             export: &export,
+            validation: self.validation.as_mut().map(|source| Validation {
+                source,
+                batches: 2,
+                every: 4,
+            }),
             saved: &mut |step, checkpoint| {
                 told.push((step, checkpoint.to_path_buf()));
                 Ok(())
@@ -181,6 +202,35 @@ fn a_resumed_run_is_bit_identical_to_an_uninterrupted_one() {
     // Nothing is left to do: resuming a finished run gives the same model.
     let again = Case::new(&resumed, config()).train().unwrap();
     assert_eq!(weights(&again.model), weights(&expected.model));
+}
+
+#[test]
+fn what_is_kept_from_training_is_measured_and_changes_nothing() {
+    let weights = [None, Some(Kept)].map(|validation| {
+        let kept = validation.is_some();
+        let path = folder(&format!("validation-{kept}"));
+        let run = RunDirectory::create(&path, "").unwrap();
+        let mut case = Case::new(&run, config());
+        case.validation = validation;
+        let trained = case.train().unwrap();
+        let lines = read_metrics(&run.metrics()).unwrap();
+        let losses = lines.iter().filter_map(|line| {
+            let loss = line.figures.get("validation_loss")?;
+            Some((line.step, *loss))
+        });
+        let losses: Vec<_> = losses.collect();
+        if kept {
+            let steps: Vec<u64> = losses.iter().map(|(step, _)| *step).collect();
+            assert_eq!(steps, [4, 8, 12]);
+            assert!(losses[2].1 < losses[0].1, "{losses:?}");
+        } else {
+            assert!(losses.is_empty());
+        }
+        let weights = tensors(&trained.checkpoint);
+        std::fs::remove_dir_all(path).unwrap();
+        weights
+    });
+    assert!(weights[0] == weights[1]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn one_batch_can_be_learnt() {
 
 #[test]
 fn dropout_is_drawn_from_the_stream_and_off_when_acting() {
-    let device = Device::flex();
+    let device = Device::flex().autodiff();
     let config = ActConfig {
         dropout: 0.3,
         ..ActConfig::nano()

@@ -213,6 +213,7 @@ where
         config: &config,
         run: &run,
         export: &|_, _| Ok(()),
+        validation: None,
         saved: &mut |_, _| Ok(()),
         progress: &mut progress,
     };

@@ -88,6 +88,7 @@ where
         config,
         run: &run,
         export: &|_, _| Ok(()),
+        validation: None,
         saved: &mut |_, _| Ok(()),
         progress: &mut |progress| {
             watch(progress);

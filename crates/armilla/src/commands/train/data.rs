@@ -54,8 +54,38 @@ impl TrainingData {
         spec: WindowSpec,
         cameras: usize,
     ) -> Result<WindowLoader> {
+        self.loader_of(config, spec, cameras, |(learnt, _)| learnt)
+    }
+
+    /// The same of the episodes that are kept from training, if they are to be measured on.
+    pub(super) fn kept(
+        &self,
+        config: &TrainRunConfig,
+        spec: WindowSpec,
+        cameras: usize,
+    ) -> Result<Option<WindowLoader>> {
+        if config.validate_every == 0 {
+            return Ok(None);
+        }
+        let kept = split(&self.first, config.validation_share).1.len();
+        ensure!(
+            kept > 0,
+            "validate_every: expected a validation_share that keeps an episode from training, found {}",
+            config.validation_share
+        );
+        let loader = self.loader_of(config, spec, cameras, |(_, kept)| kept)?;
+        Ok(Some(loader))
+    }
+
+    fn loader_of(
+        &self,
+        config: &TrainRunConfig,
+        spec: WindowSpec,
+        cameras: usize,
+        part: fn(Split) -> Vec<usize>,
+    ) -> Result<WindowLoader> {
         let source = |dataset: &Arc<Dataset>| LoaderSource {
-            episodes: Some(split(dataset, config.validation_share).0),
+            episodes: Some(part(split(dataset, config.validation_share))),
             ..LoaderSource::new(Arc::clone(dataset))
         };
         let mut sources = vec![source(&self.first)];
@@ -134,7 +164,10 @@ impl TrainingData {
 }
 
 /// Numbers of the episodes to train on and to keep, in this order.
-pub(crate) fn split(dataset: &Dataset, validation_share: f64) -> (Vec<usize>, Vec<usize>) {
+type Split = (Vec<usize>, Vec<usize>);
+
+/// Which episodes of a dataset are trained on and which are kept.
+pub(crate) fn split(dataset: &Dataset, validation_share: f64) -> Split {
     let count = dataset.episodes().len();
     let kept = ((count as f64 * validation_share).round() as usize).min(count.saturating_sub(1));
     ((0..count - kept).collect(), (count - kept..count).collect())

@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::data::TrainingData;
-use super::{TrainOutcome, TrainRunConfig, finish};
+use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
 /// Trains one.
@@ -32,6 +32,7 @@ pub(super) fn train(
         }),
         ..WindowSpec::new(&[0], policy.action_horizon)
     };
+    let kept = data.kept(config, spec.clone(), 1)?;
     let loader = Arc::new(data.loader(config, spec, 1)?);
     let camera = &loader.cameras()[0];
     ensure!(
@@ -55,12 +56,14 @@ pub(super) fn train(
         model.num_params(),
         loader.len()
     ));
-    let mut source = GoalWindows {
+    let windows = |loader, device: Device| GoalWindows {
         loader,
         policy: policy.clone(),
-        shape,
+        shape: shape.clone(),
         device,
     };
+    let mut source = windows(loader, device.clone());
+    let mut kept = kept.map(|loader| windows(Arc::new(loader), device.clone().inner()));
     let export = |model: &GoalTraining, folder: &Path| -> Result<(), BoxError> {
         Ok(model.policy.save(folder)?)
     };
@@ -68,7 +71,10 @@ pub(super) fn train(
         config,
         run,
         GoalTraining { policy: model },
-        &mut source,
+        Sources {
+            training: &mut source,
+            validation: kept.as_mut().map(|source| source as _),
+        },
         &export,
     )
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use armilla_data::ImageTransform;
 use armilla_train::{
     BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
-    Trainable, Training,
+    Trainable, Training, Validation,
 };
 use armilla_vla::{GoalPolicyConfig, PolicyConfig};
 use armilla_world::{DinoWmConfig, JepaConfig, ModelConfig};
@@ -44,6 +44,12 @@ pub(crate) struct TrainRunConfig {
     pub batch_size: usize,
     /// Share of the episodes, from the last, kept from training.
     pub validation_share: f64,
+    /// Steps between measurements of the loss on what is kept from training; 0 measures none.
+    #[serde(default)]
+    pub validate_every: u64,
+    /// Batches that it is measured on.
+    #[serde(default = "eight")]
+    pub validation_batches: u64,
     /// Recordings are decoded into memory where they fit in so much, else as they are needed.
     pub memory_limit_gib: f64,
     /// Random changes of the pictures; their size must stay the same.
@@ -69,6 +75,10 @@ pub(crate) struct TrainRunConfig {
     /// A policy, whose `type` says which.
     #[serde(default)]
     pub policy: Option<PolicyConfig>,
+}
+
+fn eight() -> u64 {
+    8
 }
 
 /// How a training ended.
@@ -157,12 +167,19 @@ fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result
     }
 }
 
+/// Where batches come from.
+struct Sources<'a, B> {
+    training: &'a mut dyn BatchSource<Batch = B>,
+    /// Kept from training.
+    validation: Option<&'a mut dyn BatchSource<Batch = B>>,
+}
+
 /// Trains to the end, or to Ctrl-C.
 fn finish<M: Trainable>(
     config: &TrainRunConfig,
     run: &RunDirectory,
     model: M,
-    source: &mut dyn BatchSource<Batch = M::Batch>,
+    sources: Sources<'_, M::Batch>,
     export: &dyn Fn(&M, &Path) -> Result<(), BoxError>,
 ) -> Result<TrainOutcome> {
     let mut progress = Progress::new("train", "steps", config.train.steps);
@@ -184,8 +201,14 @@ fn finish<M: Trainable>(
         )?),
         _ => Ok(()),
     };
-    let training = Training {
+    let validation = sources.validation.map(|source| Validation {
         source,
+        batches: config.validation_batches,
+        every: config.validate_every,
+    });
+    let training = Training {
+        source: sources.training,
+        validation,
         config: &config.train,
         run,
         export,

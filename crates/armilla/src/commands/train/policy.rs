@@ -15,7 +15,7 @@ use burn::tensor::Device;
 use serde_json::Map;
 
 use super::data::TrainingData;
-use super::{TrainOutcome, TrainRunConfig, finish};
+use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
 /// Trains one.
@@ -54,6 +54,7 @@ impl PolicyVisitor for Start<'_> {
             ..WindowSpec::new(&offsets, horizons.action)
         };
         let cameras = self.data.camera_count().min(M::CAMERAS);
+        let kept = self.data.kept(self.config, spec.clone(), cameras)?;
         let loader = Arc::new(self.data.loader(self.config, spec, cameras)?);
         let mut inputs = inputs(self.data.features(), &loader);
         let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
@@ -69,12 +70,14 @@ impl PolicyVisitor for Start<'_> {
             Module::num_params(&model),
             loader.len()
         ));
-        let mut source = PolicyWindows {
+        let windows = |loader, device: Device| PolicyWindows {
             loader,
-            inputs,
+            inputs: inputs.clone(),
             processors: processors.clone(),
-            device: self.device.clone(),
+            device,
         };
+        let mut source = windows(loader, self.device.clone());
+        let mut kept = kept.map(|loader| windows(Arc::new(loader), self.device.clone().inner()));
         let settings = serde_json::to_value(self.config)?;
         let export = |model: &PolicyTraining<M>, folder: &Path| -> Result<(), BoxError> {
             let trained = Checkpoint {
@@ -86,7 +89,11 @@ impl PolicyVisitor for Start<'_> {
             Ok(trained.save(folder)?)
         };
         let model = PolicyTraining { policy: model };
-        finish(self.config, self.run, model, &mut source, &export)
+        let sources = Sources {
+            training: &mut source,
+            validation: kept.as_mut().map(|source| source as _),
+        };
+        finish(self.config, self.run, model, sources, &export)
     }
 }
 

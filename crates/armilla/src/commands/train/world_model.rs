@@ -16,7 +16,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::data::TrainingData;
-use super::{TrainOutcome, TrainRunConfig, finish};
+use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
 /// The windows a world model learns from, with so many frames at least.
@@ -60,6 +60,7 @@ pub(super) fn train(
     device: &Device,
 ) -> Result<TrainOutcome> {
     let shape = world.shape();
+    let kept = data.kept(config, windows(world, 2), shape.cameras)?;
     let loader = data.loader(config, windows(world, 2), shape.cameras)?;
     // Weights of the windows would undo those of the datasets.
     let loader = if config.mixture.is_empty() {
@@ -83,13 +84,15 @@ pub(super) fn train(
         model.num_params(),
         loader.len()
     ));
-    let mut source = Windows {
+    let source = |loader, device: Device| Windows {
         loader,
         interface: interface.clone(),
         config: world.clone(),
         seed: config.train.seed,
-        device: device.clone(),
+        device,
     };
+    let mut training = source(loader, device.clone());
+    let mut kept = kept.map(|loader| source(Arc::new(loader), device.clone().inner()));
     let export = |model: &WorldModelTraining, folder: &Path| -> Result<(), BoxError> {
         Ok(WorldModel::new(&model.model, interface.clone())?.save(folder)?)
     };
@@ -97,7 +100,10 @@ pub(super) fn train(
         config,
         run,
         WorldModelTraining { model },
-        &mut source,
+        Sources {
+            training: &mut training,
+            validation: kept.as_mut().map(|source| source as _),
+        },
         &export,
     )
 }
