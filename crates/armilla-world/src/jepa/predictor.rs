@@ -325,11 +325,20 @@ pub(crate) mod tests {
         let [_, predictor] = predictors();
         let (latents, blocks) = (draw("latents", [3, 3, 8]), draw("blocks", [3, 2, 10]));
         let mut generator = stream(0, "dropout", 0);
-        let mut predict = |rate: f64| {
+        let mut predict = |rate: f64, trains: bool| {
             let dropout = &mut Dropout::new(rate, &mut generator);
-            predictor.step_each_frame(latents.clone(), blocks.clone(), dropout)
+            let (latents, blocks) = (latents.clone(), blocks.clone());
+            match trains {
+                false => predictor.step_each_frame(latents, blocks, dropout),
+                true => {
+                    let [latents, blocks] = [latents, blocks].map(Tensor::from_inner);
+                    let predictor = predictor.clone().train();
+                    predictor.step_each_frame(latents, blocks, dropout).inner()
+                }
+            }
         };
-        assert!(apart(predict(0.0), predict(0.0)) == 0.0);
-        assert!(apart(predict(0.5), predict(0.5)) > 1e-3);
+        assert!(apart(predict(0.0, true), predict(0.0, true)) == 0.0);
+        assert!(apart(predict(0.5, true), predict(0.5, true)) > 1e-3);
+        assert!(apart(predict(0.5, false), predict(0.5, false)) == 0.0);
     }
 }
