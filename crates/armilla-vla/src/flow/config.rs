@@ -12,7 +12,7 @@ const LARGEST: usize = 1 << 16;
 /// No stack of blocks is deeper.
 const DEEPEST: usize = 1 << 10;
 
-/// Everything about a [`FlowPolicy`] that does not follow from the data.
+/// Everything about a [`FlowPolicy`](super::FlowPolicy) that does not follow from the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowPolicyConfig {
