@@ -1,6 +1,6 @@
-//! What the pages of a parquet file say of themselves, looked at before a reader believes it and allocates.
+//! What the footer and the pages of a parquet file say of themselves, looked at before a reader believes it and allocates.
 //!
-//! Page headers are Thrift's compact protocol (`parquet.thrift` of apache/parquet-format): fields of a type and a number, of which three
+//! Footers and page headers are Thrift's compact protocol (`parquet.thrift` of apache/parquet-format): fields of a type and a number, of which three
 //! matter here.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -15,6 +15,11 @@ const LARGEST_RATIO: i64 = 32;
 const SMALL: i64 = 1 << 16;
 /// Structures within structures in a header, at most.
 const DEPTH: u32 = 8;
+/// The same in a footer.
+const FOOTER_DEPTH: u32 = 16;
+/// What stands at the end of a file, after the footer's length in so many bytes.
+const TAIL: &[u8] = b"PAR1";
+const LENGTH: u64 = 4;
 
 /// Checks every page of a column in a row group; what is wrong with one otherwise.
 pub(crate) fn check(file: impl Read + Seek, column: &ColumnChunkMetaData) -> Result<(), String> {
@@ -45,11 +50,34 @@ pub(crate) fn check(file: impl Read + Seek, column: &ColumnChunkMetaData) -> Res
     Ok(())
 }
 
-fn cut(error: std::io::Error) -> String {
-    format!("a page's header: {error}")
+/// Checks that a file's footer holds as much as it says: the reader makes room for its lists by their lengths alone.
+pub(crate) fn check_footer(mut file: impl Read + Seek) -> Result<(), String> {
+    let size = file.seek(SeekFrom::End(0)).map_err(cut)?;
+    let Some(end) = size.checked_sub(TAIL.len() as u64 + LENGTH) else {
+        return Ok(()); // Not a parquet file, as the reader will say.
+    };
+    let mut tail = [0; 8];
+    file.seek(SeekFrom::Start(end)).map_err(cut)?;
+    file.read_exact(&mut tail).map_err(cut)?;
+    let (length, magic) = tail.split_at(LENGTH as usize);
+    let length = length
+        .iter()
+        .rev()
+        .fold(0, |all, &byte| all << 8 | u64::from(byte));
+    let (true, Some(start)) = (magic == TAIL, end.checked_sub(length)) else {
+        return Ok(());
+    };
+    file.seek(SeekFrom::Start(start)).map_err(cut)?;
+    let mut footer = BufReader::new(file).take(length);
+    // An element of a list has a byte at least, so a list that is walked to its end is no longer than the footer.
+    Header(&mut footer).skip(STRUCT, FOOTER_DEPTH)
 }
 
-/// What is taken from a page's header.
+fn cut(error: std::io::Error) -> String {
+    format!("a header: {error}")
+}
+
+/// What is taken from a header.
 #[derive(Debug, Default, PartialEq)]
 struct Page {
     uncompressed: i64,
@@ -124,7 +152,7 @@ impl<R: Read> Header<'_, R> {
                 return Ok(number);
             }
         }
-        Err("a page's header: a number without an end".to_owned())
+        Err("a header: a number without an end".to_owned())
     }
 
     fn integer(&mut self) -> Result<i64, String> {
@@ -158,7 +186,7 @@ impl<R: Read> Header<'_, R> {
     }
 
     fn skip(&mut self, kind: u8, depth: u32) -> Result<(), String> {
-        let depth = depth.checked_sub(1).ok_or("a page's header is too deep")?;
+        let depth = depth.checked_sub(1).ok_or("a header is too deep")?;
         match kind {
             // Truth values are in the type.
             1 | 2 => Ok(()),
@@ -188,9 +216,7 @@ impl<R: Read> Header<'_, R> {
                 }
                 Ok(())
             }
-            other => Err(format!(
-                "a page's header: a field of the unknown type {other}"
-            )),
+            other => Err(format!("a header: a field of the unknown type {other}")),
         }
     }
 
@@ -198,7 +224,7 @@ impl<R: Read> Header<'_, R> {
         let passed = std::io::copy(&mut self.0.by_ref().take(bytes), &mut std::io::sink());
         match passed.map_err(cut)? {
             passed if passed == bytes => Ok(()),
-            _ => Err("a page's header is cut short".to_owned()),
+            _ => Err("a header is cut short".to_owned()),
         }
     }
 }
@@ -224,6 +250,25 @@ mod tests {
         assert_eq!((page, rest), (expected, &[99][..]));
         for cut in 1..bytes.len() - 1 {
             Page::read(&mut &bytes[..cut]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_footer_whose_lists_are_longer_than_itself_is_refused() {
+        let file = |footer: &[u8]| {
+            let length = (footer.len() as u32).to_le_bytes();
+            [b"PAR1", footer, &length, TAIL].concat()
+        };
+        let check = |bytes: Vec<u8>| check_footer(std::io::Cursor::new(bytes));
+        // Field 5, a list of two structures of which each holds one short text.
+        let whole = [0x59, 0x2c, 0x18, 1, b'a', 0, 0x18, 1, b'b', 0, 0];
+        check(file(&whole)).unwrap();
+        let mut longer = whole.to_vec();
+        longer[1] = 0xfc; // The length follows: some 150 million.
+        longer.splice(2..2, [0xff, 0xff, 0xff, 0x47]);
+        assert!(check(file(&longer)).unwrap_err().contains("a header"));
+        for other in [b"PAR1".to_vec(), vec![7; 40], file(&whole)[5..].to_vec()] {
+            check(other).unwrap();
         }
     }
 

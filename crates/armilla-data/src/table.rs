@@ -100,6 +100,7 @@ fn read_footer_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<ArrowRea
             format!("not a whole parquet file (cut short while it was written?): {error}");
         Error::file(path, problem)
     };
+    pages::check_footer(&file).map_err(|problem| broken(&problem))?;
     let footer = Error::caught(path, || {
         ArrowReaderMetadata::load(&file, options).map_err(|error| broken(&error))
     })?;
