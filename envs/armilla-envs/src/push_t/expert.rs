@@ -72,9 +72,13 @@ struct Outcome {
 impl Expert {
     /// The target for the agent at a state.
     pub(super) fn act(&mut self, state: State) -> Point {
+        let mut has_chosen = false;
         loop {
             match self.phase.clone() {
+                // The push just chosen ends where it begins, and so would the next.
+                None if has_chosen => return away_from_block(state),
                 None => {
+                    has_chosen = true;
                     let Some(contact) = choose(state) else {
                         return away_from_walls(state);
                     };
@@ -114,6 +118,14 @@ impl Expert {
             }
         }
     }
+}
+
+/// A step back, after which another push may look better.
+fn away_from_block(state: State) -> Point {
+    let block = state.block.position;
+    let apart = [0, 1].map(|axis| state.agent[axis] - block[axis]);
+    let away = [0, 1].map(|axis| state.agent[axis] + apart[axis]);
+    led(state.agent, away, LEAD_PX)
 }
 
 /// The best place to push at.

@@ -276,3 +276,18 @@ fn varied_episodes_can_be_done() {
     }
     assert!(PushT::new("record:colors", 64).is_err_and(|e| e.to_string().contains("never")));
 }
+
+#[test]
+fn an_expert_that_can_gain_nothing_still_acts() {
+    let mut expert = Expert::default();
+    // The block lies at its goal, so that every push ends where it begins.
+    let mut state = State {
+        agent: [100.0, 100.0],
+        agent_velocity: [0.0; 2],
+        block: GOAL,
+    };
+    for _ in 0..60 {
+        state.agent = within(expert.act(state));
+        assert!(state.agent.iter().all(|value| value.is_finite()));
+    }
+}
