@@ -122,11 +122,15 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(environment: EnvironmentConfig, policy: Option<Box<dyn Policy>>) -> Self {
+    fn new(
+        arguments: &EvalArguments,
+        environment: EnvironmentConfig,
+        policy: Option<Box<dyn Policy>>,
+    ) -> Self {
         Self {
             environment,
             policy,
-            execution: Execution::Receding,
+            execution: arguments.execution.chosen(None),
         }
     }
 
@@ -135,6 +139,10 @@ impl Opened {
         ensure!(
             (0.0..=60_000.0).contains(&delay_ms),
             "--delay-ms: expected 0 to 60000, found {delay_ms}"
+        );
+        ensure!(
+            self.policy.is_some() || self.execution == Execution::Receding && delay_ms == 0.0,
+            "--execution, --delay-ms: expected with a policy or a planner, found with a script, which acts without chunks"
         );
         let rate_hz = make(&self.environment)?.spec().rate_hz;
         Ok(Episodes {
@@ -148,17 +156,22 @@ impl Opened {
     }
 }
 
-/// Opens the planner or the policy's checkpoint.
-fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
+/// The protocol, with its variation if one is asked for.
+fn protocol(arguments: &EvalArguments) -> String {
     let varied = arguments.variation.map(|choice| match choice {
         VariationChoice::Colors => Variation::Colors,
         VariationChoice::Sizes => Variation::Sizes,
         VariationChoice::Shapes => Variation::Shapes,
     });
-    let protocol = match varied {
+    match varied {
         Some(variation) => format!("{}:{}", arguments.protocol, variation.name()),
         None => arguments.protocol.clone(),
-    };
+    }
+}
+
+/// Opens the planner or the policy's checkpoint.
+fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
+    let protocol = protocol(arguments);
     let environment = |image_size| EnvironmentConfig {
         name: arguments.env.clone(),
         protocol: protocol.clone(),
@@ -175,20 +188,21 @@ fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
             &environment,
             &device,
         )?;
-        return Ok(Opened::new(environment(side), Some(Box::new(planner))));
+        return Ok(Opened::new(
+            arguments,
+            environment(side),
+            Some(Box::new(planner)),
+        ));
     }
     let name = arguments.policy.as_deref().unwrap_or_default();
     if script(name).is_some() {
-        return Ok(Opened::new(environment(BLIND_SIDE), None));
+        return Ok(Opened::new(arguments, environment(BLIND_SIDE), None));
     }
     if name.starts_with("tcp/") {
         let bus = Bus::connect(&BusConfig::at(name))?;
         let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
         let environment = environment(arguments.image_size);
-        return Ok(Opened {
-            execution: arguments.execution.chosen(None),
-            ..Opened::new(environment, Some(Box::new(policy)))
-        });
+        return Ok(Opened::new(arguments, environment, Some(Box::new(policy))));
     }
     let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
     if GoalPolicy::is_in(&checkpoint) {
@@ -196,7 +210,11 @@ fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
         let side = model.shape().side;
         let simulator = make(&environment(side))?;
         let policy = GoalCloning::new(model, simulator.spec())?;
-        return Ok(Opened::new(environment(side), Some(Box::new(policy))));
+        return Ok(Opened::new(
+            arguments,
+            environment(side),
+            Some(Box::new(policy)),
+        ));
     }
     let (mut policy, side) = open_trained(&checkpoint, arguments.seed, &environment, &device)?;
     let execution = arguments.execution.chosen(policy.horizons().ensemble);
@@ -205,7 +223,7 @@ fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
     }
     Ok(Opened {
         execution,
-        ..Opened::new(environment(side), Some(Box::new(policy)))
+        ..Opened::new(arguments, environment(side), Some(Box::new(policy)))
     })
 }
 
