@@ -13,6 +13,9 @@
 //!   steps apart; 50 steps to bring agent and block there.
 //! - `block`: the same, only with pairs between which the block moves by 20 px or 20°.
 //!
+//! Its twin `push-t-moves` takes [`Actions::Moves`], as stable-worldmodel's `swm/PushT-v1` does: what an action does to the picture
+//! says what the action was, which a world model learns from. All else is the same.
+//!
 //! All but `record` take a [`Variation`]: `block:colors`. With `sizes` the expert plans as if the agent had its usual size.
 //!
 //! Of [`Script`]s: the cheat drives to the agent's place in the goal picture, or to the middle of the goal; the expert of
@@ -60,9 +63,50 @@ const RATE_HZ: f64 = 10.0;
 /// The task in words, as LeRobot's recordings of it say it.
 const INSTRUCTION: &str = "Push the T-shaped block onto the T-shaped target.";
 
-/// The simulator of `push-t`.
+/// Pixels from the agent to where a move of 1 drives it, as stable-worldmodel has it.
+pub const MOVE_PX: f32 = 100.0;
+
+/// What the two numbers of an action are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actions {
+    /// The place in the world that the agent is driven to, in px.
+    Places,
+    /// Where it is driven to from where it is, in units of 100 px, -1 to 1.
+    Moves,
+}
+
+impl Actions {
+    /// The environment that takes them.
+    fn environment(self) -> &'static str {
+        match self {
+            Self::Places => "push-t",
+            Self::Moves => "push-t-moves",
+        }
+    }
+
+    /// The place that an action drives the agent to.
+    fn target(self, action: Point, agent: Point) -> Point {
+        within(match self {
+            Self::Places => action,
+            Self::Moves => std::array::from_fn(|i| agent[i] + MOVE_PX * action[i].clamp(-1.0, 1.0)),
+        })
+    }
+
+    /// The action that drives the agent to a place, or as far towards it as one does.
+    fn towards(self, target: Point, agent: Point) -> Point {
+        match self {
+            Self::Places => target,
+            Self::Moves => {
+                std::array::from_fn(|i| ((target[i] - agent[i]) / MOVE_PX).clamp(-1.0, 1.0))
+            }
+        }
+    }
+}
+
+/// The simulator of `push-t` and of `push-t-moves`.
 pub struct PushT {
     spec: EnvironmentSpec,
+    actions: Actions,
     protocol: Protocol,
     variation: Option<Variation>,
     image_size: usize,
@@ -90,30 +134,39 @@ impl PushT {
     /// # Errors
     ///
     /// [`Error::Invalid`] for an unknown protocol or an empty picture.
-    pub fn new(protocol: &str, image_size: usize) -> Result<Self> {
+    pub fn new(actions: Actions, protocol: &str, image_size: usize) -> Result<Self> {
         let (base, variation) = variation::split(protocol)?;
         let kind = Protocol::named(base).ok_or_else(|| {
             let known = format!("one of {PROTOCOLS:?}");
-            Error::invalid("protocol of push-t", known, base)
+            Error::invalid(
+                format!("protocol of {}", actions.environment()),
+                known,
+                base,
+            )
         })?;
         if image_size == 0 {
             return Err(Error::invalid("image_size", "at least 1 pixel", image_size));
         }
+        let (names, low, high) = match actions {
+            Actions::Places => (["target_x_px", "target_y_px"], 0.0, WORLD_PX),
+            Actions::Moves => (["move_x", "move_y"], -1.0, 1.0),
+        };
         let spec = EnvironmentSpec {
-            name: "push-t".to_owned(),
+            name: actions.environment().to_owned(),
             protocol: protocol.to_owned(),
             features: Features::robot(
                 ("top", Feature::camera(image_size, image_size)),
                 Feature::vector(&["x_px", "y_px"]),
-                Feature::vector(&["target_x_px", "target_y_px"]),
+                Feature::vector(&names),
             ),
             rate_hz: RATE_HZ,
             max_steps: kind.max_steps(),
-            action_low: vec![0.0; 2],
-            action_high: vec![WORLD_PX; 2],
+            action_low: vec![low; 2],
+            action_high: vec![high; 2],
         };
         Ok(Self {
             spec,
+            actions,
             protocol: kind,
             variation,
             image_size,
@@ -179,8 +232,11 @@ impl Environment for PushT {
     fn step(&mut self, action: &Action) -> Result<Step> {
         action.check(2)?;
         let (image_size, budget) = (self.image_size, self.spec.max_steps);
+        let actions = self.actions;
         let episode = self.episode()?;
-        episode.world.control(within([action.0[0], action.0[1]]));
+        let agent = episode.world.state().agent;
+        let target = actions.target([action.0[0], action.0[1]], agent);
+        episode.world.control(target);
         episode.steps += 1;
         let info = episode.info();
         // Where a goal picture says it all, an episode runs on, so that *at the end* tells who stays.
@@ -224,9 +280,10 @@ impl Simulator for PushT {
             let noise = episode.noise.at(episode.steps as u64);
             executed = task::disturbed(label, state.agent, level, noise);
         }
+        let action = |target| Action(self.actions.towards(target, state.agent).to_vec());
         Ok(ScriptedAction {
-            executed: Action(executed.to_vec()),
-            label: Action(label.to_vec()),
+            executed: action(executed),
+            label: action(label),
         })
     }
 

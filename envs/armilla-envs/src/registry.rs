@@ -8,7 +8,7 @@ use crate::{push_t, tabletop, two_room, variation};
 /// Which environment, which episodes, which camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentConfig {
-    /// `two-room`, `push-t` or `tabletop`.
+    /// `two-room`, `push-t`, `push-t-moves` or `tabletop`.
     pub name: String,
     /// One of the environment's protocols, such as `crossing`; with a [`Variation`](crate::Variation), `crossing:colors`.
     pub protocol: String,
@@ -17,9 +17,10 @@ pub struct EnvironmentConfig {
 }
 
 /// Names of the environments and the protocols each knows.
-pub const PROTOCOLS: [(&str, &[&str]); 3] = [
+pub const PROTOCOLS: [(&str, &[&str]); 4] = [
     ("two-room", two_room::PROTOCOLS),
     ("push-t", push_t::PROTOCOLS),
+    ("push-t-moves", push_t::PROTOCOLS),
     ("tabletop", tabletop::PROTOCOLS),
 ];
 
@@ -55,8 +56,10 @@ pub fn make(config: &EnvironmentConfig) -> Result<Box<dyn Simulator>> {
             config.image_size,
         ));
     }
+    let push_t = |actions| push_t::PushT::new(actions, &config.protocol, config.image_size);
     Ok(match config.name.as_str() {
-        "push-t" => Box::new(push_t::PushT::new(&config.protocol, config.image_size)?),
+        "push-t" => Box::new(push_t(push_t::Actions::Places)?),
+        "push-t-moves" => Box::new(push_t(push_t::Actions::Moves)?),
         "tabletop" => Box::new(tabletop::Tabletop::new(
             &config.protocol,
             config.image_size,

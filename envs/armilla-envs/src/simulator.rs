@@ -132,6 +132,7 @@ mod tests {
         for (name, protocol, agent) in [
             ("two-room", "crossing", 20.0),
             ("push-t", "push", 20.0),
+            ("push-t-moves", "push", 20.0),
             ("tabletop", "new-scenes", 0.1),
         ] {
             let config = EnvironmentConfig {

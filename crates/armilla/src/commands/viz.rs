@@ -212,6 +212,10 @@ fn motion(environment: &EnvironmentConfig) -> Motion {
         "push-t" => Motion::Target {
             pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX,
         },
+        "push-t-moves" => Motion::Displacement {
+            gain: armilla_envs::push_t::MOVE_PX,
+            pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX,
+        },
         "tabletop" => Motion::Displacement {
             gain: armilla_envs::tabletop::ACTION_SCALE_M,
             pixels_per_unit: pixels,

@@ -11,7 +11,7 @@ use super::*;
 use crate::simulator::run_script;
 
 fn rate(script: Script, seeds: std::ops::Range<u64>) -> f64 {
-    let mut simulator = PushT::new("push", 8).unwrap();
+    let mut simulator = PushT::new(Actions::Places, "push", 8).unwrap();
     Rate::of(seeds.map(|seed| run_script(&mut simulator, seed, script).unwrap().success)).value()
 }
 
@@ -26,7 +26,7 @@ fn the_expert_succeeds_and_the_ignorant_do_not() {
 #[test]
 fn the_same_seed_gives_the_same_pixels() {
     let episode = |seed| {
-        let mut simulator = PushT::new("record", 32).unwrap();
+        let mut simulator = PushT::new(Actions::Places, "record", 32).unwrap();
         let (first, info) = simulator
             .reset(&Reset {
                 seed,
@@ -51,7 +51,7 @@ fn the_same_seed_gives_the_same_pixels() {
 
 #[test]
 fn state_is_the_agent_alone() {
-    let mut simulator = PushT::new("push", 96).unwrap();
+    let mut simulator = PushT::new(Actions::Places, "push", 96).unwrap();
     let (observation, info) = simulator
         .reset(&Reset {
             seed: 5,
@@ -62,7 +62,7 @@ fn state_is_the_agent_alone() {
     assert_eq!(observation.state, sample(5, true).agent);
     assert!(observation.goal.is_some() && observation.instruction.is_some());
     assert!(info.figures["coverage"] < 0.95 && info.figures["closeness"] < 0.0);
-    let mut recording = PushT::new("record", 96).unwrap();
+    let mut recording = PushT::new(Actions::Places, "record", 96).unwrap();
     assert!(
         recording
             .reset(&Reset {
@@ -89,7 +89,7 @@ fn evaluation_shares_no_start_with_recordings() {
 
 #[test]
 fn a_block_on_the_goal_ends_the_episode() {
-    let mut simulator = PushT::new("push", 16).unwrap();
+    let mut simulator = PushT::new(Actions::Places, "push", 16).unwrap();
     simulator
         .reset(&Reset {
             seed: 1,
@@ -109,8 +109,10 @@ fn a_block_on_the_goal_ends_the_episode() {
 
 #[test]
 fn misuse_is_refused() {
-    assert!(PushT::new("pull", 96).is_err_and(|e| e.to_string().contains("record")));
-    let mut simulator = PushT::new("record", 16).unwrap();
+    assert!(
+        PushT::new(Actions::Places, "pull", 96).is_err_and(|e| e.to_string().contains("record"))
+    );
+    let mut simulator = PushT::new(Actions::Places, "record", 16).unwrap();
     assert!(simulator.step(&Action(vec![0.0; 2])).is_err());
     simulator.reset(&Reset::default()).unwrap();
     assert!(simulator.step(&Action(vec![0.0; 3])).is_err());
@@ -122,7 +124,7 @@ fn floors(protocol: &str, scripts: &[Script], count: u64) -> Vec<f64> {
     let episodes: Vec<Vec<bool>> = (0..count)
         .into_par_iter()
         .map(|seed| {
-            let mut simulator = PushT::new(protocol, 1).unwrap();
+            let mut simulator = PushT::new(Actions::Places, protocol, 1).unwrap();
             let task = Task::sample(seed, simulator.protocol, simulator.variation).unwrap();
             let run = |&script| succeeds(&mut simulator, seed, task.clone(), script);
             scripts.iter().map(run).collect()
@@ -223,7 +225,7 @@ fn success_ahead_by_hand() {
 
 #[test]
 fn the_goal_picture_is_what_the_camera_sees_at_the_goal() {
-    let mut simulator = PushT::new("block", 32).unwrap();
+    let mut simulator = PushT::new(Actions::Places, "block", 32).unwrap();
     let reset = Reset {
         seed: 7,
         instruction: None,
@@ -246,7 +248,7 @@ fn the_goal_picture_is_what_the_camera_sees_at_the_goal() {
 
 #[test]
 fn planning_needs_a_state_to_reach() {
-    let mut simulator = PushT::new("push", 16).unwrap();
+    let mut simulator = PushT::new(Actions::Places, "push", 16).unwrap();
     simulator.reset(&Reset::default()).unwrap();
     let error = simulator.scripted(Script::Planner).unwrap_err().to_string();
     assert!(error.contains("ahead or block"), "{error}");
@@ -274,7 +276,10 @@ fn varied_episodes_can_be_done() {
         let rates = floors(&format!("block:{variation}"), &[Script::Expert], 4);
         assert_eq!(rates, [1.0], "{variation}");
     }
-    assert!(PushT::new("record:colors", 64).is_err_and(|e| e.to_string().contains("never")));
+    assert!(
+        PushT::new(Actions::Places, "record:colors", 64)
+            .is_err_and(|e| e.to_string().contains("never"))
+    );
 }
 
 #[test]
@@ -290,4 +295,33 @@ fn an_expert_that_can_gain_nothing_still_acts() {
         state.agent = within(expert.act(state));
         assert!(state.agent.iter().all(|value| value.is_finite()));
     }
+}
+
+#[test]
+fn moves_lead_where_places_do() {
+    let mut places = PushT::new(Actions::Places, "block", 16).unwrap();
+    let mut moves = PushT::new(Actions::Moves, "block", 16).unwrap();
+    assert_eq!(moves.spec().action_low, [-1.0; 2]);
+    let reset = Reset {
+        seed: 3,
+        instruction: None,
+    };
+    let (seen, _) = places.reset(&reset).unwrap();
+    assert_eq!(seen, moves.reset(&reset).unwrap().0);
+    for _ in 0..25 {
+        let [place, step] =
+            [&mut places, &mut moves].map(|each| each.scripted(Script::Expert).unwrap().executed);
+        assert!(step.0.iter().all(|value| value.abs() <= 1.0));
+        let (there, same) = (places.step(&place).unwrap(), moves.step(&step).unwrap());
+        for (a, b) in there.observation.state.iter().zip(&same.observation.state) {
+            assert!((a - b).abs() < 1.0, "{a} px and {b} px");
+        }
+        assert_eq!(there.info.success, same.info.success);
+    }
+    // A move of more than 1 is one of 1.
+    let before = moves.episode().unwrap().world.state().agent;
+    assert_eq!(
+        Actions::Moves.target([5.0, 0.0], before),
+        within([before[0] + MOVE_PX, before[1]])
+    );
 }

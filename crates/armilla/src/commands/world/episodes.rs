@@ -163,7 +163,7 @@ impl Stage {
         let protocol = match (held_out, env) {
             (false, _) => "record",
             (true, "two-room") => "crossing",
-            (true, "push-t") => "push",
+            (true, "push-t" | "push-t-moves") => "push",
             (true, _) => "new-scenes",
         };
         let stage = Self {
