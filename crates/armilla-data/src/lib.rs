@@ -61,8 +61,9 @@ pub use error::{Error, Result};
 pub use frame::FrameRecord;
 pub use info::{FileLimits, Info, VERSION};
 pub use loader::{
-    Batches, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera, LoaderConfig,
-    LoaderCosts, LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader, WindowSpec,
+    Batches, ChannelMix, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera,
+    LoaderConfig, LoaderCosts, LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader,
+    WindowSpec,
 };
 pub use recorder::{
     Added, CAPTURE_TIMESTAMP, EpisodeFrames, Frame, Recorder, RecorderConfig, SavedEpisode,

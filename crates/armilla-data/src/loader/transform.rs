@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::jitter::ColorJitter;
+use super::mixing::ChannelMix;
 use crate::error::{Error, Result};
 
 /// Longest side of a transformed picture, in pixels.
@@ -48,12 +49,17 @@ pub enum ImageTransform {
     },
     /// Changes brightness, contrast, saturation and hue.
     ColorJitter(ColorJitter),
+    /// Gives the pictures random colours.
+    ChannelMix(ChannelMix),
 }
 
 impl ImageTransform {
     /// Whether it does the same to every picture.
     fn is_fixed(self) -> bool {
-        !matches!(self, Self::RandomCrop { .. } | Self::ColorJitter(_))
+        !matches!(
+            self,
+            Self::RandomCrop { .. } | Self::ColorJitter(_) | Self::ChannelMix(_)
+        )
     }
 
     /// Height and width after it.
@@ -61,6 +67,10 @@ impl ImageTransform {
         let asked = match self {
             Self::ColorJitter(jitter) => {
                 jitter.check()?;
+                return Ok([height, width]);
+            }
+            Self::ChannelMix(mix) => {
+                mix.check()?;
                 return Ok([height, width]);
             }
             Self::Resize { height, width }
@@ -91,6 +101,7 @@ impl fmt::Display for ImageTransform {
             Self::CenterCrop { .. } => "center-crop",
             Self::RandomCrop { .. } => "random-crop",
             Self::ColorJitter(_) => "color-jitter",
+            Self::ChannelMix(_) => "channel-mix",
         })
     }
 }
@@ -213,6 +224,11 @@ impl Randomizing {
                 [step.before, step.after].map(|[rows, columns]| rows * columns * 3);
             match step.transform {
                 ImageTransform::ColorJitter(jitter) => jitter.draw(generator).apply(&mut now),
+                ImageTransform::ChannelMix(mix) => {
+                    if let Some(drawn) = mix.draw(generator) {
+                        drawn.apply(&mut now);
+                    }
+                }
                 transform => {
                     let free =
                         [0, 1].map(|axis| step.before[axis].saturating_sub(step.after[axis]));
