@@ -59,7 +59,7 @@ pub fn is_cpu(device: &Device) -> bool {
 /// A device in words.
 #[must_use]
 pub fn describe(device: &Device) -> String {
-    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    #[cfg(any(feature = "cuda-device", feature = "vulkan"))]
     if let Some(identity) = device.identity() {
         return identity.name;
     }
@@ -102,7 +102,7 @@ fn advice(kind: &str) -> &'static str {
 /// The GPUs of a kind; none where it is not built in.
 fn listed(kind: &str) -> std::result::Result<Option<Vec<Device>>, String> {
     quietly(|| match kind {
-        #[cfg(feature = "cuda")]
+        #[cfg(feature = "cuda-device")]
         "cuda" => Some(Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec()),
         #[cfg(feature = "vulkan")]
         "vulkan" => Some(Device::enumerate(burn::tensor::DeviceType::Vulkan).into_vec()),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
+    #[cfg(not(feature = "cuda-device"))]
     fn a_device_that_is_not_built_in_names_its_feature() {
         let found = message("cuda:0");
         assert!(found.contains("--features cuda"), "{found}");

@@ -1,6 +1,8 @@
 //! RGB8 pictures to tensors and back.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::device::is_cpu;
 
 /// Channels of a picture: red, green, blue.
 pub const CHANNELS: usize = 3;
@@ -19,14 +21,18 @@ pub fn images_to_tensor(pixels: &[u8], shape: [usize; 3], device: &Device) -> Te
         batch * height * width * CHANNELS,
         "pictures of shape {shape:?} and 3 channels do not have this many bytes"
     );
+    let shape = [batch, height, width, CHANNELS];
+    if !is_cpu(device) {
+        // A byte a value goes to the GPU, which makes numbers of them.
+        let bytes = TensorData::new(pixels.to_vec(), shape);
+        let levels = Tensor::<4, Int>::from_data(bytes, (device, DType::U8)).float();
+        return levels / 255.0 - 0.5;
+    }
     let values: Vec<f32> = pixels
         .iter()
         .map(|&pixel| f32::from(pixel) / 255.0 - 0.5)
         .collect();
-    Tensor::from_data(
-        TensorData::new(values, [batch, height, width, CHANNELS]),
-        device,
-    )
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 /// Mean and standard deviation of ImageNet's channels, of values in `[0, 1]`: what networks trained on it expect.

@@ -3,8 +3,7 @@
 use armilla_kernels::{Function, Patch};
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use super::linear::finish;
 use super::{Linear, LinearConfig};
@@ -132,17 +131,68 @@ impl StridedConv {
     }
 }
 
-/// The convolution by burn's operation, which wants channels before pixels: on a GPU both permutations are views, as its kernels read
-/// and write channels-last.
+/// The convolution by operations that every device has: the picture in blocks of `stride` pixels a side, the blocks under the kernel side by
+/// side, and a matmul. On a GPU a kernel's gradients by burn's own convolution take seconds to compile for each size, and are slow.
 fn by_operations(input: Tensor<4>, kernel: Tensor<2>, patch: Patch) -> Tensor<4> {
-    let ([_, _, _, channels], [_, outputs]) = (input.dims(), kernel.dims());
-    let kernel = narrow(kernel)
-        .reshape([patch.side, patch.side, channels, outputs])
-        .permute([3, 2, 0, 1]);
-    let padding = [patch.padding; 2];
-    let options = ConvOptions::new([patch.stride; 2], padding, [1; 2], 1);
-    let pictures = narrow(input).permute([0, 3, 1, 2]);
-    widen(module::conv2d(pictures, kernel, None, options)).permute([0, 2, 3, 1])
+    let [batch, height, width, channels] = input.dims();
+    let outputs = kernel.dims()[1];
+    let Patch {
+        side,
+        stride,
+        padding,
+    } = patch;
+    let [rows, columns] = patch.grid(height, width);
+    // Blocks that a kernel spans, the last of which it may not fill; and blocks that all kernels need.
+    let span = side.div_ceil(stride);
+    let blocks = [rows, columns].map(|places| places + span - 1);
+    let after = |axis: usize, size: usize| (blocks[axis] * stride).saturating_sub(size + padding);
+    let frame = [
+        (padding, after(0, height)),
+        (padding, after(1, width)),
+        (0, 0),
+    ];
+    let framed = match frame.iter().all(|&(before, after)| before + after == 0) {
+        true => narrow(input),
+        false => narrow(input).pad(frame, 0.0),
+    };
+    let block = stride * stride * channels;
+    let framed = framed
+        .slice([
+            0..batch,
+            0..blocks[0] * stride,
+            0..blocks[1] * stride,
+            0..channels,
+        ])
+        .reshape([batch, blocks[0], stride, blocks[1], stride, channels])
+        .permute([0, 1, 3, 2, 4, 5])
+        .reshape([batch, blocks[0], blocks[1], block]);
+    let shifts = (0..span * span).map(|shift| [shift / span, shift % span]);
+    let under = shifts.map(|[row, column]| {
+        framed.clone().slice([
+            0..batch,
+            row..row + rows,
+            column..column + columns,
+            0..block,
+        ])
+    });
+    let under = match span {
+        1 => framed,
+        _ => Tensor::cat(under.collect(), 3),
+    };
+    let whole = span * stride;
+    let kernel = narrow(kernel).reshape([side, side, channels, outputs]);
+    let kernel = match whole - side {
+        0 => kernel,
+        missing => kernel.pad([(0, missing), (0, missing), (0, 0), (0, 0)], 0.0),
+    };
+    let kernel = kernel
+        .reshape([span, stride, span, stride, channels, outputs])
+        .permute([0, 2, 1, 3, 4, 5])
+        .reshape([span * span * block, outputs]);
+    let product = under
+        .reshape([batch * rows * columns, span * span * block])
+        .matmul(kernel);
+    widen(product).reshape([batch, rows, columns, outputs])
 }
 
 #[cfg(test)]
@@ -150,7 +200,8 @@ mod tests {
     use super::*;
     use crate::{Precision, random};
     use armilla_core::random::stream;
-    use burn::tensor::Tolerance;
+    use burn::tensor::ops::ConvOptions;
+    use burn::tensor::{Tolerance, module};
 
     fn layer_and_input(channels: usize, device: &Device) -> (StridedConv, Tensor<4>) {
         let layer = random::seeded(device, 3, || {
@@ -184,6 +235,39 @@ mod tests {
         let rounded = Precision::Bf16.scope(|| layer.forward(input)).into_data();
         assert_ne!(rounded, expected);
         rounded.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(0.02, 0.02));
+    }
+
+    #[test]
+    fn operations_are_burns_convolution() {
+        let device = Device::flex();
+        for [side, stride, padding] in [
+            [4, 2, 1],
+            [3, 1, 1],
+            [3, 2, 1],
+            [7, 2, 3],
+            [1, 2, 0],
+            [4, 4, 0],
+            [5, 3, 0],
+        ] {
+            let draw = |name, shape| random::normal(&mut stream(0, name, 0), shape, &device);
+            let input: Tensor<4> = draw("input", [2, 12, 9, 3]);
+            let kernel =
+                random::normal::<2>(&mut stream(0, "kernel", 0), [side * side * 3, 5], &device);
+            let patch = Patch {
+                side,
+                stride,
+                padding,
+            };
+            let found = by_operations(input.clone(), kernel.clone(), patch);
+            let kernel = kernel.reshape([side, side, 3, 5]).permute([3, 2, 0, 1]);
+            let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+            let pictures = input.permute([0, 3, 1, 2]);
+            let expected = module::conv2d(pictures, kernel, None, options);
+            found.into_data().assert_approx_eq::<f32>(
+                &expected.permute([0, 2, 3, 1]).into_data(),
+                Tolerance::absolute(1e-4),
+            );
+        }
     }
 
     #[test]
