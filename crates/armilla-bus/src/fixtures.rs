@@ -121,6 +121,7 @@ pub(crate) fn question(episode: u64, step: u64) -> PolicyRequest {
         step,
         observation: Observation::default(),
         earlier: Vec::new(),
+        leftover: None,
     }
 }
 
@@ -138,6 +139,10 @@ impl Policy for Echo {
 
     fn history(&self) -> usize {
         3
+    }
+
+    fn continues(&self) -> bool {
+        true
     }
 
     fn reset(&mut self, _episode: u64) -> armilla_core::Result<()> {
@@ -160,8 +165,10 @@ impl Policy for Echo {
                 _ => {}
             }
             let step = if request.step == 14 { f32::NAN } else { step };
+            let own = || vec![Action(vec![episode, step])];
+            let leftover = request.leftover.clone();
             Ok(ActionChunk {
-                actions: vec![Action(vec![episode, step])],
+                actions: leftover.map_or_else(own, |leftover| leftover.actions),
                 starts_at_secs: 0.0,
                 period_secs: 0.1,
             })

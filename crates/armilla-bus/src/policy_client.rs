@@ -26,6 +26,7 @@ pub struct RemotePolicy {
     bus: Bus,
     name: String,
     history: usize,
+    continues: bool,
 }
 
 impl RemotePolicy {
@@ -45,6 +46,7 @@ impl RemotePolicy {
             bus: bus.clone(),
             name: name.to_owned(),
             history,
+            continues: spec.continues,
         })
     }
 
@@ -71,6 +73,10 @@ impl Policy for RemotePolicy {
 
     fn history(&self) -> usize {
         self.history
+    }
+
+    fn continues(&self) -> bool {
+        self.continues
     }
 
     fn reset(&mut self, episode: EpisodeId) -> armilla_core::Result<()> {

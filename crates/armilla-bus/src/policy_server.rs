@@ -176,6 +176,7 @@ impl Driver {
                 let spec = PolicySpecReply {
                     name: self.policy.name().to_owned(),
                     history: self.policy.history() as u64,
+                    continues: self.policy.continues(),
                 };
                 reply(&query, request(&query).map(|PolicySpecRequest {}| spec));
                 0
@@ -266,6 +267,7 @@ mod tests {
     use super::*;
     use crate::RemotePolicy;
     use crate::fixtures::{Echo, client, question, server};
+    use armilla_core::{Action, Leftover};
     use std::thread;
 
     #[test]
@@ -288,12 +290,21 @@ mod tests {
         assert_eq!((latency.answers, latency.batch_percent), (1, 100));
         assert!(latency.p50 > Duration::ZERO && latency.p50 <= latency.p99);
         assert_eq!(remote.act(&[]).unwrap(), []);
-        assert_eq!(remote.history(), 3);
+        assert_eq!((remote.history(), remote.continues()), (3, true));
         let mut asked = question(0, 3);
         asked.earlier = vec![asked.observation.clone(); 2];
         assert_eq!(*seen.lock().unwrap(), 0);
-        remote.act(&[asked]).unwrap();
+        asked.leftover = Some(Leftover {
+            actions: vec![Action(vec![7.0, 8.0])],
+            delay_steps: 1,
+        });
+        let chunk = remote.act(&[asked]).unwrap().remove(0);
         assert_eq!(*seen.lock().unwrap(), 2, "what was before travels too");
+        assert_eq!(
+            chunk.actions[0].0,
+            [7.0, 8.0],
+            "and what is left of a chunk"
+        );
     }
 
     #[test]

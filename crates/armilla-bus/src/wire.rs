@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use armilla_core::{
-    Action, ActionChunk, DataType, EnvironmentSpec, Feature, Features, Image, Info, Observation,
-    PolicyRequest, Step,
+    Action, ActionChunk, DataType, EnvironmentSpec, Feature, Features, Image, Info, Leftover,
+    Observation, PolicyRequest, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,12 @@ wire! {
         step: u64,
         observation: ObservationBody,
         #[serde(default, skip_serializing_if = "Vec::is_empty")] earlier: Vec<ObservationBody>,
+        #[serde(default, skip_serializing_if = "Option::is_none")] leftover: Option<LeftoverBody>,
     }
+}
+wire! {
+    /// What is left of the chunk that is carried out while a question is answered.
+    LeftoverBody { actions: Vec<Vec<f32>>, delay_steps: u64, }
 }
 wire! {
     /// Questions to a policy.
@@ -128,8 +133,9 @@ wire! {
     PolicySpecRequest = "policy_spec_request" {}
 }
 wire! {
-    /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold.
-    PolicySpecReply = "policy_spec" { name: String, history: u64, }
+    /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold; `continues`
+    /// says whether it heeds what is left over of a chunk.
+    PolicySpecReply = "policy_spec" { name: String, history: u64, #[serde(default)] continues: bool, }
 }
 wire! {
     /// Begins an episode at a policy.
@@ -327,6 +333,7 @@ impl From<&PolicyRequest> for PolicyRequestBody {
             step: request.step,
             observation: request.observation.clone().into(),
             earlier: request.earlier.iter().cloned().map(Into::into).collect(),
+            leftover: request.leftover.clone().map(Into::into),
         }
     }
 }
@@ -342,6 +349,32 @@ impl TryFrom<PolicyRequestBody> for PolicyRequest {
             step: body.step,
             observation: body.observation.try_into()?,
             earlier: earlier.collect::<Result<_>>()?,
+            leftover: body.leftover.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<Leftover> for LeftoverBody {
+    fn from(leftover: Leftover) -> Self {
+        Self {
+            actions: leftover
+                .actions
+                .into_iter()
+                .map(|action| action.0)
+                .collect(),
+            delay_steps: leftover.delay_steps as u64,
+        }
+    }
+}
+
+impl TryFrom<LeftoverBody> for Leftover {
+    type Error = BusError;
+
+    fn try_from(body: LeftoverBody) -> Result<Self> {
+        check_elements(body.actions.len())?;
+        Ok(Self {
+            actions: body.actions.into_iter().map(Action).collect(),
+            delay_steps: usize::try_from(body.delay_steps).unwrap_or(usize::MAX),
         })
     }
 }

@@ -32,6 +32,6 @@ pub use evaluation::{EpisodeOutcome, Rate, WilsonInterval};
 pub use features::{DataType, Feature, Features};
 pub use image::Image;
 pub use observation::Observation;
-pub use policy::{EpisodeId, Policy, PolicyRequest};
+pub use policy::{EpisodeId, Leftover, Policy, PolicyRequest};
 pub use statistics::{FeatureStatistics, Normalization, Statistics};
 pub use window::{CameraWindows, WindowBatch};

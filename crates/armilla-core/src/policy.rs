@@ -1,6 +1,6 @@
 //! The trait that networks, planners and scripts act through.
 
-use crate::action::ActionChunk;
+use crate::action::{Action, ActionChunk};
 use crate::error::Result;
 use crate::observation::Observation;
 
@@ -8,7 +8,7 @@ use crate::observation::Observation;
 pub type EpisodeId = u64;
 
 /// One question to a policy: what to do now in this episode.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PolicyRequest {
     /// Whose history and warm start to use.
     pub episode: EpisodeId,
@@ -18,6 +18,17 @@ pub struct PolicyRequest {
     pub observation: Observation,
     /// What it sensed at the steps just before, the oldest first: at most [`Policy::history`] less one, fewer at an episode's beginning.
     pub earlier: Vec<Observation>,
+    /// What is left of the chunk that is carried out while this is answered, for a policy that [continues](Policy::continues) it.
+    pub leftover: Option<Leftover>,
+}
+
+/// The rest of a chunk that is being carried out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Leftover {
+    /// Its actions from this step on.
+    pub actions: Vec<Action>,
+    /// How many of them will have been carried out when the answer arrives.
+    pub delay_steps: usize,
 }
 
 /// What maps observations to actions: a network, a planner or a script. The caller cannot tell which.
@@ -31,6 +42,11 @@ pub trait Policy: Send {
     /// Observations it wants to see at once, the present one included.
     fn history(&self) -> usize {
         1
+    }
+
+    /// Whether its chunks continue what is [left over](PolicyRequest::leftover) of the last: real-time chunking.
+    fn continues(&self) -> bool {
+        false
     }
 
     /// Forgets what it kept of an episode and begins it anew.

@@ -84,6 +84,14 @@ pub fn evaluate(
         ));
     }
     config.execution.validate()?;
+    if matches!(config.execution, Execution::RealTime { .. }) && !policy.continues() {
+        let expected = "a policy that continues a chunk, such as armilla_flow or diffusion";
+        return Err(Error::invalid(
+            "real-time chunking",
+            expected,
+            policy.name(),
+        ));
+    }
     let mut seeds: VecDeque<u64> = (0..config.episodes as u64)
         .map(|i| config.first_seed + i)
         .collect();
@@ -238,6 +246,7 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy, delay_steps: usize) -
             step: episode.outcome.steps as u64,
             observation: episode.observation.clone(),
             earlier: episode.earlier.iter().cloned().collect(),
+            leftover: episode.queue.leftover(delay_steps),
         })
         .collect();
     let chunks = policy.act(&requests)?;

@@ -1,8 +1,9 @@
 //! From action chunks to one action a step, while the next chunk may be under way.
 
 use std::collections::VecDeque;
+use std::fmt;
 
-use armilla_core::{Action, ActionChunk, EnvironmentSpec, Error, Result};
+use armilla_core::{Action, ActionChunk, EnvironmentSpec, Error, Leftover, Result};
 
 /// When the next chunk is asked for, and what becomes of actions that overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,6 +23,12 @@ pub enum Execution {
         threshold: f64,
         /// What becomes of actions that both chunks have.
         aggregate: Aggregate,
+    },
+    /// The same, but the policy is told what is left of this chunk and how much of it will have been carried out when the next arrives, which
+    /// continues it and takes its place: real-time chunking ([Black et al.](https://arxiv.org/abs/2506.07339)).
+    RealTime {
+        /// As for `Asynchronous`.
+        threshold: f64,
     },
 }
 
@@ -52,6 +59,31 @@ impl Aggregate {
     }
 }
 
+impl fmt::Display for Aggregate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::WeightedAverage => "weighted_average",
+            Self::LatestOnly => "latest_only",
+            Self::Average => "average",
+            Self::Conservative => "conservative",
+        })
+    }
+}
+
+impl fmt::Display for Execution {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receding => formatter.write_str("receding"),
+            Self::Ensemble { coefficient } => write!(formatter, "ensemble {coefficient}"),
+            Self::Asynchronous {
+                threshold,
+                aggregate,
+            } => write!(formatter, "asynchronous {threshold} {aggregate}"),
+            Self::RealTime { threshold } => write!(formatter, "real-time {threshold}"),
+        }
+    }
+}
+
 impl Execution {
     /// Checks its numbers.
     ///
@@ -64,7 +96,7 @@ impl Execution {
             Self::Ensemble { coefficient } => {
                 ("ensemble", "a number", coefficient, coefficient.is_finite())
             }
-            Self::Asynchronous { threshold, .. } => (
+            Self::Asynchronous { threshold, .. } | Self::RealTime { threshold } => (
                 "threshold",
                 "0 to 1",
                 threshold,
@@ -149,10 +181,23 @@ impl ActionQueue {
             && match self.execution {
                 Execution::Receding => left == 0,
                 Execution::Ensemble { .. } => true,
-                Execution::Asynchronous { threshold, .. } => {
+                Execution::Asynchronous { threshold, .. } | Execution::RealTime { threshold } => {
                     left == 0 || left as f64 <= threshold * self.chunk as f64
                 }
             }
+    }
+
+    /// What the policy is told of the chunk that is carried out while it answers, which takes so many steps.
+    pub(crate) fn leftover(&self, delay_steps: usize) -> Option<Leftover> {
+        let continued = matches!(self.execution, Execution::RealTime { .. });
+        (continued && !self.planned.is_empty()).then(|| Leftover {
+            actions: self
+                .planned
+                .iter()
+                .map(|planned| planned.action.clone())
+                .collect(),
+            delay_steps,
+        })
     }
 
     /// Takes the answer to what was asked at this step; it arrives so many steps later.
@@ -199,7 +244,7 @@ impl ActionQueue {
 impl Planned {
     fn join(&mut self, new: &Action, execution: Execution) {
         let share = match execution {
-            Execution::Receding => 1.0,
+            Execution::Receding | Execution::RealTime { .. } => 1.0,
             Execution::Asynchronous { aggregate, .. } => aggregate.share(),
             Execution::Ensemble { coefficient } => {
                 let weight = (-coefficient * f64::from(self.predictions)).exp();
@@ -306,6 +351,23 @@ mod tests {
             with(Aggregate::LatestOnly, 1)[..6],
             [0.0, 1.0, 2.0, 201.0, 202.0, 401.0]
         );
+    }
+
+    #[test]
+    fn a_chunk_that_continues_another_takes_its_place() {
+        let execution = Execution::RealTime { threshold: 0.5 };
+        let late = carried_out(execution, 1, -1.0);
+        // Asked at step 2, when two of four actions are left; the first of them is carried out meanwhile.
+        assert_eq!(late[..6], [0.0, 0.0, 1.0, 2.0, 201.0, 202.0]);
+        let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0)));
+        assert_eq!(queue.leftover(1), None);
+        queue.answer(chunk(&[1.0, 2.0, 3.0]), 0);
+        queue.next();
+        let leftover = queue.leftover(1).unwrap();
+        assert_eq!(leftover.actions, chunk(&[2.0, 3.0]).actions);
+        assert_eq!(leftover.delay_steps, 1);
+        let receding = ActionQueue::new(Execution::Receding, Hold::new(&spec(-1.0)));
+        assert_eq!(receding.leftover(1), None);
     }
 
     #[test]

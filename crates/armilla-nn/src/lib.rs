@@ -6,6 +6,7 @@
 //! - [`attention`] and [`transformer`]: the one place of attention, and the blocks built on it.
 //! - [`positions`]: sine positions of tokens, grids and times.
 //! - [`flow`]: flow matching, from interpolation to integration.
+//! - [`guidance`]: samples drawn towards what is known already.
 //! - [`precision`]: f32, or products in bf16.
 //! - [`fused`]: where the CPU's fused operations are taken.
 //! - [`dropout`]: values dropped in training, by keyed streams.
@@ -27,6 +28,7 @@ pub mod dropout;
 pub mod error;
 pub mod flow;
 pub mod fused;
+pub mod guidance;
 pub mod images;
 pub mod lanes;
 pub mod layers;

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use armilla_nn::guidance::Guidance;
 use burn::tensor::{Bool, Int, Tensor};
 
 /// What a robot sensed at the last steps, and what is asked of it.
@@ -17,6 +18,8 @@ pub struct PolicyObservations {
     pub environment_state: Option<Tensor<3>>,
     /// The instructions, of a policy that reads them.
     pub words: Option<Words>,
+    /// Actions from now on that are known already, for a policy that can continue them.
+    pub guidance: Option<Guidance>,
 }
 
 /// Instructions as token ids.
@@ -64,6 +67,7 @@ impl PolicyObservations {
             state: state(&self.state),
             environment_state: state(&self.environment_state),
             words: self.words.as_ref().map(|words| words.part(rows.clone())),
+            guidance: self.guidance.as_ref().map(|each| each.part(rows.clone())),
         }
     }
 }

@@ -565,6 +565,7 @@ mod tests {
                 ..Observation::default()
             },
             earlier: Vec::new(),
+            leftover: None,
         };
         let chunk = policy.act(&[request(SIDE)]).unwrap().remove(0);
         assert_eq!(chunk.actions.len(), 2);

@@ -10,7 +10,7 @@ use armilla_core::{
 use burn::tensor::Device;
 
 use crate::error::Result;
-use crate::lerobot::{Draws, Horizons, PolicyInputs, Processors, TrainedPolicy};
+use crate::lerobot::{Camera, Draws, Horizons, PolicyInputs, Processors, TrainedPolicy};
 
 /// Drives an environment with a trained policy.
 ///
@@ -87,7 +87,10 @@ impl CheckpointPolicy {
             .iter()
             .map(|request| padded(request, history))
             .collect();
-        let observations = processors.observations(inputs, &histories, &self.device)?;
+        let mut observations = processors.observations(inputs, &histories, &self.device)?;
+        let leftovers: Vec<_> = requests.iter().map(|each| each.leftover.as_ref()).collect();
+        let ahead = trained.horizons().action + 1 - history;
+        observations.guidance = processors.guidance(inputs, &leftovers, ahead, &self.device)?;
         let streams = requests.iter().map(|request| {
             let name = format!("vla-noise-{}", request.episode);
             stream(self.seed, &name, request.step)
@@ -124,6 +127,10 @@ impl Policy for CheckpointPolicy {
 
     fn history(&self) -> usize {
         self.trained.horizons().history
+    }
+
+    fn continues(&self) -> bool {
+        self.trained.continues()
     }
 
     fn reset(&mut self, _episode: EpisodeId) -> armilla_core::Result<()> {
@@ -182,8 +189,39 @@ fn fits(inputs: &PolicyInputs, processors: &Processors, features: &Features) -> 
         write!(found, "{key} {:?}, ", feature.shape).ok();
     }
     let what = "the environment's features, against what the policy was trained on";
-    let [expected, found] = [expected, found].map(|list| list.trim_end_matches(", ").to_owned());
+    let [expected, mut found] =
+        [expected, found].map(|list| list.trim_end_matches(", ").to_owned());
+    let renames = renames(inputs, &wanted, features);
+    if !renames.is_empty() {
+        let (last, renames) = ("which fixes this if they show the same", renames.join(", "));
+        write!(
+            found,
+            "; rename_map of policy_preprocessor.json takes {renames}, {last}"
+        )
+        .ok();
+    }
     Err(armilla_core::Error::invalid(what, expected, found).into())
+}
+
+/// Renames that would give the policy each camera it lacks: the environment's of the same size, where there is just one that is not taken.
+fn renames(
+    inputs: &PolicyInputs,
+    wanted: &[(String, Vec<usize>)],
+    features: &Features,
+) -> Vec<String> {
+    let taken = |key: &String| wanted.iter().any(|(wanted, _)| wanted == key);
+    let lacking = inputs.cameras.iter().zip(wanted);
+    let lacking = lacking.filter(|(_, (key, _))| !features.0.contains_key(key));
+    let rename = |(camera, (_, shape)): (&Camera, &(String, Vec<usize>))| {
+        let mut free = features.0.iter().filter(|(key, feature)| {
+            key.starts_with(IMAGE_PREFIX) && feature.shape == *shape && !taken(key)
+        });
+        match (free.next(), free.next()) {
+            (Some((key, _)), None) => Some(format!("\"{key}\": \"{}\"", camera.key)),
+            _ => None,
+        }
+    };
+    lacking.filter_map(rename).collect()
 }
 
 #[cfg(test)]
@@ -217,6 +255,7 @@ mod tests {
             step,
             observation,
             earlier: Vec::new(),
+            leftover: None,
         }
     }
 
@@ -314,6 +353,28 @@ mod tests {
                 .contains("observation.state [2], action [2], found")
                 && error.to_string().contains("observation.state [1]"),
             "{error}"
+        );
+        let mut other = spec(&["x", "y"], 1.0);
+        let camera = other.features.0.remove("observation.images.top").unwrap();
+        other
+            .features
+            .0
+            .insert("observation.images.front".to_owned(), camera.clone());
+        let refused = |spec| {
+            new(trained(&Device::flex()), spec, 0)
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        let rename = r#"takes "observation.images.front": "observation.images.top","#;
+        assert!(refused(&other).contains(rename), "{}", refused(&other));
+        other
+            .features
+            .0
+            .insert("observation.images.side".to_owned(), camera);
+        assert!(
+            !refused(&other).contains("rename_map"),
+            "which of two is not known"
         );
         let mut wrong = request(1, 0, "touch");
         wrong.observation.state[1] = f32::NAN;

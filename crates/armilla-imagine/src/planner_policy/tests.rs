@@ -72,6 +72,7 @@ fn request(episode: EpisodeId, step: u64) -> PolicyRequest {
         step,
         observation,
         earlier: Vec::new(),
+        leftover: None,
     }
 }
 

@@ -91,6 +91,10 @@ impl PolicyModel for Diffusion {
         .into()
     }
 
+    fn continues() -> bool {
+        true
+    }
+
     fn init(
         config: &DiffusionConfig,
         inputs: &PolicyInputs,
@@ -126,9 +130,16 @@ impl PolicyModel for Diffusion {
         let scheduler = Scheduler::new(&config.scheduler);
         let shape = [batch, config.action_horizon, self.inputs.action];
         let mut sample = draws.normal("noise", shape, &device)?;
+        // What is known begins now, what is sampled at the oldest observation.
+        let guidance = observations.guidance.clone();
+        let guidance = guidance.map(|each| each.framed(config.history - 1, config.action_horizon));
         for (index, step) in scheduler.steps().into_iter().enumerate() {
             let steps = vec![step; batch];
-            let prediction = self.unet.forward(sample.clone(), &steps, sensed.clone());
+            let predict = |sample| self.unet.forward(sample, &steps, sensed.clone());
+            let prediction = match &guidance {
+                Some(guidance) => scheduler.guided(guidance, sample.clone(), step, predict),
+                None => predict(sample.clone()),
+            };
             let noise = scheduler.is_noisy(step);
             let noise = noise.then(|| draws.normal_at("noise.steps", index, shape, &device));
             sample = scheduler.denoise(sample, prediction, step, noise.transpose()?);

@@ -5,6 +5,7 @@
 //! DDIM without noise of its own. Factors are computed in single precision in the same order as there: near both ends of the steps
 //! they are small differences, of which rounding is a visible part.
 
+use armilla_nn::guidance::Guidance;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -196,6 +197,39 @@ impl Scheduler {
         self.config.sampler == Sampler::Ddpm && step > 0
     }
 
+    /// The actions behind a sample, as the network has it.
+    fn actions(&self, sample: Tensor<3>, prediction: Tensor<3>, step: usize) -> Tensor<3> {
+        let kept = self.kept[step];
+        match self.config.prediction {
+            Prediction::Noise => (sample - prediction * (1.0 - kept).sqrt()) / kept.sqrt(),
+            Prediction::Actions => prediction,
+        }
+    }
+
+    /// The prediction that names the actions of `predict`, drawn towards what is known.
+    ///
+    /// # Shapes
+    ///
+    /// - sample, what `predict` gets and gives, and output: `[batch, action_horizon, action]`
+    #[must_use]
+    pub fn guided(
+        &self,
+        guidance: &Guidance,
+        sample: Tensor<3>,
+        step: usize,
+        predict: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let [signal, noise] = [self.kept[step], 1.0 - self.kept[step]].map(f32::sqrt);
+        let shares = [signal, noise].map(f64::from);
+        let actions = guidance.clean(sample.clone(), shares, |sample| {
+            self.actions(sample.clone(), predict(sample), step)
+        });
+        match self.config.prediction {
+            Prediction::Noise => (sample - actions * signal) / noise,
+            Prediction::Actions => actions,
+        }
+    }
+
     /// Takes the noise of one of [`Self::steps`] off a sample, and adds standard normal `noise` where [`Self::is_noisy`].
     ///
     /// # Shapes
@@ -217,10 +251,7 @@ impl Scheduler {
             None => 1.0,
         };
         let (lost, lost_next) = (1.0 - kept, 1.0 - kept_next);
-        let actions = match self.config.prediction {
-            Prediction::Noise => (sample.clone() - prediction.clone() * lost.sqrt()) / kept.sqrt(),
-            Prediction::Actions => prediction.clone(),
-        };
+        let actions = self.actions(sample.clone(), prediction.clone(), step);
         let clipped = match self.config.clip {
             Some(clip) => actions.clamp(-clip, clip),
             None => actions,

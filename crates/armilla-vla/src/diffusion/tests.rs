@@ -2,6 +2,7 @@ use super::*;
 use crate::lerobot::Camera;
 use crate::test_support::Descent;
 use armilla_core::random::stream;
+use armilla_nn::guidance::Guidance;
 use armilla_nn::random::normal;
 
 fn camera(key: &str, side: usize) -> Camera {
@@ -77,6 +78,23 @@ fn one_batch_can_be_learnt() {
     }
     let last = error(&model);
     assert!(last < 0.2 * first, "{first} then {last}");
+    // Drawn away from what it learnt, by what is known from now on and not from the oldest observation.
+    let mut seen = batch.observations.clone();
+    let sample = |seen: &PolicyObservations| {
+        let actions = model.valid().sample_actions(seen, &mut draws(0)).unwrap();
+        actions.narrow(1, 0, 2)
+    };
+    let inner = |tensor: Tensor<5>| tensor.inner();
+    seen.images = seen.images.into_iter().map(inner).collect();
+    seen.state = seen.state.map(Tensor::inner);
+    let free = sample(&seen);
+    let known = free.clone() + 0.2;
+    seen.guidance = Some(Guidance {
+        known: known.clone(),
+        weight: Tensor::ones([2, 2], &Device::flex()),
+    });
+    let away = mean((sample(&seen) - known).abs()).into_scalar::<f32>();
+    assert!(away < 0.19, "{away} of 0.2");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use std::path::Path;
 
 use armilla_core::features::STATE;
 use armilla_nn::flow;
+use armilla_nn::guidance::Guidance;
 use armilla_nn::lanes::side_by_side;
 use armilla_nn::random::seeded;
 use burn::module::Module;
@@ -116,6 +117,10 @@ impl PolicyModel for FlowPolicy {
         config.text.max_tokens
     }
 
+    fn continues() -> bool {
+        true
+    }
+
     fn init(
         config: &FlowPolicyConfig,
         inputs: &PolicyInputs,
@@ -150,9 +155,12 @@ impl PolicyModel for FlowPolicy {
         let shape = [batch, self.config.action_horizon, self.inputs.action];
         let noise = draws.normal("noise", shape, &device)?;
         let seen = Seen::of(observations)?;
+        let guidance = observations.guidance.clone();
+        let guidance = guidance.map(|each| each.framed(0, self.config.action_horizon));
         let parts = side_by_side(&device, batch, SHARE, |part| {
             let noise = noise.clone().slice_dim(0, part.clone());
-            self.sample_together(seen.part(part), noise)
+            let guidance = guidance.as_ref().map(|each| each.part(part.clone()));
+            self.sample_together(seen.part(part), noise, guidance)
         });
         Ok(Tensor::cat(parts, 0))
     }
@@ -248,12 +256,21 @@ impl FlowPolicy {
         (context, image)
     }
 
-    fn sample_together(&self, seen: Seen, noise: Tensor<3>) -> Tensor<3> {
+    fn sample_together(
+        &self,
+        seen: Seen,
+        noise: Tensor<3>,
+        guidance: Option<Guidance>,
+    ) -> Tensor<3> {
         let (context, _) = self.encode(seen);
         flow::integrate(noise, self.config.sampling_steps, |point, time| {
-            let [rows, _, _] = point.dims();
-            let clean = self.expert.clean(point.clone(), time.clone(), &context);
-            (point - clean) / time.clamp_min(MIN_TIME).reshape([rows, 1, 1])
+            let times = Tensor::full([point.dims()[0]], time, &point.device());
+            let clean = |point| self.expert.clean(point, times, &context);
+            let clean = match &guidance {
+                Some(guidance) => guidance.clean(point.clone(), [1.0 - time, time], clean),
+                None => clean(point.clone()),
+            };
+            (point - clean) / time.max(MIN_TIME)
         })
     }
 }

@@ -64,6 +64,33 @@ fn company_does_not_change_the_actions() {
 }
 
 #[test]
+fn a_chunk_is_drawn_towards_what_is_known() {
+    let device = Device::flex();
+    let policy = policy(&device);
+    let mut seen = observations(&["touch", "push the red circle"], &device);
+    let sample = |seen: &PolicyObservations| {
+        let draws = &mut Draws::from_stream(stream(5, "act", 0));
+        policy.sample_actions(seen, draws).unwrap()
+    };
+    let free = sample(&seen);
+    let known = free.clone().narrow(1, 0, 3) + 0.2;
+    let away = |actions: Tensor<3>| {
+        let error = (actions.narrow(1, 0, 3) - known.clone()).abs();
+        error.mean().into_scalar::<f32>()
+    };
+    let mut guided = |weight: f64| {
+        seen.guidance = Some(Guidance {
+            known: known.clone(),
+            weight: Tensor::full([2, 3], weight, &device),
+        });
+        away(sample(&seen))
+    };
+    let before = away(free);
+    assert!(guided(1.0) < before, "{} of {before}", guided(1.0));
+    assert!((guided(0.0) - before).abs() < 1e-5);
+}
+
+#[test]
 fn padded_actions_do_not_change_the_loss() {
     let device = Device::flex();
     let loss = |padded: f32| {

@@ -118,6 +118,7 @@ impl Exchange {
             state: state_of_robot,
             environment_state,
             words: None,
+            guidance: None,
         };
         if processors.words.is_some() {
             let instructions = self.instructions(observations.batch())?;

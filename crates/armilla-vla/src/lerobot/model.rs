@@ -79,6 +79,12 @@ pub trait PolicyModel: Module + Sized {
         false
     }
 
+    /// Whether it can [continue](crate::PolicyObservations::guidance) actions that are known.
+    #[must_use]
+    fn continues() -> bool {
+        false
+    }
+
     /// Tokens of an instruction that it reads, at most.
     #[must_use]
     fn max_tokens(_config: &Self::Config) -> usize {

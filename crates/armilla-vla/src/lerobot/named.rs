@@ -75,6 +75,7 @@ pub(crate) fn batch(
             state: state(STATE, inputs.state),
             environment_state: state("observation.environment_state", inputs.environment_state),
             words: None,
+            guidance: None,
         },
         actions: before.normalize(ACTION, actions).unwrap(),
         weight: Tensor::from_data(TensorData::new(weight, [BATCH, horizon]), device),

@@ -2,7 +2,8 @@
 
 use armilla_core::error::check_finite;
 use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
-use armilla_core::{Action, Error as CoreError, Observation, WindowBatch};
+use armilla_core::{Action, Error as CoreError, Leftover, Observation, WindowBatch};
+use armilla_nn::guidance::{Guidance, soft_mask};
 use armilla_nn::images::CHANNELS;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -62,7 +63,48 @@ impl Processors {
             state: state.transpose()?,
             environment_state: no_environment_state(inputs)?,
             words: self.words(&instructions.collect::<Vec<_>>(), device)?,
+            guidance: None,
         })
+    }
+
+    /// What is left of the chunks that robots carry out meanwhile, cut off after so many steps; `None` if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// When an action has another width or a value that is not finite.
+    pub fn guidance(
+        &self,
+        inputs: &PolicyInputs,
+        leftovers: &[Option<&Leftover>],
+        steps: usize,
+        device: &Device,
+    ) -> Result<Option<Guidance>> {
+        if leftovers.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let (mut known, mut weight) = (Vec::new(), Vec::new());
+        for leftover in leftovers {
+            let actions = leftover.map_or(&[][..], |leftover| &leftover.actions);
+            let actions = &actions[..actions.len().min(steps)];
+            for action in actions {
+                expect_len("an action of a leftover", action.0.len(), inputs.action)?;
+                known.extend_from_slice(&action.0);
+            }
+            let fixed = leftover.map_or(0, |leftover| leftover.delay_steps);
+            weight.extend(soft_mask(fixed, actions.len()));
+            let missing = steps - actions.len();
+            known.extend(std::iter::repeat_n(0.0, missing * inputs.action));
+            weight.extend(std::iter::repeat_n(0.0, missing));
+        }
+        check_finite("an action of a leftover", &known)?;
+        let shape = [leftovers.len(), steps];
+        let known = TensorData::new(known, [shape[0], steps, inputs.action]);
+        Ok(Some(Guidance {
+            known: self
+                .before
+                .normalize(ACTION, Tensor::<3>::from_data(known, device))?,
+            weight: Tensor::from_data(TensorData::new(weight, shape), device),
+        }))
     }
 
     /// Windows of a recording to learn from, their cameras in the policy's order.
@@ -125,6 +167,7 @@ impl Processors {
                 state: state.transpose()?,
                 environment_state: no_environment_state(inputs)?,
                 words: self.words(&instructions, device)?,
+                guidance: None,
             },
             actions: self.before.normalize(ACTION, actions)?,
             weight: Tensor::from_data(TensorData::new(weight, [batch, horizon]), device),

@@ -30,6 +30,9 @@ pub trait TrainedPolicy: Send {
     /// How far it looks.
     fn horizons(&self) -> Horizons;
 
+    /// Whether it can continue actions that are known.
+    fn continues(&self) -> bool;
+
     /// What stands before and after it.
     fn processors(&self) -> &Processors;
 
@@ -73,6 +76,10 @@ impl<M: PolicyModel> TrainedPolicy for Checkpoint<M> {
 
     fn horizons(&self) -> Horizons {
         M::horizons(self.model.config())
+    }
+
+    fn continues(&self) -> bool {
+        M::continues()
     }
 
     fn processors(&self) -> &Processors {
