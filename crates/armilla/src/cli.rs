@@ -108,7 +108,7 @@ pub(crate) struct RecordArguments {
 /// Arguments of `train`.
 #[derive(Args, Debug)]
 pub(crate) struct TrainArguments {
-    /// A TOML file, or the name of a built-in one (`train/two-room-jepa`, `train/two-room-goal`, `train/tabletop-vla`).
+    /// A TOML file, or the name of a built-in one (`train/two-room-jepa`, `train/push-t-act`, `train/tabletop-vla`; a wrong name lists all).
     #[arg(required_unless_present = "resume")]
     pub config: Option<String>,
     /// Replaces a setting: `--set train.steps=100` (repeatable).
@@ -216,7 +216,7 @@ pub(crate) struct ExecutionArguments {
     /// Of `ensemble`: predictions of one step are averaged with weights exp(-THIS * age), the oldest first.
     #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub ensemble: f64,
-    /// Of `asynchronous`: the next chunk is asked for when this share of one is left.
+    /// Of `asynchronous` and `real-time`: the next chunk is asked for when this share of one is left.
     #[arg(long, default_value_t = 0.5)]
     pub threshold: f64,
     /// Of `asynchronous`: what becomes of actions that two chunks have.
@@ -236,6 +236,8 @@ pub(crate) enum ExecutionChoice {
     Ensemble,
     /// While the last one is carried out.
     Asynchronous,
+    /// The same, and the policy continues what is left of it.
+    RealTime,
 }
 
 /// LeRobot's functions for two predictions of one step.
@@ -268,6 +270,9 @@ impl ExecutionArguments {
                 coefficient: self.ensemble,
             },
             (None, Some(coefficient)) => Execution::Ensemble { coefficient },
+            (Some(ExecutionChoice::RealTime), _) => Execution::RealTime {
+                threshold: self.threshold,
+            },
             (Some(ExecutionChoice::Asynchronous), _) => Execution::Asynchronous {
                 threshold: self.threshold,
                 aggregate,

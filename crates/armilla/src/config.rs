@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 15] = [
+const BUILT_IN: [(&str, &str); 18] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -33,6 +33,10 @@ const BUILT_IN: [(&str, &str); 15] = [
         include_str!("../../../configs/train/two-room-jepa.toml"),
     ),
     (
+        "train/two-room-jepa-colors",
+        include_str!("../../../configs/train/two-room-jepa-colors.toml"),
+    ),
+    (
         "train/two-room-goal",
         include_str!("../../../configs/train/two-room-goal.toml"),
     ),
@@ -41,12 +45,20 @@ const BUILT_IN: [(&str, &str); 15] = [
         include_str!("../../../configs/train/push-t-jepa.toml"),
     ),
     (
+        "train/push-t-lewm",
+        include_str!("../../../configs/train/push-t-lewm.toml"),
+    ),
+    (
         "train/push-t-act",
         include_str!("../../../configs/train/push-t-act.toml"),
     ),
     (
         "train/push-t-diffusion",
         include_str!("../../../configs/train/push-t-diffusion.toml"),
+    ),
+    (
+        "train/push-t-vla",
+        include_str!("../../../configs/train/push-t-vla.toml"),
     ),
     (
         "train/tabletop-vla",
@@ -190,6 +202,7 @@ pub(crate) struct RecordConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::train::TrainRunConfig;
     use armilla_world::PlanConfig;
 
     fn source(text: &str) -> Source {
@@ -209,6 +222,15 @@ mod tests {
             .filter(|(name, _)| name.starts_with("record/"));
         for (name, _) in recordings {
             Source::open(name).unwrap().parse::<RecordConfig>().unwrap();
+        }
+        let trainings = BUILT_IN
+            .iter()
+            .filter(|(name, _)| name.starts_with("train/"));
+        for (name, _) in trainings {
+            let config: TrainRunConfig = Source::open(name).unwrap().parse().unwrap();
+            if let Some(jepa) = config.jepa {
+                jepa.validate().unwrap();
+            }
         }
         for name in ["plan/two-room", "plan/lewm"] {
             let plan: PlanConfig = Source::open(name).unwrap().parse().unwrap();

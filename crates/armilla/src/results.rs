@@ -61,6 +61,12 @@ pub(crate) struct ResultRow {
     pub protocol: String,
     /// Who acted.
     pub policy: String,
+    /// How chunks became actions, where it is not one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
+    /// Steps that a chunk took to arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_steps: Option<usize>,
     /// Success at any step.
     #[serde(flatten)]
     pub success: Success,
@@ -97,6 +103,8 @@ impl ResultRow {
             env: env.to_owned(),
             protocol: protocol.to_owned(),
             policy: policy.to_owned(),
+            execution: None,
+            delay_steps: None,
             success: Success::of(outcomes.iter().map(|outcome| outcome.success)),
             success_at_end: Success::of(outcomes.iter().map(|outcome| outcome.success_at_end)),
             mean_steps: mean(outcomes.iter().map(|outcome| outcome.steps as f64)),
@@ -140,6 +148,11 @@ impl ResultRow {
             self.success.episodes,
             self.mean_steps,
         )];
+        let late = self.delay_steps.map(|steps| format!("{steps} steps late"));
+        let how: Vec<_> = self.execution.iter().cloned().chain(late).collect();
+        if !how.is_empty() {
+            lines.push(format!("    chunks: {}", how.join(", ")));
+        }
         let part = |title: &str, parts: &BTreeMap<String, Success>| {
             let parts: Vec<_> = parts
                 .iter()

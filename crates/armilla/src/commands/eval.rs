@@ -279,7 +279,7 @@ fn floor_name(environment: &str, script: Script) -> &'static str {
         (Script::Nothing, _) => "nothing",
         (Script::Random, _) => "random",
         (Script::Cheat, "two-room") => "straight-line",
-        (Script::Cheat, "push-t") => "agent-only",
+        (Script::Cheat, "push-t" | "push-t-moves") => "agent-only",
         (Script::Cheat, _) => "reach-only",
         (Script::Expert | Script::NoisyExpert(_), _) => "expert",
         (Script::Planner, _) => "simulator",
@@ -408,12 +408,17 @@ fn add_floor(row: &mut ResultRow, episodes: &Episodes, script: Script) -> Result
 
 /// The row of a result table.
 pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]) -> ResultRow {
-    ResultRow::of(
-        &episodes.environment.name,
-        &episodes.environment.protocol,
-        policy,
-        outcomes,
-    )
+    let execution = episodes.execution;
+    ResultRow {
+        execution: (execution != Execution::Receding).then(|| execution.to_string()),
+        delay_steps: Some(episodes.delay_steps).filter(|&steps| steps > 0),
+        ..ResultRow::of(
+            &episodes.environment.name,
+            &episodes.environment.protocol,
+            policy,
+            outcomes,
+        )
+    }
 }
 
 /// Prints a row, and writes it as JSON where asked.

@@ -91,6 +91,7 @@ fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<(
         step: 0,
         observation,
         earlier: Vec::new(),
+        leftover: None,
     };
     let begin = Instant::now();
     policy.act(&[request])?;

@@ -330,6 +330,7 @@ fn observations(count: usize, device: &Device) -> PolicyObservations {
             ids: tokens.reshape([count, TOKENS]),
             is_pad: Tensor::<2, Bool>::zeros([count, TOKENS], device),
         }),
+        guidance: None,
     }
 }
 
