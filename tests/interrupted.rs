@@ -1,4 +1,4 @@
-//! A recording that is interrupted keeps every episode that was finished.
+//! What becomes of work that is interrupted: a recording keeps every episode that was finished, an evaluation just ends.
 
 use std::path::Path;
 
@@ -99,6 +99,25 @@ fn stopped_while_recording() {
         "nothing was left to recover"
     );
     check_readable(folder, episodes);
+}
+
+#[test]
+fn an_evaluation_ends_when_asked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let episodes = [
+        "--env",
+        "push-t",
+        "--protocol",
+        "push",
+        "--episodes",
+        "100000",
+    ];
+    let arguments = [&["eval", "--policy", "expert"], &episodes[..]].concat();
+    let running = Running::start(folder.path(), &arguments);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    running.signal("INT");
+    let (status, said) = running.finish();
+    assert!(!status.success() && !said.contains("safe point"), "{said}");
 }
 
 #[test]

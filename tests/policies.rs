@@ -39,23 +39,22 @@ fn trained(folder: &Path, config: &str) {
     );
 }
 
-fn evaluated(folder: &Path, execution: &[&str]) {
-    let arguments = [
-        "eval",
-        "--policy",
-        MODEL,
-        "--env",
-        "push-t",
-        "--protocol",
-        "ahead",
-        "--episodes",
-        "2",
-        "--no-floors",
-        "--json",
-        "-",
-    ];
-    let row = json(folder, &[&arguments, execution].concat());
+/// What evaluates a policy on two episodes.
+fn evaluation<'a>(policy: &'a str, execution: &[&'a str]) -> Vec<&'a str> {
+    let episodes = ["--env", "push-t", "--protocol", "ahead", "--episodes", "2"];
+    [
+        &["eval", "--no-floors", "--policy", policy],
+        &episodes[..],
+        execution,
+    ]
+    .concat()
+}
+
+fn evaluated(folder: &Path, execution: &[&str]) -> serde_json::Value {
+    let arguments = evaluation(MODEL, execution);
+    let row = json(folder, &[&arguments[..], &["--json", "-"]].concat());
     assert_eq!(row["episodes"], 2, "{row}");
+    row
 }
 
 fn values(count: usize) -> Vec<f32> {
@@ -101,9 +100,19 @@ fn act_is_trained_carried_out_and_exchanged() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     trained(folder, "train/push-t-act");
-    evaluated(folder, &[]);
-    evaluated(folder, &["--execution", "ensemble", "--delay-ms", "100"]);
+    let row = evaluated(folder, &[]);
+    assert!(row.get("execution").is_none(), "{row}");
+    let row = evaluated(folder, &["--execution", "ensemble", "--delay-ms", "100"]);
+    assert_eq!(row["execution"], "ensemble 0.01", "{row}");
+    assert_eq!(row["delay_steps"], 1, "{row}");
     exchanged(folder, 1, "grad.model.backbone.");
+    let said = fail(folder, &evaluation(MODEL, &["--execution", "real-time"]));
+    assert!(
+        said.contains("continues a chunk") && said.contains("act"),
+        "{said}"
+    );
+    let said = fail(folder, &evaluation("expert", &["--delay-ms", "100"]));
+    assert!(said.contains("found with a script"), "{said}");
     let said = fail(
         folder,
         &[
@@ -132,5 +141,6 @@ fn diffusion_is_trained_carried_out_and_exchanged() {
         folder,
         &[&asynchronous[..], &["--delay-ms", "300"]].concat(),
     );
+    evaluated(folder, &["--execution", "real-time", "--delay-ms", "200"]);
     exchanged(folder, 2, "grad.diffusion.unet.");
 }

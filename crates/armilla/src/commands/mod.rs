@@ -25,14 +25,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<()> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            // Asked twice: the person means it.
-            std::process::exit(130);
-        }
-        crate::progress::say("stopping at the next safe point (again to stop at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    if has_safe_points(&command) {
+        listen()?;
+    }
     match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
@@ -47,6 +42,35 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Viz(arguments) => viz::run(&arguments),
         Command::World(command) => world::run(&command),
     }
+}
+
+/// Whether a command stops by itself when asked to; any other leaves nothing half done, and Ctrl-C ends it at once.
+fn has_safe_points(command: &Command) -> bool {
+    match command {
+        Command::Demo(_)
+        | Command::Record(_)
+        | Command::Dataset(_)
+        | Command::Train(_)
+        | Command::Serve(_)
+        | Command::Hub(_) => true,
+        Command::Eval(_)
+        | Command::Bench(_)
+        | Command::Doctor(_)
+        | Command::Policy(_)
+        | Command::Viz(_)
+        | Command::World(_) => false,
+    }
+}
+
+fn listen() -> Result<()> {
+    let heard = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            // Asked twice: the person means it.
+            std::process::exit(130);
+        }
+        crate::progress::say("stopping at the next safe point (again to stop at once)");
+    });
+    heard.context("cannot listen for Ctrl-C")
 }
 
 /// Whether Ctrl-C was pressed.
