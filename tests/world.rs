@@ -163,3 +163,45 @@ fn wrong_input(folder: &Path) {
     let said = fail(folder, &["world", "probe", MODEL, "--env", "moon"]);
     assert!(said.contains("moon") && said.contains("push-t"), "{said}");
 }
+
+#[test]
+fn a_published_model_is_taken_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let published =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/armilla-world/fixtures/lewm");
+    let published = published.to_str().unwrap();
+    let recorded = [
+        "record",
+        "--env",
+        "two-room",
+        "--policy",
+        "random",
+        "--episodes",
+        "2",
+        "--image-size",
+        "8",
+        "--out",
+        "data",
+    ];
+    succeed(folder, &recorded);
+    let import = ["world", "import", published, "--dataset", "data", "--out"];
+    let said = succeed(folder, &[&import[..], &["lewm"]].concat());
+    assert!(said.contains("5 actions of 2 values a model step"), "{said}");
+
+    let plan = ["--plan", "plan/lewm", "--set", "num_samples=8", "--set"];
+    let plan = [&plan[..], &["num_elites=2", "--set", "iterations=1"]].concat();
+    let eval = ["eval", "--planner", "lewm", "--env", "two-room"];
+    let eval = [&eval[..], &["--protocol", "ahead", "--episodes", "2"]].concat();
+    let found = json(folder, &[&eval[..], &plan, &["--json", "-"]].concat());
+    assert_eq!(found["episodes"], 2, "{found}");
+
+    let said = fail(folder, &[&import[..], &["lewm"]].concat());
+    assert!(said.contains("give a new folder"), "{said}");
+    let said = fail(
+        folder,
+        &[&import[..], &["other", "--camera", "wrist"]].concat(),
+    );
+    assert!(said.contains("`wrist`") && said.contains("top"), "{said}");
+    assert!(!folder.join("other").exists());
+}

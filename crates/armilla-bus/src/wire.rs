@@ -135,7 +135,7 @@ wire! {
 wire! {
     /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold; `continues`
     /// says whether it heeds what is left over of a chunk.
-    PolicySpecReply = "policy_spec" { name: String, history: u64, #[serde(default)] continues: bool, }
+    PolicySpecReply = "policy_spec" { name: String, history: u64, #[serde(default, skip_serializing_if = "std::ops::Not::not")] continues: bool, }
 }
 wire! {
     /// Begins an episode at a policy.
@@ -372,8 +372,9 @@ impl TryFrom<LeftoverBody> for Leftover {
 
     fn try_from(body: LeftoverBody) -> Result<Self> {
         check_elements(body.actions.len())?;
+        let actions = body.actions.into_iter().map(action);
         Ok(Self {
-            actions: body.actions.into_iter().map(Action).collect(),
+            actions: actions.collect::<Result<_>>()?,
             delay_steps: usize::try_from(body.delay_steps).unwrap_or(usize::MAX),
         })
     }

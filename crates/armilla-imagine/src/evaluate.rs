@@ -85,7 +85,7 @@ pub fn evaluate(
     }
     config.execution.validate()?;
     if matches!(config.execution, Execution::RealTime { .. }) && !policy.continues() {
-        let expected = "a policy that continues a chunk, such as armilla_flow or diffusion";
+        let expected = "a policy that continues a chunk";
         return Err(Error::invalid(
             "real-time chunking",
             expected,

@@ -228,6 +228,9 @@ impl ActionQueue {
             Execution::Receding => 0,
             _ => self.step - asked,
         };
+        if matches!(self.execution, Execution::RealTime { .. }) {
+            self.planned.clear();
+        }
         for (place, action) in chunk.actions.into_iter().skip(passed).enumerate() {
             match self.planned.get_mut(place) {
                 Some(planned) => planned.join(&action, self.execution),
@@ -358,7 +361,7 @@ mod tests {
         let execution = Execution::RealTime { threshold: 0.5 };
         let late = carried_out(execution, 1, -1.0);
         // Asked at step 2, when two of four actions are left; the first of them is carried out meanwhile.
-        assert_eq!(late[..6], [0.0, 0.0, 1.0, 2.0, 201.0, 202.0]);
+        assert_eq!(late[..6], [0.0, 1.0, 2.0, 201.0, 202.0, 401.0]);
         let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0)));
         assert_eq!(queue.leftover(1), None);
         queue.answer(chunk(&[1.0, 2.0, 3.0]), 0);

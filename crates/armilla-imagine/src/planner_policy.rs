@@ -62,6 +62,7 @@ impl PlannerPolicy {
                 found,
             ));
         }
+        check_units(&model, spec)?;
         let planner = model
             .planner(plan, &spec.action_low, &spec.action_high)
             .map_err(|error| Error::behind("plan settings", error))?;
@@ -189,6 +190,25 @@ impl Policy for PlannerPolicy {
         }
         Ok(chunks)
     }
+}
+
+/// Refuses actions of other units than the recordings had, such as moves where places are wanted: hardly a range is so much wider or narrower.
+fn check_units(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
+    const MOST: f32 = 50.0;
+    let scale = &model.interface().actions;
+    let recorded = scale.low.iter().zip(&scale.high);
+    let taken = spec.action_low.iter().zip(&spec.action_high);
+    for ((low, high), (least, most)) in recorded.zip(taken) {
+        let ratio = (high - low) / (most - least);
+        if !(1.0 / MOST..=MOST).contains(&ratio) {
+            return Err(Error::invalid(
+                format!("actions of environment {}", spec.name),
+                format!("the units of the recordings, which reach from {low} to {high}"),
+                format!("{least} to {most}"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The picture of the camera that the model was trained on.

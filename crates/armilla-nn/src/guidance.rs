@@ -35,7 +35,8 @@ impl Guidance {
     #[must_use]
     pub fn framed(self, before: usize, steps: usize) -> Self {
         let [_, known, _] = self.known.dims();
-        let kept = known.min(steps.saturating_sub(before));
+        let before = before.min(steps);
+        let kept = known.min(steps - before);
         let after = steps - before - kept;
         Self {
             known: self

@@ -10,7 +10,7 @@ use armilla_core::{
 use burn::tensor::Device;
 
 use crate::error::Result;
-use crate::lerobot::{Camera, Draws, Horizons, PolicyInputs, Processors, TrainedPolicy};
+use crate::lerobot::{Draws, Horizons, PolicyInputs, Processors, TrainedPolicy};
 
 /// Drives an environment with a trained policy.
 ///
@@ -88,6 +88,7 @@ impl CheckpointPolicy {
             .map(|request| padded(request, history))
             .collect();
         let mut observations = processors.observations(inputs, &histories, &self.device)?;
+        self.check_leftovers(requests)?;
         let leftovers: Vec<_> = requests.iter().map(|each| each.leftover.as_ref()).collect();
         let ahead = trained.horizons().action + 1 - history;
         observations.guidance = processors.guidance(inputs, &leftovers, ahead, &self.device)?;
@@ -110,6 +111,17 @@ impl CheckpointPolicy {
             }
         });
         Ok(chunks.collect())
+    }
+
+    /// Refuses to continue chunks where the policy cannot.
+    fn check_leftovers(&self, requests: &[PolicyRequest]) -> Result<()> {
+        let asked = requests.iter().any(|request| request.leftover.is_some());
+        if !asked || self.continues() {
+            return Ok(());
+        }
+        let expected = "a policy that samples its actions";
+        let kind = self.trained.kind();
+        Err(armilla_core::Error::invalid("who continues a chunk", expected, kind).into())
     }
 
     fn clamp(&self, action: &mut Action) {
@@ -191,37 +203,45 @@ fn fits(inputs: &PolicyInputs, processors: &Processors, features: &Features) -> 
     let what = "the environment's features, against what the policy was trained on";
     let [expected, mut found] =
         [expected, found].map(|list| list.trim_end_matches(", ").to_owned());
-    let renames = renames(inputs, &wanted, features);
-    if !renames.is_empty() {
-        let (last, renames) = ("which fixes this if they show the same", renames.join(", "));
+    if let Some(renames) = renames(inputs, &wanted, features) {
+        let file = "rename_map of policy_preprocessor.json";
         write!(
             found,
-            "; rename_map of policy_preprocessor.json takes {renames}, {last}"
+            "; if they show the same, it fits with {renames} in {file}"
         )
         .ok();
     }
     Err(armilla_core::Error::invalid(what, expected, found).into())
 }
 
-/// Renames that would give the policy each camera it lacks: the environment's of the same size, where there is just one that is not taken.
+/// Renames that give the policy every camera it lacks, if all else fits: for each the one of the environment's of the same size that is
+/// not taken.
 fn renames(
     inputs: &PolicyInputs,
     wanted: &[(String, Vec<usize>)],
     features: &Features,
-) -> Vec<String> {
-    let taken = |key: &String| wanted.iter().any(|(wanted, _)| wanted == key);
-    let lacking = inputs.cameras.iter().zip(wanted);
-    let lacking = lacking.filter(|(_, (key, _))| !features.0.contains_key(key));
-    let rename = |(camera, (_, shape)): (&Camera, &(String, Vec<usize>))| {
-        let mut free = features.0.iter().filter(|(key, feature)| {
-            key.starts_with(IMAGE_PREFIX) && feature.shape == *shape && !taken(key)
-        });
-        match (free.next(), free.next()) {
-            (Some((key, _)), None) => Some(format!("\"{key}\": \"{}\"", camera.key)),
-            _ => None,
+) -> Option<String> {
+    let shape = |key: &str| features.0.get(key).map(|feature| &feature.shape);
+    let mut taken: Vec<&str> = wanted.iter().map(|(key, _)| key.as_str()).collect();
+    let mut renames = Vec::new();
+    for (index, (key, expected)) in wanted.iter().enumerate() {
+        match (shape(key), inputs.cameras.get(index)) {
+            (Some(found), _) if found == expected => {}
+            (None, Some(camera)) => {
+                let mut free = features.0.iter().filter(|(key, feature)| {
+                    let is_camera = key.starts_with(IMAGE_PREFIX) && feature.shape == *expected;
+                    is_camera && !taken.contains(&key.as_str())
+                });
+                let (Some((name, _)), None) = (free.next(), free.next()) else {
+                    return None;
+                };
+                taken.push(name);
+                renames.push(format!("\"{name}\": \"{}\"", camera.key));
+            }
+            _ => return None,
         }
-    };
-    lacking.filter_map(rename).collect()
+    }
+    (!renames.is_empty()).then(|| renames.join(", "))
 }
 
 #[cfg(test)]
@@ -360,13 +380,13 @@ mod tests {
             .features
             .0
             .insert("observation.images.front".to_owned(), camera.clone());
-        let refused = |spec| {
+        let refused = |spec: &EnvironmentSpec| {
             new(trained(&Device::flex()), spec, 0)
                 .err()
                 .unwrap()
                 .to_string()
         };
-        let rename = r#"takes "observation.images.front": "observation.images.top","#;
+        let rename = r#"fits with "observation.images.front": "observation.images.top" in"#;
         assert!(refused(&other).contains(rename), "{}", refused(&other));
         other
             .features

@@ -82,7 +82,7 @@ pub(crate) struct RecordArguments {
     /// A TOML file, or the name of a built-in one (`record/two-room`). The options below replace what it says.
     #[arg(long)]
     pub config: Option<String>,
-    /// Environment: two-room, push-t or tabletop.
+    /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: Option<String>,
     /// expert, noisy-expert, random, nothing, or a checkpoint folder.
@@ -156,7 +156,7 @@ pub(crate) struct EvalArguments {
     /// Replaces a setting of the plan: `--set horizon=4` (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Environment: two-room, push-t or tabletop.
+    /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: String,
     /// Which episodes: crossing or ahead (two-room), push, ahead or block (push-t), new-scenes, new-templates, unseen-pairs or
@@ -297,7 +297,7 @@ pub(crate) enum VariationChoice {
 pub(crate) enum ServeCommand {
     /// A simulator, lock-step, several sessions at once.
     Env {
-        /// Environment: two-room, push-t or tabletop.
+        /// Environment: two-room, push-t, push-t-moves or tabletop.
         #[arg(long)]
         env: String,
         /// Which episodes.

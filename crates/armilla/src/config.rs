@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 18] = [
+const BUILT_IN: [(&str, &str); 19] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -63,6 +63,10 @@ const BUILT_IN: [(&str, &str); 18] = [
     (
         "train/tabletop-vla",
         include_str!("../../../configs/train/tabletop-vla.toml"),
+    ),
+    (
+        "plan/push-t",
+        include_str!("../../../configs/plan/push-t.toml"),
     ),
     (
         "plan/two-room",
@@ -183,7 +187,7 @@ pub(crate) struct EpisodeGroup {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordConfig {
-    /// two-room, push-t or tabletop.
+    /// two-room, push-t, push-t-moves or tabletop.
     pub env: String,
     /// Which episodes are drawn.
     pub protocol: String,
@@ -232,7 +236,7 @@ mod tests {
                 jepa.validate().unwrap();
             }
         }
-        for name in ["plan/two-room", "plan/lewm"] {
+        for name in ["plan/two-room", "plan/push-t", "plan/lewm"] {
             let plan: PlanConfig = Source::open(name).unwrap().parse().unwrap();
             plan.validate().unwrap();
         }

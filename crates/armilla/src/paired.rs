@@ -26,6 +26,8 @@ struct Other {
     env: String,
     protocol: String,
     policy: String,
+    execution: Option<String>,
+    delay_steps: Option<usize>,
     scenes: String,
     first_seed: u64,
     successes: String,
@@ -61,7 +63,7 @@ impl Paired {
         let only = |here: u8| pairs.clone().filter(|&(a, b)| a != b && a == here).count();
         let (only_here, only_there) = (only(b'1'), only(b'0'));
         Ok(Self {
-            policy: other.policy,
+            policy: carried_out(other.policy, other.execution, other.delay_steps),
             only_here,
             only_there,
             p_value: mcnemar(only_here, only_there),
@@ -95,6 +97,13 @@ fn mcnemar(one: usize, other: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// A policy's name, and how its chunks were carried out where that is not one after the other.
+fn carried_out(policy: String, execution: Option<String>, delay_steps: Option<usize>) -> String {
+    let late = delay_steps.map(|steps| format!("{steps} steps late"));
+    let parts = [Some(policy), execution, late];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +125,8 @@ mod tests {
         assert!((mcnemar(10, 2) - 2.0 * 79.0 / 4096.0).abs() < 1e-12);
         assert_eq!(mcnemar(0, 0), 1.0);
         assert_eq!(mcnemar(3, 3), 1.0);
+        let how = carried_out("flow".into(), Some("ensemble 0.01".into()), Some(3));
+        assert_eq!(how, "flow, ensemble 0.01, 3 steps late");
         let large = mcnemar(300, 200);
         assert!((large - 9e-6).abs() < 3e-6, "{large}");
     }

@@ -62,10 +62,10 @@ pub(crate) struct ResultRow {
     /// Who acted.
     pub policy: String,
     /// How chunks became actions, where it is not one after the other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub execution: Option<String>,
     /// Steps that a chunk took to arrive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_steps: Option<usize>,
     /// Success at any step.
     #[serde(flatten)]

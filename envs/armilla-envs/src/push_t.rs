@@ -216,7 +216,7 @@ impl PushT {
 }
 
 fn before_reset() -> Error {
-    Error::OutOfOrder("push-t: reset it before stepping".to_owned())
+    Error::OutOfOrder("push-t and push-t-moves: reset them before stepping".to_owned())
 }
 
 impl Environment for PushT {

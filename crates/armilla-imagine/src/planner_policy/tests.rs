@@ -49,6 +49,22 @@ fn policy(history: usize, plan: PlanConfig) -> Result<PlannerPolicy> {
     PlannerPolicy::new(model(history), plan, &spec)
 }
 
+#[test]
+fn actions_of_other_units_are_refused() {
+    let spec = EnvironmentSpec {
+        name: "places".to_owned(),
+        protocol: "any".to_owned(),
+        features: Features::default(),
+        rate_hz: 10.0,
+        max_steps: 100,
+        action_low: vec![0.0; 2],
+        action_high: vec![512.0; 2],
+    };
+    let error = PlannerPolicy::new(model(1), plan(), &spec).err().unwrap();
+    let said = error.to_string();
+    assert!(said.contains("from -3 to 3, found 0 to 512"), "{said}");
+}
+
 fn plan() -> PlanConfig {
     PlanConfig {
         horizon: 4,

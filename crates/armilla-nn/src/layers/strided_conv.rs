@@ -1,4 +1,4 @@
-//! Convolutions over channels-last pictures: on the CPU by patches and a matmul.
+//! Convolutions over channels-last pictures, by patches and a matmul: fused on the CPU, else by operations that every device has.
 
 use armilla_kernels::{Function, Patch};
 use burn::config::Config;

@@ -184,11 +184,6 @@ impl PolicyModel for Act {
         observations: &PolicyObservations,
         _draws: &mut Draws<'_>,
     ) -> Result<Tensor<3>> {
-        if observations.guidance.is_some() {
-            let expected = "a policy that samples its actions";
-            let what = "who continues a chunk";
-            return Err(armilla_core::Error::invalid(what, expected, Self::KIND).into());
-        }
         self.decode(observations, None, &mut Dropout::Off)
     }
 

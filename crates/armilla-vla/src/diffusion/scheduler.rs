@@ -221,12 +221,27 @@ impl Scheduler {
     ) -> Tensor<3> {
         let [signal, noise] = [self.kept[step], 1.0 - self.kept[step]].map(f32::sqrt);
         let shares = [signal, noise].map(f64::from);
-        let actions = guidance.clean(sample.clone(), shares, |sample| {
-            self.actions(sample.clone(), predict(sample), step)
+        let mut free = None;
+        let drawn = guidance.clean(sample, shares, |sample| {
+            let prediction = predict(sample.clone());
+            let actions = self.clipped(self.actions(sample, prediction.clone(), step));
+            free = Some((prediction.inner(), actions.clone().inner()));
+            actions
         });
+        let Some((prediction, actions)) = free else {
+            return drawn;
+        };
+        let moved = self.clipped(drawn) - actions;
         match self.config.prediction {
-            Prediction::Noise => (sample - actions * signal) / noise,
-            Prediction::Actions => actions,
+            Prediction::Noise => prediction - moved * (signal / noise),
+            Prediction::Actions => prediction + moved,
+        }
+    }
+
+    fn clipped(&self, actions: Tensor<3>) -> Tensor<3> {
+        match self.config.clip {
+            Some(clip) => actions.clamp(-clip, clip),
+            None => actions,
         }
     }
 
@@ -252,10 +267,7 @@ impl Scheduler {
         };
         let (lost, lost_next) = (1.0 - kept, 1.0 - kept_next);
         let actions = self.actions(sample.clone(), prediction.clone(), step);
-        let clipped = match self.config.clip {
-            Some(clip) => actions.clamp(-clip, clip),
-            None => actions,
-        };
+        let clipped = self.clipped(actions);
         match self.config.sampler {
             Sampler::Ddpm => {
                 let kept_here = kept / kept_next;

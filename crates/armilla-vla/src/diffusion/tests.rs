@@ -78,23 +78,45 @@ fn one_batch_can_be_learnt() {
     }
     let last = error(&model);
     assert!(last < 0.2 * first, "{first} then {last}");
-    // Drawn away from what it learnt, by what is known from now on and not from the oldest observation.
-    let mut seen = batch.observations.clone();
-    let sample = |seen: &PolicyObservations| {
-        let actions = model.valid().sample_actions(seen, &mut draws(0)).unwrap();
-        actions.narrow(1, 0, 2)
-    };
-    let inner = |tensor: Tensor<5>| tensor.inner();
-    seen.images = seen.images.into_iter().map(inner).collect();
-    seen.state = seen.state.map(Tensor::inner);
-    let free = sample(&seen);
-    let known = free.clone() + 0.2;
-    seen.guidance = Some(Guidance {
-        known: known.clone(),
-        weight: Tensor::ones([2, 2], &Device::flex()),
-    });
-    let away = mean((sample(&seen) - known).abs()).into_scalar::<f32>();
-    assert!(away < 0.19, "{away} of 0.2");
+}
+
+#[test]
+fn what_is_known_draws_its_own_step() {
+    let device = Device::flex();
+    for prediction in [Prediction::Noise, Prediction::Actions] {
+        let mut config = small();
+        config.scheduler.prediction = prediction;
+        let model = Diffusion::init(&config, &inputs(), 0, &device).unwrap();
+        let mut seen = batch(8, &device).observations;
+        let sample = |seen: &PolicyObservations| {
+            model
+                .sample_actions(seen, &mut draws(0))
+                .unwrap()
+                .narrow(0, 0, 1)
+        };
+        let free = sample(&seen);
+        // Of the steps from now on, which is the second of those that are sampled, the second alone.
+        let known = -free.clone().narrow(1, 0, 2).expand([2, 2, 2]);
+        let mut guided = |weight: [f32; 2]| {
+            let weight = Tensor::<1>::from_floats(weight, &device).unsqueeze::<2>();
+            seen.guidance = Some(Guidance {
+                known: known.clone(),
+                weight: weight.expand([2, 2]),
+            });
+            let moved = (sample(&seen) - free.clone()).abs().mean_dim(2);
+            moved.into_data().iter::<f32>().collect::<Vec<_>>()
+        };
+        let still = guided([0.0, 0.0]);
+        assert!(still.iter().all(|moved| *moved < 1e-4), "{still:?}");
+        let moved = guided([0.0, 1.0]);
+        // A network that names actions, untrained as it is, says nothing of which of them a sample moves.
+        let others = match prediction {
+            Prediction::Noise => [moved[0], moved[2], moved[3]],
+            Prediction::Actions => [1e-3; 3],
+        };
+        let own_most = others.iter().all(|other| *other < moved[1]);
+        assert!(own_most, "{prediction:?}: {moved:?}");
+    }
 }
 
 #[test]

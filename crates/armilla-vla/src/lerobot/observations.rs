@@ -79,7 +79,11 @@ impl Processors {
         steps: usize,
         device: &Device,
     ) -> Result<Option<Guidance>> {
-        if leftovers.iter().all(Option::is_none) {
+        let lengths = leftovers
+            .iter()
+            .flatten()
+            .map(|leftover| leftover.actions.len());
+        if lengths.sum::<usize>() == 0 {
             return Ok(None);
         }
         let (mut known, mut weight) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ pub(crate) mod policy;
 mod record;
 mod report;
 mod serve;
-mod train;
+pub(crate) mod train;
 mod viz;
 pub(crate) mod world;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Whether a command stops by itself when asked to; any other leaves nothing half done, and Ctrl-C ends it at once.
+/// Whether a command stops by itself when asked to; any other has nothing to lose, and Ctrl-C ends it at once.
 fn has_safe_points(command: &Command) -> bool {
     match command {
         Command::Demo(_)

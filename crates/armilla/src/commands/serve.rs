@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use armilla_bus::{Bus, BusConfig, Latency, PolicyOptions, PolicyServer};
-use armilla_core::{Environment, Policy, PolicyRequest, Reset};
+use armilla_core::{Environment, Leftover, Policy, PolicyRequest, Reset};
 use armilla_envs::{EnvironmentConfig, make};
 
 use crate::cli::ServeCommand;
@@ -94,7 +94,17 @@ fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<(
         leftover: None,
     };
     let begin = Instant::now();
-    policy.act(&[request])?;
+    let chunk = policy.act(std::slice::from_ref(&request))?.pop();
+    if let (true, Some(chunk)) = (policy.continues(), chunk) {
+        let leftover = Some(Leftover {
+            actions: chunk.actions,
+            delay_steps: 1,
+        });
+        policy.act(&[PolicyRequest {
+            leftover,
+            ..request
+        }])?;
+    }
     let took = begin.elapsed().as_secs_f64() * 1e3;
     say(&format!("warmed up: the first chunk took {took:.0} ms"));
     Ok(())

@@ -1,7 +1,8 @@
-//! `armilla world`: looking inside a world model, one file a verb.
+//! `armilla world`: looking inside a world model, and taking in others', one file a verb.
 
 pub(super) mod check;
 mod episodes;
+mod import;
 mod probe;
 mod rollout;
 mod surprise;
@@ -33,6 +34,8 @@ pub(crate) enum WorldCommand {
     Surprise(surprise::SurpriseArguments),
     /// Whether its latents are alive and heed the action.
     Check(check::CheckArguments),
+    /// Make a checkpoint of a LeWorldModel as stable-worldmodel publishes it.
+    Import(import::ImportArguments),
 }
 
 /// Runs `armilla world`.
@@ -42,6 +45,7 @@ pub(crate) fn run(command: &WorldCommand) -> Result<()> {
         WorldCommand::Probe(arguments) => probe::run(arguments),
         WorldCommand::Surprise(arguments) => surprise::run(arguments),
         WorldCommand::Check(arguments) => check::run(arguments),
+        WorldCommand::Import(arguments) => import::run(arguments),
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct ProbeArguments {
     /// The model.
     #[command(flatten)]
     pub model: ModelArguments,
-    /// The simulator that tells the truth: two-room, push-t or tabletop.
+    /// The simulator that tells the truth: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: String,
     /// Episodes that the probes are fitted to, on training's starts; half as many held-out ones test them.

@@ -36,7 +36,7 @@ pub(crate) struct RolloutArguments {
     /// Roll out on the episodes of this dataset that training did not see: a folder, or OWNER/NAME on the hub.
     #[arg(long)]
     pub dataset: Option<PathBuf>,
-    /// Roll out on held-out episodes of a noisy expert in this simulator, in contact and in free space apart: two-room, push-t or tabletop.
+    /// Roll out on held-out episodes of a noisy expert in this simulator, in contact and in free space apart: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: Option<String>,
     /// Episodes, at most.

@@ -27,7 +27,7 @@ pub(crate) struct SurpriseArguments {
     /// The model.
     #[command(flatten)]
     pub model: ModelArguments,
-    /// The simulator: two-room, push-t or tabletop.
+    /// The simulator: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: String,
     /// Held-out episodes.
