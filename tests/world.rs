@@ -187,7 +187,10 @@ fn a_published_model_is_taken_in() {
     succeed(folder, &recorded);
     let import = ["world", "import", published, "--dataset", "data", "--out"];
     let said = succeed(folder, &[&import[..], &["lewm"]].concat());
-    assert!(said.contains("5 actions of 2 values a model step"), "{said}");
+    assert!(
+        said.contains("5 actions of 2 values a model step"),
+        "{said}"
+    );
 
     let plan = ["--plan", "plan/lewm", "--set", "num_samples=8", "--set"];
     let plan = [&plan[..], &["num_elites=2", "--set", "iterations=1"]].concat();

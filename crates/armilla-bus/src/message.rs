@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{BusError, Result};
 
 /// Version of the messages. It changes with every change that an older program would misread.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Largest payload, in bytes.
 pub(crate) const MAX_PAYLOAD: usize = 64 << 20;
@@ -95,14 +95,14 @@ mod tests {
             extra: [u8; 3],
         }
         let newer = Newer {
-            version: 2,
+            version: VERSION + 1,
             kind: "close_request",
             extra: [1, 2, 3],
         };
         let bytes = rmp_serde::to_vec_named(&newer).unwrap();
         let error = decode::<CloseRequest>(&bytes).unwrap_err().to_string();
         assert!(
-            error.contains("version 2") && error.contains("speaks version 1"),
+            error.contains("version 3") && error.contains("speaks version 2"),
             "{error}"
         );
     }

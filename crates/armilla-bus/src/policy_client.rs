@@ -104,8 +104,11 @@ fn fitting(requests: &[PolicyRequest]) -> usize {
     let mut bytes = 0;
     let fits = requests.iter().take_while(|request| {
         let all = request.earlier.iter().chain([&request.observation]);
-        let pictures =
-            all.flat_map(|observation| observation.images.values().chain(&observation.goal));
+        let pictures = all.flat_map(|observation| {
+            let goals = observation.goal.iter().map(|goal| &goal.images);
+            let images = std::iter::once(&observation.images).chain(goals);
+            images.flat_map(|images| images.values())
+        });
         bytes += pictures
             .map(|image: &Image| image.data().len())
             .sum::<usize>();
@@ -118,11 +121,13 @@ fn fitting(requests: &[PolicyRequest]) -> usize {
 mod tests {
     use super::*;
     use crate::fixtures::{client, question, server};
+    use armilla_core::Goal;
 
     #[test]
     fn large_batches_are_split_between_requests() {
         let mut large = question(0, 0);
-        large.observation.goal = Some(Image::filled(2048, 2048, [0; 3]));
+        let goal = Image::filled(2048, 2048, [0; 3]);
+        large.observation.goal = Some(Goal::picture("top", goal));
         let requests = vec![large; 5];
         assert_eq!(fitting(&requests), 2);
         assert_eq!(fitting(&requests[..1]), 1);

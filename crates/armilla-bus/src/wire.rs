@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use armilla_core::{
-    Action, ActionChunk, DataType, EnvironmentSpec, Feature, Features, Image, Info, Leftover,
+    Action, ActionChunk, DataType, EnvironmentSpec, Feature, Features, Goal, Image, Info, Leftover,
     Observation, PolicyRequest, Step,
 };
 use serde::{Deserialize, Serialize};
@@ -34,12 +34,16 @@ wire! {
     ImageBody { height: u32, width: u32, #[serde(with = "serde_bytes")] rgb: Vec<u8>, }
 }
 wire! {
+    /// What a robot senses when its task is done.
+    GoalBody { images: BTreeMap<String, ImageBody>, state: Vec<f32>, }
+}
+wire! {
     /// What a robot senses.
     ObservationBody {
         images: BTreeMap<String, ImageBody>,
         state: Vec<f32>,
         #[serde(default)] instruction: Option<String>,
-        #[serde(default)] goal: Option<ImageBody>,
+        #[serde(default)] goal: Option<GoalBody>,
         captured_at_secs: f64,
     }
 }
@@ -166,11 +170,44 @@ impl TryFrom<ImageBody> for Image {
     }
 }
 
+impl From<Goal> for GoalBody {
+    fn from(goal: Goal) -> Self {
+        Self {
+            images: image_bodies(goal.images),
+            state: goal.state,
+        }
+    }
+}
+
+impl TryFrom<GoalBody> for Goal {
+    type Error = BusError;
+
+    fn try_from(body: GoalBody) -> Result<Self> {
+        check_elements(body.state.len())?;
+        armilla_core::error::check_finite("the goal's state", &body.state)?;
+        Ok(Self {
+            images: images(body.images)?,
+            state: body.state,
+        })
+    }
+}
+
+fn image_bodies(images: BTreeMap<String, Image>) -> BTreeMap<String, ImageBody> {
+    let images = images.into_iter();
+    images.map(|(name, image)| (name, image.into())).collect()
+}
+
+fn images(bodies: BTreeMap<String, ImageBody>) -> Result<BTreeMap<String, Image>> {
+    check_elements(bodies.len())?;
+    let bodies = bodies.into_iter();
+    let images = bodies.map(|(name, body)| Ok((name, body.try_into()?)));
+    images.collect()
+}
+
 impl From<Observation> for ObservationBody {
     fn from(observation: Observation) -> Self {
-        let images = observation.images.into_iter();
         Self {
-            images: images.map(|(name, image)| (name, image.into())).collect(),
+            images: image_bodies(observation.images),
             state: observation.state,
             instruction: observation.instruction,
             goal: observation.goal.map(Into::into),
@@ -183,16 +220,12 @@ impl TryFrom<ObservationBody> for Observation {
     type Error = BusError;
 
     fn try_from(body: ObservationBody) -> Result<Self> {
-        check_elements(body.images.len())?;
         check_elements(body.state.len())?;
         check_elements(body.instruction.as_ref().map_or(0, String::len))?;
         armilla_core::error::check_finite("observation.state", &body.state)?;
         check_secs("captured_at_secs", body.captured_at_secs)?;
-        let images = body.images.into_iter();
         Ok(Self {
-            images: images
-                .map(|(name, image)| Ok((name, image.try_into()?)))
-                .collect::<Result<_>>()?,
+            images: images(body.images)?,
             state: body.state,
             instruction: body.instruction,
             goal: body.goal.map(TryInto::try_into).transpose()?,
@@ -441,7 +474,10 @@ mod tests {
             images: BTreeMap::from([("top".to_owned(), picture(3))]),
             state: vec![0.5, -1.0],
             instruction: Some("push the red cube".to_owned()),
-            goal: Some(picture(9)),
+            goal: Some(Goal {
+                state: vec![2.0, 3.0],
+                ..Goal::picture("top", picture(9))
+            }),
             captured_at_secs: 0.1,
         }
     }
@@ -492,23 +528,29 @@ mod tests {
         let body = ObservationBody::from(observation());
         let refusal = |body: ObservationBody| Observation::try_from(body).unwrap_err().to_string();
 
+        let goal = |height: u32, width: u32, bytes: usize| {
+            let picture = ImageBody {
+                height,
+                width,
+                rgb: vec![0; bytes],
+            };
+            Some(GoalBody {
+                images: [("top".to_owned(), picture)].into(),
+                state: Vec::new(),
+            })
+        };
         let mut wide = body.clone();
-        wide.goal = Some(ImageBody {
-            height: 1,
-            width: 5000,
-            rgb: vec![0; 15_000],
-        });
+        wide.goal = goal(1, 5000, 15_000);
         assert!(refusal(wide).contains("limit is 4096"));
         let mut short = body.clone();
-        short.goal = Some(ImageBody {
-            height: 2,
-            width: 2,
-            rgb: vec![0; 3],
-        });
+        short.goal = goal(2, 2, 3);
         assert!(refusal(short).contains("found 3 bytes"));
         let mut long = body.clone();
         long.state = vec![0.0; MAX_ELEMENTS + 1];
         assert!(refusal(long).contains("limit is 65536"));
+        let mut unknown = body.clone();
+        unknown.goal.as_mut().unwrap().state[0] = f32::INFINITY;
+        assert!(refusal(unknown).contains("goal"));
         let mut nan = body;
         nan.state[1] = f32::NAN;
         assert!(refusal(nan).contains("value 1 is not a finite number"));

@@ -31,7 +31,7 @@ pub use error::{Error, Result};
 pub use evaluation::{EpisodeOutcome, Rate, WilsonInterval};
 pub use features::{DataType, Feature, Features};
 pub use image::Image;
-pub use observation::Observation;
+pub use observation::{Goal, Observation};
 pub use policy::{EpisodeId, Leftover, Policy, PolicyRequest};
 pub use statistics::{FeatureStatistics, Normalization, Statistics};
 pub use window::{CameraWindows, WindowBatch};

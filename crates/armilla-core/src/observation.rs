@@ -6,7 +6,7 @@ use crate::error::{Error, Result, check_finite};
 use crate::features::{Features, IMAGE_PREFIX, STATE};
 use crate::image::Image;
 
-/// What a robot senses at one step, and what is asked of it, in words or as a goal image.
+/// What a robot senses at one step, and what is asked of it, in words or as a goal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
     /// Pictures by camera name (`top`, not `observation.images.top`).
@@ -15,10 +15,30 @@ pub struct Observation {
     pub state: Vec<f32>,
     /// The task in words.
     pub instruction: Option<String>,
-    /// The task as a picture of the world when it is done, from the first camera.
-    pub goal: Option<Image>,
+    /// The task as what is sensed when it is done.
+    pub goal: Option<Goal>,
     /// Capture time in seconds since the episode's reset, on the sender's clock.
     pub captured_at_secs: f64,
+}
+
+/// What a robot senses when a task is done, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Goal {
+    /// Pictures by camera name, as in [`Observation::images`].
+    pub images: BTreeMap<String, Image>,
+    /// Proprioception, as in [`Observation::state`]; empty where it is not known.
+    pub state: Vec<f32>,
+}
+
+impl Goal {
+    /// A picture from one camera.
+    #[must_use]
+    pub fn picture(camera: &str, image: Image) -> Self {
+        Self {
+            images: BTreeMap::from([(camera.to_owned(), image)]),
+            state: Vec::new(),
+        }
+    }
 }
 
 impl Observation {

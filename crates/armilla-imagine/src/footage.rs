@@ -2,7 +2,7 @@
 
 use armilla_core::{Error, Image, Result};
 use armilla_nn::lanes::side_by_side;
-use armilla_world::{Context, Dynamics, WorldModel};
+use armilla_world::{Context, Dynamics, Frame, WorldModel};
 use burn::tensor::{Tensor, TensorData};
 
 /// Windows at least that a core predicts on its own, and the most at once.
@@ -14,19 +14,32 @@ const TOGETHER: usize = 256;
 pub struct Footage {
     /// The frames.
     pub images: Vec<Image>,
+    /// Proprioception at each frame, for a model that takes some.
+    pub states: Vec<Vec<f32>>,
     /// Actions of each model step but the last frame's, one after the other, in their own units.
     pub blocks: Vec<Vec<f32>>,
 }
 
 impl Footage {
     /// Takes every `action_repeat`-th of an episode's frames, as far as the actions between them are whole.
+    ///
+    /// `images` are one a control step, `states` as many or none, and `actions` those between them.
     #[must_use]
-    pub fn of_episode(images: &[Image], actions: &[Vec<f32>], action_repeat: usize) -> Self {
+    pub fn of_episode(
+        images: &[Image],
+        states: &[Vec<f32>],
+        actions: &[Vec<f32>],
+        action_repeat: usize,
+    ) -> Self {
+        fn every<T: Clone>(frames: &[T], action_repeat: usize, count: usize) -> Vec<T> {
+            let kept = frames.iter().step_by(action_repeat).take(count);
+            kept.cloned().collect()
+        }
         let known = actions.len().min(images.len().saturating_sub(1)) / action_repeat;
         let blocks = actions.chunks_exact(action_repeat).take(known);
-        let frames = images.iter().step_by(action_repeat).take(known + 1);
         Self {
-            images: frames.cloned().collect(),
+            images: every(images, action_repeat, known + 1),
+            states: every(states, action_repeat, known + 1),
             blocks: blocks.map(<[_]>::concat).collect(),
         }
     }
@@ -37,9 +50,16 @@ impl Footage {
     ///
     /// When it does not fit the model.
     pub fn encode(self, model: &WorldModel) -> Result<Encoded> {
-        let frames: Vec<_> = self.images.iter().collect();
+        let takes_state = model.shape().state > 0;
+        let frames = self.images.iter().enumerate().map(|(index, image)| Frame {
+            images: vec![image],
+            state: match self.states.get(index) {
+                Some(state) if takes_state => state,
+                _ => &[],
+            },
+        });
         let latents = model
-            .encode(&frames)
+            .encode(&frames.collect::<Vec<_>>())
             .map_err(|error| Error::behind("encoding an episode", error))?;
         let block = model.shape().block();
         if let Some(wrong) = self.blocks.iter().find(|values| values.len() != block) {
@@ -209,7 +229,7 @@ pub(crate) mod tests {
         let actions: Vec<_> = (0..steps)
             .map(|step| vec![step as f32 / 10.0, -0.5])
             .collect();
-        Footage::of_episode(&images, &actions, 2)
+        Footage::of_episode(&images, &[], &actions, 2)
     }
 
     #[test]
@@ -218,7 +238,7 @@ pub(crate) mod tests {
         assert_eq!((footage.images.len(), footage.blocks.len()), (4, 3));
         assert_eq!(footage.images[3].pixel(0, 0)[0], 54);
         assert_eq!(footage.blocks[1], [0.2, -0.5, 0.3, -0.5]);
-        let nothing = Footage::of_episode(&[], &[], 2);
+        let nothing = Footage::of_episode(&[], &[], &[], 2);
         assert!(nothing.blocks.is_empty() && nothing.images.is_empty());
     }
 

@@ -18,28 +18,18 @@ pub struct Imagination {
     pub copy_errors: Vec<f32>,
 }
 
-/// Imagines an episode from its first frames.
-///
-/// `images` are the episode's frames, one a control step; `actions` the actions between them, in their own units. At most
-/// `steps` model steps are imagined.
+/// Imagines an episode from its first frames, at most so many model steps of it.
 ///
 /// # Errors
 ///
 /// When the episode is shorter than the model's history and one step, or does not fit the model.
-pub fn imagine(
-    model: &WorldModel,
-    images: &[Image],
-    actions: &[Vec<f32>],
-    steps: usize,
-) -> Result<Imagination> {
-    let config = model.shape();
-    let (repeat, history) = (config.action_repeat, config.history);
-    let steps = steps.min((images.len().saturating_sub(1) / repeat + 1).saturating_sub(history));
-    if steps == 0 || actions.len() < (history - 1 + steps) * repeat {
-        let expected = format!("more than {} frames and their actions", history * repeat);
-        return Err(Error::invalid("episode to imagine", expected, images.len()));
+pub fn imagine(model: &WorldModel, footage: Footage, steps: usize) -> Result<Imagination> {
+    let (history, found) = (model.shape().history, footage.images.len());
+    let steps = steps.min(found.saturating_sub(history));
+    if steps == 0 {
+        let expected = format!("more than {history} frames a model step apart");
+        return Err(Error::invalid("episode to imagine", expected, found));
     }
-    let footage = Footage::of_episode(images, actions, repeat);
     let episode = footage.encode(model)?;
     imagine_from(model, &episode, history - 1, steps)
 }
@@ -120,16 +110,17 @@ mod tests {
             .map(|i| Image::filled(16, 16, [10 * i as u8, 0, 0]))
             .collect();
         let actions = vec![vec![0.5, -0.5]; 20];
-        let dream = imagine(&model, &images, &actions, 3).unwrap();
+        let imagine = |images: &[Image], steps: usize| {
+            let footage = Footage::of_episode(images, &[], &actions, model.shape().action_repeat);
+            imagine(&model, footage, steps)
+        };
+        let dream = imagine(&images, 3).unwrap();
         assert_eq!(
             (dream.real.len(), dream.imagined.len(), dream.errors.len()),
             (4, 4, 4)
         );
         assert_eq!((dream.errors[0], dream.copy_errors[0]), (0.0, 0.0));
-        assert_eq!(
-            imagine(&model, &images, &actions, 99).unwrap().real.len(),
-            5
-        );
-        assert!(imagine(&model, &images[..4], &actions, 3).is_err());
+        assert_eq!(imagine(&images, 99).unwrap().real.len(), 5);
+        assert!(imagine(&images[..4], 3).is_err());
     }
 }

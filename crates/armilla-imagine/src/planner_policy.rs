@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use armilla_core::{
-    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Image, Observation, Policy,
+    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Goal, Image, Observation, Policy,
     PolicyRequest, Result,
 };
-use armilla_world::{Plan, PlanConfig, Planner, Problem, WorldModel};
+use armilla_world::{Frame, Plan, PlanConfig, Planner, Problem, WorldModel};
 use burn::tensor::Device;
 
 use episode::{Episode, Rhythm};
@@ -19,7 +19,7 @@ const KEPT_EPISODES: usize = 8;
 /// Episodes a policy keeps state of, at most; beyond it the oldest is forgotten.
 const EPISODES: usize = 4096;
 
-/// Plans to the goal picture, carries out the first `receding_horizon` model steps, and plans again from what it sees then.
+/// Plans to the goal, carries out the first `receding_horizon` model steps, and plans again from what it sees then.
 pub struct PlannerPolicy {
     model: WorldModel,
     planner: Planner,
@@ -99,23 +99,27 @@ impl PlannerPolicy {
 
     /// Encodes what is new and states the searches.
     fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
-        let camera = self.model.interface().cameras[0].clone();
-        let mut images = Vec::new();
-        for request in requests {
-            images.push(picture(&request.observation, &camera)?);
-            if self
-                .episodes
-                .get(&request.episode)
-                .is_none_or(|episode| episode.goal.is_none())
-            {
-                images.push(goal(&request.observation)?);
+        let mut frames = Vec::new();
+        for PolicyRequest {
+            episode,
+            observation,
+            ..
+        } in requests
+        {
+            let Observation { images, state, .. } = observation;
+            frames.push(frame(&self.model, "observation", images, state)?);
+            let episode = self.episodes.get(episode);
+            if episode.is_none_or(|episode| episode.goal.is_none()) {
+                let none = || Error::invalid("observation", "a goal to plan to", "none");
+                let Goal { images, state } = observation.goal.as_ref().ok_or_else(none)?;
+                frames.push(frame(&self.model, "goal", images, state)?);
             }
         }
         let views = self.planner.config().views;
         let failed = |error| Error::behind("encoding the observation", error);
         let mut latents = self
             .model
-            .encode_views(&images, views)
+            .encode_views(&frames, views)
             .map_err(failed)?
             .into_iter();
         let rhythm = self.rhythm();
@@ -211,24 +215,30 @@ fn check_units(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
     Ok(())
 }
 
-/// The picture of the camera that the model was trained on.
-fn picture<'a>(observation: &'a Observation, camera: &str) -> Result<&'a Image> {
-    observation.images.get(camera).ok_or_else(|| {
-        let found: Vec<_> = observation.images.keys().collect();
-        Error::invalid(
-            "observation",
-            format!("a picture from camera `{camera}`"),
-            format!("{found:?}"),
-        )
+/// What the model looks at of what is sensed: the cameras that it was trained on, and proprioception where it takes some.
+fn frame<'a>(
+    model: &WorldModel,
+    what: &str,
+    images: &'a BTreeMap<String, Image>,
+    state: &'a [f32],
+) -> Result<Frame<'a>> {
+    let picture = |camera: &String| {
+        images.get(camera).ok_or_else(|| {
+            let expected = format!("a picture from camera `{camera}`");
+            let found: Vec<_> = images.keys().collect();
+            Error::invalid(what, expected, format!("{found:?}"))
+        })
+    };
+    let images = model.interface().cameras.iter().map(picture);
+    let width = model.shape().state;
+    if width > 0 && state.len() != width {
+        let expected = format!("{width} values of proprioception");
+        return Err(Error::invalid(what, expected, state.len()));
+    }
+    Ok(Frame {
+        images: images.collect::<Result<_>>()?,
+        state: if width > 0 { state } else { &[] },
     })
-}
-
-/// The goal picture.
-fn goal(observation: &Observation) -> Result<&Image> {
-    observation
-        .goal
-        .as_ref()
-        .ok_or_else(|| Error::invalid("observation", "a goal picture to plan to", "none"))
 }
 
 #[cfg(test)]

@@ -17,11 +17,12 @@ pub(crate) struct Shown {
     pub(crate) name: String,
     /// Cameras; plans and chunks are drawn over the first.
     pub(crate) cameras: Vec<String>,
+    /// Cameras of goals.
+    pub(crate) goals: Vec<String>,
     /// Steps of all episodes.
     pub(crate) steps: i64,
     pub(crate) text: bool,
     pub(crate) statistics: bool,
-    pub(crate) goal: bool,
     pub(crate) state: bool,
     pub(crate) action: bool,
     pub(crate) plan: bool,
@@ -93,8 +94,12 @@ fn episodes(reel: &Shown) -> Option<ContainerLike> {
         let text = TextDocumentView::new("Episode").with_origin(format!("{}/text", reel.name));
         below.push(text.into());
     }
-    if reel.goal {
-        let goal = Spatial2DView::new("Goal").with_origin(format!("{}/goal", reel.name));
+    for camera in &reel.goals {
+        let name = match reel.goals.len() {
+            1 => "Goal".to_owned(),
+            _ => format!("Goal {camera}"),
+        };
+        let goal = Spatial2DView::new(name).with_origin(format!("{}/goal/{camera}", reel.name));
         below.push(goal.into());
     }
     if reel.statistics {

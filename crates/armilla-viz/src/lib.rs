@@ -16,7 +16,7 @@
 //! | `{reel}/camera/{name}` | the camera's picture |
 //! | `{reel}/camera/{name}/plan` | planned paths, the best first, in the picture's pixels (on the first camera) |
 //! | `{reel}/camera/{name}/chunk` | the policy's action chunk as a path, in the picture's pixels |
-//! | `{reel}/goal` | the goal picture |
+//! | `{reel}/goal/{name}` | the goal's picture from each camera |
 //! | `{reel}/state`, `{reel}/action` | proprioception and command, one curve a value |
 //! | `{reel}/plan_cost` | cost of the chosen plan |
 //! | `{reel}/success` | 1 or 0 at the last step of each episode |

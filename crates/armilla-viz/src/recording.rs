@@ -242,14 +242,14 @@ fn rerun_error(
 mod tests {
     use super::*;
     use crate::reel::{EpisodeTitle, Prediction};
-    use armilla_core::{Action, Feature, Features, Image, Observation};
+    use armilla_core::{Action, Feature, Features, Goal, Image, Observation};
 
     fn observation(step: u32) -> Observation {
         let picture = Image::filled(16, 16, [step as u8 * 20, 90, 160]);
         Observation {
             images: [("top".to_owned(), picture)].into(),
             state: vec![step as f32, 1.0],
-            goal: (step == 0).then(|| Image::filled(16, 16, [9; 3])),
+            goal: (step == 0).then(|| Goal::picture("top", Image::filled(16, 16, [9; 3]))),
             captured_at_secs: f64::from(step) * 0.1,
             ..Observation::default()
         }

@@ -166,8 +166,12 @@ impl Reel {
             }
         }
         if let Some(goal) = &observation.goal {
-            self.picture("goal", goal)?;
-            self.shown.goal = true;
+            for (camera, image) in &goal.images {
+                self.picture(&format!("goal/{camera}"), image)?;
+                if !self.shown.goals.contains(camera) {
+                    self.shown.goals.push(camera.clone());
+                }
+            }
         }
         if !observation.state.is_empty() {
             self.shown.state = true;

@@ -374,7 +374,10 @@ impl GoalCloning {
         let (shape, mut pixels) = (&self.model.shape, [Vec::new(), Vec::new()]);
         for request in requests {
             let Observation { images, goal, .. } = &request.observation;
-            let found = [images.get(&shape.camera), goal.as_ref()];
+            let goal = goal
+                .as_ref()
+                .and_then(|goal| goal.images.get(&shape.camera));
+            let found = [images.get(&shape.camera), goal];
             let names = [
                 format!("picture of camera `{}`", shape.camera),
                 "goal picture".to_owned(),
@@ -449,7 +452,7 @@ impl Policy for GoalCloning {
 mod tests {
     use super::*;
     use crate::test_support::Descent;
-    use armilla_core::{CameraWindows, Features};
+    use armilla_core::{CameraWindows, Features, Goal};
 
     const SIDE: usize = 16;
 
@@ -561,7 +564,7 @@ mod tests {
             step: 0,
             observation: Observation {
                 images: [("top".to_owned(), Image::filled(SIDE, SIDE, [9; 3]))].into(),
-                goal: Some(Image::filled(side, SIDE, [200; 3])),
+                goal: Some(Goal::picture("top", Image::filled(side, SIDE, [200; 3]))),
                 ..Observation::default()
             },
             earlier: Vec::new(),

@@ -125,8 +125,8 @@ mod tests {
         assert_eq!(loaded.model().config(), model.model().config());
         let image = Image::filled(16, 16, [9, 99, 199]);
         assert_eq!(
-            loaded.encode(&[&image]).unwrap(),
-            model.encode(&[&image]).unwrap()
+            loaded.encode(&[(&image).into()]).unwrap(),
+            model.encode(&[(&image).into()]).unwrap()
         );
     }
 

@@ -55,7 +55,7 @@ pub use jepa::Jepa;
 pub use jepa::config::JepaConfig;
 pub use loss::ModelLoss;
 pub use model::{Model, ModelConfig, Shape};
-pub use observations::Observations;
+pub use observations::{Frame, Observations};
 pub use plan_config::{Aggregation, Coordinates, Method, Noise, Objective, PlanConfig, Returned};
 pub use planner::{Plan, Planner, Problem};
 pub use scale::{ActionScale, StateScale};

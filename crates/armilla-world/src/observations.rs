@@ -1,6 +1,26 @@
 //! What a model looks at: pictures and proprioception as tensors.
 
+use armilla_core::Image;
 use burn::tensor::Tensor;
+
+/// What a model looks at once, as it is sensed.
+#[derive(Clone, Debug)]
+pub struct Frame<'a> {
+    /// A picture of each of the model's cameras, in their order.
+    pub images: Vec<&'a Image>,
+    /// Proprioception in its own units; empty for a model that takes none.
+    pub state: &'a [f32],
+}
+
+impl<'a> From<&'a Image> for Frame<'a> {
+    /// A frame of a model with one camera and no proprioception.
+    fn from(image: &'a Image) -> Self {
+        Self {
+            images: vec![image],
+            state: &[],
+        }
+    }
+}
 
 /// Many observations.
 #[derive(Clone, Debug)]

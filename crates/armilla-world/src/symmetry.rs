@@ -91,7 +91,7 @@ impl Symmetry {
     }
 }
 
-/// Turns or mirrors each window, its later picture included, by a symmetry of its own. States are left as they are.
+/// Turns or mirrors each window, its later picture included, by a symmetry of its own.
 ///
 /// # Errors
 ///

@@ -109,6 +109,7 @@ mod tests {
     use super::*;
     use crate::jepa::config::JepaConfig;
     use crate::model::Model;
+    use crate::observations::Frame;
     use crate::plan_config::PlanConfig;
     use crate::planner::{Planner, Problem};
     use crate::scale::{ActionScale, StateScale};
@@ -130,7 +131,9 @@ mod tests {
         let mut expected = 0.0;
         for symmetry in Symmetry::all() {
             let images = turned(&[&start, &goal], symmetry).unwrap();
-            let latents = model.encode(&images.iter().collect::<Vec<_>>()).unwrap();
+            let latents = model
+                .encode(&images.iter().map(Frame::from).collect::<Vec<_>>())
+                .unwrap();
             let moves = actions.map(|mut action| {
                 symmetry.action(&mut action);
                 action.to_vec()
@@ -145,7 +148,9 @@ mod tests {
             views: MOST,
             ..PlanConfig::default()
         };
-        let latents = model.encode_views(&[&start, &goal], config.views).unwrap();
+        let latents = model
+            .encode_views(&[&start, &goal].map(Frame::from), config.views)
+            .unwrap();
         let cost = DistanceCost(model.model());
         let views = Views::new(&model, &cost, config.views);
         let context = Tensor::<1>::from_floats(latents[0].as_slice(), &device);
@@ -171,7 +176,9 @@ mod tests {
             iterations: 1,
             ..PlanConfig::default()
         };
-        let latents = model.encode_views(&[&start, &goal], config.views).unwrap();
+        let latents = model
+            .encode_views(&[&start, &goal].map(Frame::from), config.views)
+            .unwrap();
         let planner = Planner::new(config, &[-1.0; 2], &[1.0; 2]).unwrap();
         let problem = Problem {
             episode: 0,
@@ -182,7 +189,7 @@ mod tests {
             warm_start: Vec::new(),
         };
         let plan = model.plan(&planner, &[problem]).unwrap().remove(0);
-        let start = model.encode(&[&start]).unwrap();
+        let start = model.encode(&[Frame::from(&start)]).unwrap();
         let expected = model.imagine(&start[0], &plan.actions).unwrap();
         assert_eq!(plan.latents.len(), 3 * expected.len());
         for (found, expected) in plan.predicted(2).zip(expected.chunks(12)) {
@@ -229,7 +236,9 @@ mod tests {
             let bounds = vec![1.0; model.shape().action];
             let low: Vec<_> = bounds.iter().map(|bound| -bound).collect();
             let planner = Planner::new(config, &low, &bounds).unwrap();
-            let latents = model.encode_views(&[&start, &goal], views).unwrap();
+            let latents = model
+                .encode_views(&[&start, &goal].map(Frame::from), views)
+                .unwrap();
             let problem = Problem {
                 episode: 0,
                 step: 0,

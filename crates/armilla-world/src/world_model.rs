@@ -1,7 +1,7 @@
 //! A trained model with what it takes to use it: the camera it looks through, and the units of its actions.
 
 use armilla_core::Image;
-use armilla_nn::images::{images_to_tensor, tensor_to_images};
+use armilla_nn::images::{CHANNELS, images_to_tensor, tensor_to_images};
 use armilla_nn::lanes::side_by_side;
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, ensure};
 use crate::evaluation::{Cost, Dynamics};
 use crate::model::{Model, Shape};
-use crate::observations::Observations;
+use crate::observations::{Frame, Observations};
 use crate::plan_config::{Objective, PlanConfig};
 use crate::planner::{Plan, Planner, Problem};
 use crate::scale::{ActionScale, StateScale};
@@ -79,57 +79,84 @@ impl WorldModel {
         &self.interface
     }
 
-    /// A latent for each picture.
+    /// A latent for each frame.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when a picture has another size than the model's.
-    pub fn encode(&self, images: &[&Image]) -> Result<Vec<Vec<f32>>> {
-        let config = &self.shape;
-        let (side, device) = (config.image_size, self.device());
-        let alone = config.cameras == 1 && config.state == 0;
-        let found = format!("{} and {}", config.cameras, config.state);
-        let expected = "1 and 0, where single pictures are encoded";
-        ensure(alone, "cameras and state of the model", expected, found)?;
-        if let Some(wrong) = images
-            .iter()
-            .find(|image| image.height() != side || image.width() != side)
-        {
-            let found = format!("{} x {}", wrong.height(), wrong.width());
-            return Err(Error::invalid("picture", format!("{side} x {side}"), found));
+    /// [`Error::Invalid`] when a frame has not the model's cameras, size of pictures or width of proprioception.
+    pub fn encode(&self, frames: &[Frame<'_>]) -> Result<Vec<Vec<f32>>> {
+        for frame in frames {
+            self.check_frame(frame)?;
         }
-        let encode = |images: &[&Image]| {
-            let pixels: Vec<u8> = images
-                .iter()
-                .flat_map(|image| image.data())
-                .copied()
-                .collect();
-            let images = images_to_tensor(&pixels, [images.len(), side, side], &device);
-            let latents = self.model.encode(Observations::of_one_camera(images));
+        let device = self.device();
+        let encode = |frames: &[Frame<'_>]| {
+            let latents = self.model.encode(self.observations(frames, &device));
             latents.into_data().iter::<f32>().collect::<Vec<_>>()
         };
-        let parts = side_by_side(&device, images.len(), SHARE, |part| {
-            let groups = images[part].chunks(PICTURES);
+        let parts = side_by_side(&device, frames.len(), SHARE, |part| {
+            let groups = frames[part].chunks(PICTURES);
             groups.flat_map(encode).collect::<Vec<_>>()
         });
         let latents = parts.concat();
-        Ok(latents.chunks(config.latent).map(<[f32]>::to_vec).collect())
+        let latents = latents.chunks(self.shape.latent);
+        Ok(latents.map(<[f32]>::to_vec).collect())
     }
 
-    /// The latents of each picture in several views, one after the other, as a search with so many
+    /// Whether the model can look at a frame.
+    fn check_frame(&self, frame: &Frame<'_>) -> Result<()> {
+        let shape = &self.shape;
+        let (expected, found) = (shape.cameras, frame.images.len());
+        ensure(expected == found, "pictures of a frame", expected, found)?;
+        let side = shape.image_size;
+        let mut images = frame.images.iter();
+        if let Some(wrong) = images.find(|image| [image.height(), image.width()] != [side; 2]) {
+            let found = format!("{} x {}", wrong.height(), wrong.width());
+            return Err(Error::invalid("picture", format!("{side} x {side}"), found));
+        }
+        let (expected, found) = (shape.state, frame.state.len());
+        let what = "values of proprioception";
+        ensure(expected == found, what, expected, found)
+    }
+
+    /// Frames as the model takes them.
+    fn observations(&self, frames: &[Frame<'_>], device: &Device) -> Observations {
+        let shape = &self.shape;
+        let (count, side) = (frames.len(), shape.image_size);
+        let images = frames.iter().flat_map(|frame| &frame.images);
+        let pixels: Vec<u8> = images.flat_map(|image| image.data()).copied().collect();
+        let images = images_to_tensor(&pixels, [count * shape.cameras, side, side], device);
+        let states = (shape.state > 0).then(|| {
+            let states = frames.iter().flat_map(|frame| frame.state);
+            let mut states: Vec<f32> = states.copied().collect();
+            self.interface.states.normalize(&mut states);
+            Tensor::from_data(TensorData::new(states, [count, shape.state]), device)
+        });
+        Observations {
+            images: images.reshape([count, shape.cameras, side, side, CHANNELS]),
+            states,
+        }
+    }
+
+    /// The latents of each frame in several views, one after the other, as a search with so many
     /// [`views`](crate::PlanConfig::views) wants them.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when a picture has another size than the model's.
-    pub fn encode_views(&self, images: &[&Image], views: usize) -> Result<Vec<Vec<f32>>> {
+    /// As [`Self::encode`].
+    pub fn encode_views(&self, frames: &[Frame<'_>], views: usize) -> Result<Vec<Vec<f32>>> {
         if views == 1 {
-            return self.encode(images);
+            return self.encode(frames);
         }
-        let mut latents = vec![Vec::new(); images.len()];
+        // A model that knows turned scenes has one camera and no proprioception.
+        let images: Vec<_> = frames
+            .iter()
+            .flat_map(|frame| &frame.images)
+            .copied()
+            .collect();
+        let mut latents = vec![Vec::new(); frames.len()];
         for symmetry in Symmetry::all().take(views) {
-            let turned = turned(images, symmetry)?;
-            let found = self.encode(&turned.iter().collect::<Vec<_>>())?;
+            let turned = turned(&images, symmetry)?;
+            let found = self.encode(&turned.iter().map(Frame::from).collect::<Vec<_>>())?;
             for (all, found) in latents.iter_mut().zip(found) {
                 all.extend(found);
             }
@@ -350,13 +377,57 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_camera_and_proprioception_go_into_a_latent() {
+        let config = JepaConfig {
+            cameras: 2,
+            state: 2,
+            symmetries: false,
+            ..jepa_config(1)
+        };
+        let jepa = Model::Jepa(config.init(0, &Device::flex()).unwrap());
+        let interface = Interface {
+            cameras: vec!["top".to_owned(), "wrist".to_owned()],
+            states: StateScale {
+                mean: vec![1.0, 0.0],
+                std: vec![2.0, 0.5],
+            },
+            ..world_model(1).interface().clone()
+        };
+        let model = WorldModel::new(&jepa, interface).unwrap();
+        let images = [10, 200].map(|level| Image::filled(16, 16, [level, 9, 90]));
+        let frame = |cameras: [usize; 2], state: &'static [f32]| Frame {
+            images: cameras.map(|camera| &images[camera]).to_vec(),
+            state,
+        };
+        let frames = [
+            frame([0, 0], &[1.0, 0.0]),
+            frame([0, 1], &[1.0, 0.0]),
+            frame([1, 0], &[1.0, 0.0]),
+            frame([0, 0], &[1.0, 0.5]),
+        ];
+        let latents = model.encode(&frames).unwrap();
+        for (index, latent) in latents.iter().enumerate() {
+            let alone = model.encode(&frames[index..=index]).unwrap();
+            let apart = alone[0].iter().zip(latent).map(|(a, b)| (a - b).abs());
+            assert!(apart.fold(0.0, f32::max) < 1e-5);
+            assert!(latents[..index].iter().all(|other| other != latent));
+        }
+        let refusal = |frame: Frame<'_>| model.encode(&[frame]).unwrap_err().to_string();
+        let found = refusal((&images[0]).into());
+        assert_eq!(found, "pictures of a frame: expected 2, found 1");
+        let found = refusal(frame([0, 0], &[1.0]));
+        assert_eq!(found, "values of proprioception: expected 2, found 1");
+    }
+
+    #[test]
     fn pictures_become_latents_one_by_one() {
         let model = world_model(1);
         let images: Vec<_> = (0..70)
             .map(|level| Image::filled(16, 16, [level * 3, 0, 9]))
             .collect();
-        let latents = model.encode(&images.iter().collect::<Vec<_>>()).unwrap();
-        let alone = model.encode(&[&images[66]]).unwrap();
+        let frames: Vec<_> = images.iter().map(Frame::from).collect();
+        let latents = model.encode(&frames).unwrap();
+        let alone = model.encode(&frames[66..67]).unwrap();
         assert_eq!((latents.len(), latents[0].len()), (70, 12));
         let furthest = latents[66]
             .iter()
@@ -366,7 +437,7 @@ pub(crate) mod tests {
         assert!(furthest < 1e-5, "{furthest}");
         assert_eq!(model.decode(&latents.concat()).unwrap().len(), 70);
         let error = model
-            .encode(&[&Image::filled(16, 8, [0; 3])])
+            .encode(&[(&Image::filled(16, 8, [0; 3])).into()])
             .unwrap_err()
             .to_string();
         assert_eq!(error, "picture: expected 16 x 16, found 16 x 8");

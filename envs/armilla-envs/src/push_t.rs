@@ -34,8 +34,8 @@ use std::collections::BTreeMap;
 
 use armilla_core::random::stream;
 use armilla_core::{
-    Action, Environment, EnvironmentSpec, Error, Feature, Features, Image, Info, Observation,
-    Reset, Result, Step,
+    Action, Environment, EnvironmentSpec, Error, Feature, Features, Goal, Info, Observation, Reset,
+    Result, Step,
 };
 use rand::RngExt as _;
 
@@ -119,7 +119,7 @@ struct Episode {
     instruction: String,
     world: World,
     steps: usize,
-    goal_image: Option<Image>,
+    goal: Option<Goal>,
     task: Task,
     expert: Expert,
     /// The expert's last target and its step: asking twice at a step must not move its plan on.
@@ -196,10 +196,13 @@ impl PushT {
                 .unwrap_or_else(|| INSTRUCTION.to_owned()),
             world,
             steps: 0,
-            goal_image: self
-                .protocol
-                .is_held_out()
-                .then(|| picture::draw(&task.look, shown.agent, shown.block, self.image_size)),
+            goal: self.protocol.is_held_out().then(|| Goal {
+                state: shown.agent.to_vec(),
+                ..Goal::picture(
+                    "top",
+                    picture::draw(&task.look, shown.agent, shown.block, self.image_size),
+                )
+            }),
             task,
             expert: Expert::default(),
             planned: None,
@@ -356,7 +359,7 @@ impl Episode {
             )]),
             state: state.agent.to_vec(),
             instruction: Some(self.instruction.clone()),
-            goal: self.goal_image.clone(),
+            goal: self.goal.clone(),
             captured_at_secs: self.steps as f64 / RATE_HZ,
         }
     }

@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 
 use armilla_core::random::stream;
 use armilla_core::{
-    Action, Environment, EnvironmentSpec, Error, Feature, Features, Image, Info, Observation,
-    Reset, Result, Step, environment,
+    Action, Environment, EnvironmentSpec, Error, Feature, Features, Goal, Info, Observation, Reset,
+    Result, Step, environment,
 };
 use rand::RngExt as _;
 
@@ -65,7 +65,7 @@ struct Episode {
     task: Task,
     agent: Point,
     steps: usize,
-    goal_image: Option<Image>,
+    goal: Option<Goal>,
     noise: CorrelatedNoise,
     planner: Planner,
 }
@@ -129,16 +129,16 @@ impl Environment for TwoRoom {
 
     fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
         let task = Task::sample(reset.seed, self.protocol, self.variation);
-        let goal_image = self
-            .protocol
-            .shows_goal()
-            .then(|| task.layout.draw(task.goal, self.image_size));
+        let goal = self.protocol.shows_goal().then(|| Goal {
+            state: task.goal.to_vec(),
+            ..Goal::picture("top", task.layout.draw(task.goal, self.image_size))
+        });
         let episode = Episode {
             seed: reset.seed,
             instruction: reset.instruction.clone(),
             agent: task.start,
             steps: 0,
-            goal_image,
+            goal,
             noise: CorrelatedNoise::new(reset.seed, "two-room/noise"),
             planner: ceiling::planner(reset.seed),
             task,
@@ -226,7 +226,7 @@ impl Episode {
             images: BTreeMap::from([("top".to_owned(), picture)]),
             state: self.agent.to_vec(),
             instruction: self.instruction.clone(),
-            goal: self.goal_image.clone(),
+            goal: self.goal.clone(),
             captured_at_secs: self.steps as f64 / RATE_HZ,
         }
     }

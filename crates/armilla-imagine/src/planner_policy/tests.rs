@@ -5,9 +5,8 @@ use armilla_core::Features;
 use armilla_world::encoder::{ConvolutionsConfig, EncoderConfig};
 use armilla_world::{ActionScale, Coordinates, Interface, JepaConfig, Method, Model, StateScale};
 
-/// A small model of 3 environment steps a model step.
-fn model(history: usize) -> WorldModel {
-    let config = JepaConfig {
+fn config(history: usize) -> JepaConfig {
+    JepaConfig {
         image_size: 16,
         encoder: EncoderConfig::Convolutions(ConvolutionsConfig {
             patch: 1,
@@ -19,7 +18,15 @@ fn model(history: usize) -> WorldModel {
         history,
         action_repeat: 3,
         ..JepaConfig::nano()
-    };
+    }
+}
+
+/// A small model of 3 environment steps a model step.
+fn model(history: usize) -> WorldModel {
+    model_of(&config(history), StateScale::default())
+}
+
+fn model_of(config: &JepaConfig, states: StateScale) -> WorldModel {
     let model = Model::Jepa(config.init(0, &Device::flex()).unwrap());
     let actions = ActionScale {
         mean: vec![0.5, 0.0],
@@ -31,13 +38,13 @@ fn model(history: usize) -> WorldModel {
     let interface = Interface {
         cameras: vec![camera],
         actions,
-        states: StateScale::default(),
+        states,
     };
     WorldModel::new(&model, interface).unwrap()
 }
 
-fn policy(history: usize, plan: PlanConfig) -> Result<PlannerPolicy> {
-    let spec = EnvironmentSpec {
+fn spec() -> EnvironmentSpec {
+    EnvironmentSpec {
         name: "points".to_owned(),
         protocol: "any".to_owned(),
         features: Features::default(),
@@ -45,20 +52,19 @@ fn policy(history: usize, plan: PlanConfig) -> Result<PlannerPolicy> {
         max_steps: 100,
         action_low: vec![-3.0, -1.0],
         action_high: vec![3.0, 1.0],
-    };
-    PlannerPolicy::new(model(history), plan, &spec)
+    }
+}
+
+fn policy(history: usize, plan: PlanConfig) -> Result<PlannerPolicy> {
+    PlannerPolicy::new(model(history), plan, &spec())
 }
 
 #[test]
 fn actions_of_other_units_are_refused() {
     let spec = EnvironmentSpec {
-        name: "places".to_owned(),
-        protocol: "any".to_owned(),
-        features: Features::default(),
-        rate_hz: 10.0,
-        max_steps: 100,
         action_low: vec![0.0; 2],
         action_high: vec![512.0; 2],
+        ..spec()
     };
     let error = PlannerPolicy::new(model(1), plan(), &spec).err().unwrap();
     let said = error.to_string();
@@ -80,7 +86,7 @@ fn request(episode: EpisodeId, step: u64) -> PolicyRequest {
     let picture = |level: u64| Image::filled(16, 16, [(40 * level) as u8, 90, 9]);
     let observation = Observation {
         images: [("top".to_owned(), picture(step / 3 + episode))].into(),
-        goal: Some(picture(6)),
+        goal: Some(Goal::picture("top", picture(6))),
         ..Observation::default()
     };
     PolicyRequest {
@@ -130,7 +136,10 @@ fn the_past_between_two_frames_is_what_was_predicted() {
     let first = &policy.plans()[&0][&0];
     let seen = |step| request(0, step).observation.images["top"].clone();
     let frames = [seen(0), seen(6)];
-    let seen = policy.model().encode(&[&frames[0], &frames[1]]).unwrap();
+    let seen = policy
+        .model()
+        .encode(&frames.each_ref().map(Frame::from))
+        .unwrap();
     let expected = [&seen[0], &first.latents[..12].to_vec(), &seen[1]];
     for (found, expected) in policy.episodes[&0].latents.iter().zip(expected) {
         let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
@@ -171,7 +180,36 @@ fn a_goal_is_encoded_as_an_observation_is() {
     let mut policy = policy(1, plan()).unwrap();
     policy.reset(0).unwrap();
     let mut asked = request(0, 0);
-    asked.observation.goal = asked.observation.images.get("top").cloned();
+    let seen = asked.observation.images["top"].clone();
+    asked.observation.goal = Some(Goal::picture("top", seen));
     let problems = policy.problems(&[asked]).unwrap();
     assert_eq!(problems[0].context, problems[0].goal);
+}
+
+/// A model that takes proprioception has to know it of the goal too.
+#[test]
+fn a_goal_has_proprioception_where_the_model_takes_some() {
+    let config = JepaConfig {
+        state: 2,
+        ..config(1)
+    };
+    let states = StateScale {
+        mean: vec![0.0; 2],
+        std: vec![1.0; 2],
+    };
+    let model = model_of(&config, states);
+    let mut policy = PlannerPolicy::new(model, plan(), &spec()).unwrap();
+    policy.reset(0).unwrap();
+    let mut asked = request(0, 0);
+    asked.observation.state = vec![0.5, -1.0];
+    let error = policy.problems(std::slice::from_ref(&asked)).unwrap_err();
+    let expected = "goal: expected 2 values of proprioception, found 0";
+    assert_eq!(error.to_string(), expected);
+    let goals = [[0.5, -1.0], [0.5, 2.0]].map(|state| {
+        asked.episode += 1;
+        asked.observation.goal.as_mut().unwrap().state = state.to_vec();
+        let problems = policy.problems(std::slice::from_ref(&asked)).unwrap();
+        problems[0].goal.clone()
+    });
+    assert_ne!(goals[0], goals[1]);
 }

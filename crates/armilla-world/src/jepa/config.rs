@@ -250,6 +250,9 @@ impl JepaConfig {
         ])?;
         let expected = format!("at most {LARGEST}");
         ensure(self.state <= LARGEST, "state", expected, self.state)?;
+        let alone = self.cameras == 1 && self.state == 0;
+        let expected = "false for several cameras or proprioception, which are not turned";
+        ensure(alone || !self.symmetries, "symmetries", expected, true)?;
         let expected = format!("less than latent, {}", self.latent);
         let holds = self.embedding < self.latent;
         ensure(holds, "embedding", expected, self.embedding)?;

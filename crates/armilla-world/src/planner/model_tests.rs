@@ -7,6 +7,7 @@ use super::*;
 use crate::context::Context;
 use crate::evaluation::LatentCost;
 use crate::evaluation::tests::check_slopes;
+use crate::observations::Frame;
 use crate::plan_config::{Method, Objective};
 use crate::world_model::tests::world_model;
 use crate::world_model::{DistanceCost, WorldModel};
@@ -92,7 +93,9 @@ fn blocks_of_actions_are_planned_in_every_view() {
         ..PlanConfig::default()
     };
     let start = Image::filled(16, 16, [200, 9, 90]);
-    let latents = model.encode_views(&[&start, &start], 2).unwrap();
+    let latents = model
+        .encode_views(&[&start, &start].map(Frame::from), 2)
+        .unwrap();
     let problem = Problem {
         context: latents[0].clone(),
         past: Vec::new(),

@@ -68,12 +68,8 @@ pub(crate) fn look_into(
     let long =
         |&&episode: &&usize| dataset.episodes()[episode].length > 5 * model.shape().action_repeat;
     for &episode in kept.iter().filter(long).take(DREAMS.0) {
-        let images = dataset.images(episode, &model.interface().cameras[0])?;
-        let actions = dataset.actions(episode)?;
-        let actions: Vec<_> = (0..actions.len())
-            .map(|step| actions.row(step).to_vec())
-            .collect();
-        episodes.push(imagine(&model, &images, &actions, DREAMS.1)?);
+        let footage = world::episodes::recorded(&dataset, episode, &model)?;
+        episodes.push(imagine(&model, footage, DREAMS.1)?);
     }
     let found = diagnose(&model, Arc::new(dataset), kept, WINDOWS, device)?;
     let latents = world::check::figures(&found);

@@ -237,10 +237,9 @@ fn the_goal_picture_is_what_the_camera_sees_at_the_goal() {
         let taken = simulator.step(&action).unwrap();
         if step == 25 {
             assert!(taken.info.success && !taken.terminated);
-            assert_eq!(
-                taken.observation.images["top"],
-                *first.goal.as_ref().unwrap()
-            );
+            let goal = first.goal.as_ref().unwrap();
+            assert_eq!(taken.observation.images, goal.images);
+            assert_eq!(taken.observation.state, goal.state);
         }
         assert_eq!(taken.truncated, step == 50);
     }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use armilla_core::features::{ACTION, IMAGE_PREFIX};
+use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
 use armilla_core::{Action, Observation, Reset};
-use armilla_data::Dataset;
+use armilla_data::{Dataset, Rows};
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
 use armilla_imagine::{Encoded, Footage};
 use armilla_world::WorldModel;
@@ -58,22 +58,32 @@ impl Kept {
 
     /// The first of them, as latents.
     pub(super) fn encode(&self, model: &WorldModel, count: usize) -> Result<Vec<Encoded>> {
-        let camera = &model.interface().cameras[0];
         let count = count.min(self.episodes.len());
         let mut progress = Progress::new("encode", "episodes", count as u64);
         let mut encoded = Vec::with_capacity(count);
         for &episode in &self.episodes[..count] {
-            let images = self.dataset.images(episode, camera)?;
-            let actions = self.dataset.actions(episode)?;
-            let rows = (0..actions.len()).map(|step| actions.row(step).to_vec());
-            let actions: Vec<_> = rows.collect();
-            let footage = Footage::of_episode(&images, &actions, model.shape().action_repeat);
-            encoded.push(footage.encode(model)?);
+            encoded.push(recorded(&self.dataset, episode, model)?.encode(model)?);
             progress.set(encoded.len() as u64, "");
         }
         progress.finish();
         Ok(encoded)
     }
+}
+
+/// An episode of a dataset as a model sees it.
+pub(crate) fn recorded(dataset: &Dataset, episode: usize, model: &WorldModel) -> Result<Footage> {
+    let list = |rows: Rows| {
+        let rows = (0..rows.len()).map(|step| rows.row(step).to_vec());
+        rows.collect::<Vec<_>>()
+    };
+    let images = dataset.images(episode, &model.interface().cameras[0])?;
+    let states = match model.shape().state {
+        0 => Vec::new(),
+        _ => list(dataset.states(episode)?),
+    };
+    let actions = list(dataset.actions(episode)?);
+    let repeat = model.shape().action_repeat;
+    Ok(Footage::of_episode(&images, &states, &actions, repeat))
 }
 
 /// What the checkpoint's own run kept, where it still lies in the run's folder.
@@ -104,12 +114,13 @@ fn fits(model: &WorldModel, dataset: &Dataset) -> Result<()> {
             feature.shape[1]
         );
     }
-    let found = dataset.features().width(ACTION);
-    ensure!(
-        found == shape.action,
-        "{root}: actions: expected {} values as the model's, found {found}",
-        shape.action
-    );
+    for (key, expected) in [(ACTION, shape.action), (STATE, shape.state)] {
+        let found = dataset.features().width(key);
+        ensure!(
+            found == expected || expected == 0,
+            "{root}: `{key}`: expected {expected} values as the model's, found {found}"
+        );
+    }
     Ok(())
 }
 
@@ -139,6 +150,7 @@ impl Played {
     fn see(&mut self, simulator: &mut dyn Simulator, observation: &Observation) -> Result<()> {
         let image = observation.first_image();
         self.footage.images.extend(image.cloned());
+        self.footage.states.push(observation.state.clone());
         self.truths.push(simulator.truth()?);
         Ok(())
     }

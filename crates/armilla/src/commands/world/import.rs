@@ -43,7 +43,9 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<()> {
         Jepa::load_published(&published, interface.actions.mean.len(), &Device::flex())?;
     if !published.unknown.is_empty() {
         let unknown = published.unknown.join(", ");
-        say(&format!("config.json: not understood and left aside: {unknown}"));
+        say(&format!(
+            "config.json: not understood and left aside: {unknown}"
+        ));
     }
     let model = WorldModel::new(&Model::Jepa(published.jepa), interface)?;
     model.save(&arguments.out)?;
@@ -63,7 +65,9 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<()> {
 fn interface(dataset: &Dataset, camera: Option<&str>) -> Result<Interface> {
     let root = dataset.root().display();
     let cameras = dataset.features().0.keys();
-    let cameras: Vec<_> = cameras.filter_map(|key| key.strip_prefix(IMAGE_PREFIX)).collect();
+    let cameras: Vec<_> = cameras
+        .filter_map(|key| key.strip_prefix(IMAGE_PREFIX))
+        .collect();
     let found = match camera {
         Some(wanted) => cameras.iter().find(|name| **name == wanted),
         None => cameras.first(),

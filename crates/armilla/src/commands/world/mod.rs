@@ -1,7 +1,7 @@
 //! `armilla world`: looking inside a world model, and taking in others', one file a verb.
 
 pub(super) mod check;
-mod episodes;
+pub(super) mod episodes;
 mod import;
 mod probe;
 mod rollout;
