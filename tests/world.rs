@@ -179,8 +179,6 @@ fn a_published_model_is_taken_in() {
         "random",
         "--episodes",
         "2",
-        "--image-size",
-        "8",
         "--out",
         "data",
     ];
