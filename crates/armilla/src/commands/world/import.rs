@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<()> {
         ));
     }
     let model = WorldModel::new(&Model::Jepa(published.jepa), interface)?;
+    std::fs::create_dir_all(&arguments.out).with_context(|| format!("cannot create {out}"))?;
     model.save(&arguments.out)?;
     let shape = model.shape();
     say(&format!(
