@@ -171,18 +171,7 @@ fn a_published_model_is_taken_in() {
     let published =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/armilla-world/fixtures/lewm");
     let published = published.to_str().unwrap();
-    let recorded = [
-        "record",
-        "--env",
-        "two-room",
-        "--policy",
-        "random",
-        "--episodes",
-        "2",
-        "--out",
-        "data",
-    ];
-    succeed(folder, &recorded);
+    record(folder, "two-room", "data", "3");
     let import = ["world", "import", published, "--dataset", "data", "--out"];
     let said = succeed(folder, &[&import[..], &["lewm"]].concat());
     assert!(

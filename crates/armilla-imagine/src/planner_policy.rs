@@ -204,7 +204,8 @@ fn check_units(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
     let taken = spec.action_low.iter().zip(&spec.action_high);
     for ((low, high), (least, most)) in recorded.zip(taken) {
         let ratio = (high - low) / (most - least);
-        if !(1.0 / MOST..=MOST).contains(&ratio) {
+        // A value that never moved in the recordings tells no unit.
+        if high > low && !(1.0 / MOST..=MOST).contains(&ratio) {
             return Err(Error::invalid(
                 format!("actions of environment {}", spec.name),
                 format!("the units of the recordings, which reach from {low} to {high}"),

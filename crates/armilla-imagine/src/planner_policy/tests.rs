@@ -69,6 +69,17 @@ fn actions_of_other_units_are_refused() {
     let error = PlannerPolicy::new(model(1), plan(), &spec).err().unwrap();
     let said = error.to_string();
     assert!(said.contains("from -3 to 3, found 0 to 512"), "{said}");
+    let recorded = model(1);
+    let mut interface = recorded.interface().clone();
+    (interface.actions.low[1], interface.actions.high[1]) = (0.0, 0.0);
+    let still = WorldModel::new(recorded.model(), interface).unwrap();
+    let spec = EnvironmentSpec {
+        action_low: vec![-3.0, -1.0],
+        action_high: vec![3.0, 1.0],
+        ..spec
+    };
+    let planned = PlannerPolicy::new(still, plan(), &spec);
+    assert!(planned.is_ok(), "a value that never moved");
 }
 
 fn plan() -> PlanConfig {

@@ -95,6 +95,7 @@ fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<(
     };
     let begin = Instant::now();
     let chunk = policy.act(std::slice::from_ref(&request))?.pop();
+    let took = begin.elapsed().as_secs_f64() * 1e3;
     if let (true, Some(chunk)) = (policy.continues(), chunk) {
         let leftover = Some(Leftover {
             actions: chunk.actions,
@@ -105,7 +106,6 @@ fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<(
             ..request
         }])?;
     }
-    let took = begin.elapsed().as_secs_f64() * 1e3;
     say(&format!("warmed up: the first chunk took {took:.0} ms"));
     Ok(())
 }
