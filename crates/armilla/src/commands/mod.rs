@@ -25,9 +25,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<()> {
-    if has_safe_points(&command) {
-        listen()?;
-    }
+    let safe_points = has_safe_points(&command);
+    listen(move || asked_to_stop(safe_points))?;
     match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
@@ -62,15 +61,17 @@ fn has_safe_points(command: &Command) -> bool {
     }
 }
 
-fn listen() -> Result<()> {
-    let heard = ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            // Asked twice: the person means it.
-            std::process::exit(130);
-        }
-        crate::progress::say("stopping at the next safe point (again to stop at once)");
-    });
-    heard.context("cannot listen for Ctrl-C")
+/// Hears Ctrl-C also where a script started the program in the background, which ignores it otherwise.
+fn listen(heard: impl FnMut() + Send + 'static) -> Result<()> {
+    ctrlc::set_handler(heard).context("cannot listen for Ctrl-C")
+}
+
+/// Asked twice, the person means it.
+fn asked_to_stop(safe_points: bool) {
+    if STOP.swap(true, Ordering::SeqCst) || !safe_points {
+        std::process::exit(130);
+    }
+    crate::progress::say("stopping at the next safe point (again to stop at once)");
 }
 
 /// Whether Ctrl-C was pressed.
