@@ -84,6 +84,23 @@ fn record(folder: &Path, out: &str, seed: &str) {
     );
 }
 
+#[test]
+fn a_recordings_settings_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let groups = "episodes=[{policy='random', count=1}, {policy='expert', count=2}]";
+    let arguments = ["record", "--config", "record/two-room", "--set", groups];
+    succeed(
+        folder.path(),
+        &[&arguments[..], &["--set", "seed=7", "--out", "d"]].concat(),
+    );
+    assert_eq!(episodes(folder.path(), "d"), 3);
+    let said = fail(
+        folder.path(),
+        &[&arguments[..3], &["--set", "seeds=7", "--out", "e"]].concat(),
+    );
+    assert!(said.contains("seeds") && said.contains("seed"), "{said}");
+}
+
 fn episodes(folder: &Path, dataset: &str) -> u64 {
     let info = json(folder, &["dataset", "info", dataset, "--json"]);
     info["episodes"].as_u64().unwrap()

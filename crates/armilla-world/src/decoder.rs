@@ -1,4 +1,4 @@
-//! The pixel decoder: what a latent looks like, for people to see. It never trains the encoder.
+//! The pixel decoder: what a latent looks like, for people to see. It trains the encoder only where a model is configured so.
 
 use armilla_nn::Activation;
 use armilla_nn::layers::{Linear, LinearConfig, UpConv, UpConvConfig};

@@ -82,6 +82,9 @@ pub(crate) struct RecordArguments {
     /// A TOML file, or the name of a built-in one (`record/two-room`). The options below replace what it says.
     #[arg(long)]
     pub config: Option<String>,
+    /// Replaces a setting of the configuration: `--set "episodes=[{policy='expert', count=10}]"` (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
+    pub set: Vec<String>,
     /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: Option<String>,

@@ -4,6 +4,7 @@ use armilla_kernels::{Function, NormalizationSettings};
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
+use super::grouped;
 use crate::Activation;
 
 /// Normalises the columns of rows, then applies the activation.
@@ -18,37 +19,52 @@ use crate::Activation;
 #[must_use]
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<2>, activation: Option<Activation>) -> Tensor<2> {
     let device = input.device();
-    if !crate::fused::runs_on(&device) {
-        let normalized = norm.forward(input);
-        return activation.map_or(normalized.clone(), |function| function.forward(normalized));
-    }
-    let settings = NormalizationSettings {
-        epsilon: norm.epsilon as f32,
-        function: activation.map_or(Function::Identity, Activation::fused),
-    };
-    let channels = input.dims()[1];
-    let running = [&norm.running_mean, &norm.running_var];
+    let fused = crate::fused::runs_on(&device);
     let moments = if device.is_autodiff() && norm.training.is_enabled() {
-        let moments = armilla_kernels::moments(input.clone());
-        for (row, running) in running.into_iter().enumerate() {
-            let new = moments
-                .clone()
-                .slice([row..row + 1, 0..channels])
-                .reshape([channels]);
-            let old = running.value_sync().to_device(&device);
-            running.update((old * (1.0 - norm.momentum) + new * norm.momentum).detach());
-        }
+        let moments = moments(input.clone(), fused);
+        move_running(norm, &moments);
         moments
     } else {
-        let rows = running.map(|running| running.value().to_device(&device).reshape([1, channels]));
-        Tensor::cat(rows.to_vec(), 0)
+        [&norm.running_mean, &norm.running_var].map(|running| running.value().to_device(&device))
     };
-    armilla_kernels::normalize(
-        input,
-        moments,
-        [norm.gamma.val(), norm.beta.val()],
-        settings,
-    )
+    let [scale, shift] = [norm.gamma.val(), norm.beta.val()];
+    if fused {
+        let settings = NormalizationSettings {
+            epsilon: norm.epsilon as f32,
+            function: activation.map_or(Function::Identity, Activation::fused),
+        };
+        let moments = Tensor::stack(moments.to_vec(), 0);
+        return armilla_kernels::normalize(input, moments, [scale, shift], settings);
+    }
+    let [mean, variance] = moments;
+    let scale = scale / (variance + norm.epsilon).sqrt();
+    let shift = shift - mean * scale.clone();
+    let normalized = grouped::shift(grouped::scale(input, scale), shift);
+    activation.map_or(normalized.clone(), |function| function.forward(normalized))
+}
+
+/// Mean and biased variance of each column; those of the fused operation, which knows their gradient itself, have none.
+fn moments(input: Tensor<2>, fused: bool) -> [Tensor<1>; 2] {
+    if fused {
+        let channels = input.dims()[1];
+        let moments = armilla_kernels::moments(input);
+        return [0, 1].map(|row| moments.clone().slice([row..row + 1]).reshape([channels]));
+    }
+    let mean = grouped::mean(input.clone());
+    let centered = grouped::shift(input, -mean.clone());
+    [mean, grouped::mean(centered.square())]
+}
+
+/// Moves the running statistics by `momentum`.
+fn move_running(norm: &BatchNorm, moments: &[Tensor<1>; 2]) {
+    for (running, new) in [&norm.running_mean, &norm.running_var]
+        .into_iter()
+        .zip(moments)
+    {
+        let old = running.value_sync().to_device(&new.device());
+        let moved = old * (1.0 - norm.momentum) + new.clone().detach() * norm.momentum;
+        running.update(moved.detach());
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +109,32 @@ mod tests {
         ] {
             let [ours, burns] = [ours, burns].map(|running| running.value_sync().into_data());
             ours.assert_approx_eq::<f32>(&burns, Tolerance::absolute(1e-5));
+        }
+    }
+
+    #[test]
+    fn burns_operations_give_the_same_values_and_gradients() {
+        let device = Device::flex().autodiff();
+        let draw = |name, rows| random::normal::<2>(&mut stream(0, name, 0), [rows, 3], &device);
+        for rows in [10, 4608] {
+            let run = || {
+                let norm = BatchNormConfig::new(3).init(&device);
+                let input = draw("input", rows).require_grad();
+                let output = batch_norm(&norm, input.clone(), Some(Activation::Silu));
+                let loss = (output.clone() * draw("factors", rows)).sum();
+                let gradients = loss.backward();
+                let scale = norm.gamma.val().grad(&gradients).unwrap();
+                let running = norm.running_var.value_sync();
+                [
+                    output.into_data(),
+                    input.grad(&gradients).unwrap().into_data(),
+                    scale.into_data(),
+                    running.into_data(),
+                ]
+            };
+            for (found, expected) in crate::fused::plain(run).iter().zip(run()) {
+                found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-3, 1e-4));
+            }
         }
     }
 }

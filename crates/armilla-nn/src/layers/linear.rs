@@ -3,8 +3,9 @@
 use armilla_kernels::Function;
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
+use super::grouped;
 use crate::Activation;
 use crate::fused;
 use crate::precision::{narrow, widen};
@@ -73,17 +74,19 @@ impl Linear {
 
     fn apply<const D: usize>(&self, input: Tensor<D>, activation: Option<Activation>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        if !fused::multiplies_on(&input.device()) {
-            let output = widen(module::linear(narrow(input), narrow(weight), None));
-            return finish(output, bias, activation);
-        }
         let mut shape = input.dims();
         let features = shape[D - 1];
         let rows = shape[..D - 1].iter().product();
-        let function = activation.map_or(Function::Identity, Activation::fused);
+        shape[D - 1] = weight.dims()[1];
+        let fused = fused::multiplies_on(&input.device());
         let input: Tensor<2> = input.reshape([rows, features]);
-        let output = armilla_kernels::linear(input, weight, bias, function);
-        shape[D - 1] = output.dims()[1];
+        let output = if fused {
+            let function = activation.map_or(Function::Identity, Activation::fused);
+            armilla_kernels::linear(input, weight, bias, function)
+        } else {
+            let output = grouped::product(narrow(input), narrow(weight));
+            finish(widen(output), bias, activation)
+        };
         output.reshape(shape)
     }
 }
@@ -95,7 +98,7 @@ pub(super) fn finish<const D: usize>(
     activation: Option<Activation>,
 ) -> Tensor<D> {
     let shifted = match bias {
-        Some(bias) => product + bias.unsqueeze(),
+        Some(bias) => grouped::shift(product, bias),
         None => product,
     };
     match activation {
@@ -110,7 +113,7 @@ mod tests {
     use crate::Precision;
     use crate::random::{normal, seeded};
     use armilla_core::random::stream;
-    use burn::tensor::Tolerance;
+    use burn::tensor::{Tolerance, module};
 
     #[test]
     fn it_is_burns_and_then_the_activation() {

@@ -4,6 +4,7 @@ mod batch_norm;
 mod conv_block;
 mod frozen_batch_norm;
 mod group_norm;
+mod grouped;
 mod layer_norm;
 mod linear;
 mod max_pool;

@@ -4,6 +4,7 @@ use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use super::grouped;
 use super::layer_norm::normalized;
 use crate::fused;
 
@@ -51,7 +52,7 @@ impl RmsNorm {
             return normalized(input, [scale, shift], self.epsilon, false);
         }
         let square = input.clone().square().mean_dim(D - 1);
-        input / (square + self.epsilon).sqrt() * scale.unsqueeze()
+        grouped::scale(input / (square + self.epsilon).sqrt(), scale)
     }
 }
 

@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{Linear, LinearConfig};
+use super::{Linear, LinearConfig, grouped};
 
 /// Steps that one step of the input reaches.
 const TAPS: usize = 4;
@@ -63,7 +63,7 @@ impl SequenceUpConv {
         // Of each two steps the first is reached from the step before too, the second from the step after.
         let pairs = Tensor::cat(vec![tap(1) + before, tap(2) + after], 2);
         let steps = pairs.reshape([batch, 2 * time, channels]);
-        steps + self.bias.val().unsqueeze()
+        grouped::shift(steps, self.bias.val())
     }
 }
 

@@ -5,6 +5,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::grouped;
 use super::linear::finish;
 use super::{Linear, LinearConfig};
 use crate::Activation;
@@ -189,10 +190,8 @@ fn by_operations(input: Tensor<4>, kernel: Tensor<2>, patch: Patch) -> Tensor<4>
         .reshape([span, stride, span, stride, channels, outputs])
         .permute([0, 2, 1, 3, 4, 5])
         .reshape([span * span * block, outputs]);
-    let product = under
-        .reshape([batch * rows * columns, span * span * block])
-        .matmul(kernel);
-    widen(product).reshape([batch, rows, columns, outputs])
+    let under = under.reshape([batch * rows * columns, span * span * block]);
+    widen(grouped::product(under, kernel)).reshape([batch, rows, columns, outputs])
 }
 
 #[cfg(test)]

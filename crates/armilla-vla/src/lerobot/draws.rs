@@ -1,5 +1,6 @@
 //! Where a policy's randomness comes from: a stream, a stream a robot, or a file that fixes it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use armilla_nn::checkpoint::Weights;
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Draws<'a> {
     given: Option<&'a Weights>,
+    /// Names of what was given and asked for.
+    taken: BTreeSet<String>,
     /// One for all rows of a batch, or one for each.
     generators: Vec<ChaCha8Rng>,
 }
@@ -30,6 +33,7 @@ impl<'a> Draws<'a> {
     pub fn from_streams(generators: Vec<ChaCha8Rng>) -> Self {
         Self {
             given: None,
+            taken: BTreeSet::new(),
             generators,
         }
     }
@@ -39,6 +43,7 @@ impl<'a> Draws<'a> {
     pub fn given(arrays: &'a Weights, generator: ChaCha8Rng) -> Self {
         Self {
             given: Some(arrays),
+            taken: BTreeSet::new(),
             generators: vec![generator],
         }
     }
@@ -131,8 +136,15 @@ impl<'a> Draws<'a> {
         }
     }
 
-    fn find(&self, name: &str) -> Option<&'a TensorData> {
-        self.given?.get(name)
+    /// Names of what was given and asked for.
+    pub(crate) fn into_taken(self) -> BTreeSet<String> {
+        self.taken
+    }
+
+    fn find(&mut self, name: &str) -> Option<&'a TensorData> {
+        let found = self.given?.get(name)?;
+        self.taken.insert(name.to_owned());
+        Some(found)
     }
 }
 

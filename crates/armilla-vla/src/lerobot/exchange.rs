@@ -1,5 +1,8 @@
 //! Batches and results as safetensors under LeRobot's keys, so that anyone can hold a policy here against a golden file from elsewhere.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use armilla_core::Error as CoreError;
 use armilla_core::features::{ACTION, STATE};
 use armilla_core::random::stream;
@@ -24,6 +27,8 @@ pub struct Exchange {
     pub arrays: Weights,
     /// Words beside them.
     pub metadata: Metadata,
+    /// Keys that were read.
+    taken: RefCell<BTreeSet<String>>,
 }
 
 /// What a policy does.
@@ -36,6 +41,24 @@ pub struct Acted {
 }
 
 impl Exchange {
+    /// Of what a file holds.
+    #[must_use]
+    pub fn new(arrays: Weights, metadata: Metadata) -> Self {
+        Self {
+            arrays,
+            metadata,
+            ..Self::default()
+        }
+    }
+
+    /// Keys of the arrays that nothing has read so far, such as a camera that the policy lacks or a draw under another name.
+    #[must_use]
+    pub fn unread(&self) -> Vec<&str> {
+        let taken = self.taken.borrow();
+        let keys = self.arrays.keys().filter(|key| !taken.contains(*key));
+        keys.map(String::as_str).collect()
+    }
+
     /// Acts on the observations. What is drawn and not given comes from the seed.
     ///
     /// # Errors
@@ -43,8 +66,9 @@ impl Exchange {
     /// When a key that the policy takes is missing or misshapen.
     pub fn act(&self, policy: &dyn TrainedPolicy, seed: u64, device: &Device) -> Result<Acted> {
         let observations = self.observations(policy, device)?;
-        let draws = &mut Draws::given(&self.arrays, stream(seed, "act", 0));
-        let normalized = policy.sample_actions(&observations, draws)?;
+        let mut draws = Draws::given(&self.arrays, stream(seed, "act", 0));
+        let normalized = policy.sample_actions(&observations, &mut draws)?;
+        self.taken.borrow_mut().extend(draws.into_taken());
         let after = &policy.processors().after;
         Ok(Acted {
             action: after.unnormalize(ACTION, normalized.clone())?,
@@ -64,8 +88,10 @@ impl Exchange {
         device: &Device,
     ) -> Result<Tensor<1>> {
         let batch = self.batch(policy, device)?;
-        let draws = &mut Draws::given(&self.arrays, stream(seed, "loss", 0));
-        Ok(policy.loss(&batch, draws)?.total)
+        let mut draws = Draws::given(&self.arrays, stream(seed, "loss", 0));
+        let loss = policy.loss(&batch, &mut draws)?.total;
+        self.taken.borrow_mut().extend(draws.into_taken());
+        Ok(loss)
     }
 
     fn batch(&self, policy: &dyn TrainedPolicy, device: &Device) -> Result<PolicyBatch> {
@@ -174,6 +200,7 @@ impl Exchange {
 
     fn found(&self, key: &str) -> Result<&TensorData> {
         let found = self.arrays.get(key);
+        self.taken.borrow_mut().insert(key.to_owned());
         found.ok_or_else(|| {
             let known: Vec<_> = self.arrays.keys().map(String::as_str).collect();
             CoreError::invalid("the input", format!("`{key}`"), known.join(", ")).into()
@@ -214,21 +241,17 @@ mod tests {
             let values: Vec<f32> = (0..count).map(|at| (at % 7) as f32 * scale).collect();
             TensorData::new(values, shape.to_vec())
         };
-        Exchange {
-            arrays: [
-                ("observation.images.top", array(&[2, 3, SIDE, SIDE], 0.1)),
-                (STATE, array(&[2, 2], 0.2)),
-                (ACTION, array(&[2, 4, 2], 0.1)),
-                ("noise", array(&[2, 4, 2], 0.3)),
-            ]
-            .map(|(key, data)| (key.to_owned(), data))
-            .into(),
-            metadata: [(
-                TASK.to_owned(),
-                "[\"touch\", \"push the red circle\"]".to_owned(),
-            )]
-            .into(),
-        }
+        let arrays = [
+            ("observation.images.top", array(&[2, 3, SIDE, SIDE], 0.1)),
+            (STATE, array(&[2, 2], 0.2)),
+            (ACTION, array(&[2, 4, 2], 0.1)),
+            ("noise", array(&[2, 4, 2], 0.3)),
+        ];
+        let words = "[\"touch\", \"push the red circle\"]".to_owned();
+        Exchange::new(
+            arrays.map(|(key, data)| (key.to_owned(), data)).into(),
+            [(TASK.to_owned(), words)].into(),
+        )
     }
 
     #[test]
@@ -259,6 +282,19 @@ mod tests {
         exchange.arrays.insert(IS_PAD.to_owned(), pads);
         let padded = exchange.loss(&policy, 0, &device).unwrap();
         assert!(padded.into_scalar::<f32>() < loss.into_scalar::<f32>());
+    }
+
+    #[test]
+    fn what_is_not_read_is_named() {
+        let (device, mut exchange) = (Device::flex(), exchange());
+        let noise = exchange.arrays["noise"].clone();
+        exchange.arrays.insert("noises".to_owned(), noise);
+        let policy = trained(&device);
+        exchange.act(&policy, 0, &device).unwrap();
+        assert_eq!(exchange.unread(), [ACTION, "noises"]);
+        exchange.arrays.remove("noise"); // of a chunk, where the loss takes several draws
+        exchange.loss(&policy, 0, &device).unwrap();
+        assert_eq!(exchange.unread(), ["noises"]);
     }
 
     #[test]

@@ -116,8 +116,10 @@ pub struct LossConfig {
     pub covariance_weight: f64,
     /// Time similarity: squared distance of latents a model step apart; 12 in EB-JEPA.
     pub time_similarity_weight: f64,
-    /// Pixel decoder; it never reaches the encoder, so the weight scales only the decoder's own steps.
+    /// Pixel decoder; unless `decoder_trains_encoder`, the weight scales only the decoder's own steps.
     pub decoder_weight: f64,
+    /// Whether latents must hold what the pictures show: the decoder's gradient goes on into the encoder.
+    pub decoder_trains_encoder: bool,
     /// Pictures of a batch that the decoder is trained on.
     pub decoder_frames: usize,
     /// Temporal distance.
@@ -173,6 +175,7 @@ impl Default for LossConfig {
             covariance_weight: 0.0,
             time_similarity_weight: 0.0,
             decoder_weight: 1.0,
+            decoder_trains_encoder: false,
             decoder_frames: 32,
             distance_weight: 1.0,
             distance_max: 40.0,

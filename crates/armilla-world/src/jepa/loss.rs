@@ -113,7 +113,7 @@ impl Jepa {
         masked((huber * side).unsqueeze_dim::<3>(2), &pairs.weight)
     }
 
-    /// Mean squared error of some of the first camera's pictures, decoded from latents that pass no gradient on.
+    /// Mean squared error of some of the first camera's pictures, decoded from latents that pass no gradient on unless configured to.
     fn decoder_loss(
         &self,
         frames: Tensor<3>,
@@ -130,7 +130,11 @@ impl Jepa {
             .collect();
         let chosen =
             Tensor::<1, Int>::from_data(TensorData::new(chosen, [wanted]), &frames.device());
-        let latents = frames.detach().reshape([rows, self.config().latent]);
+        let frames = match self.config().loss.decoder_trains_encoder {
+            true => frames,
+            false => frames.detach(),
+        };
+        let latents = frames.reshape([rows, self.config().latent]);
         let latents = latents.select(0, chosen.clone());
         let images = images.clone().narrow(1, 0, 1).select(0, chosen);
         let images = images.reshape([wanted, height, width, channel]);
@@ -196,6 +200,13 @@ pub(crate) mod tests {
         let images = &batch.observations.images;
         let loss = jepa.decoder_loss(frames, images, &mut stream(0, "test", 0));
         assert_eq!(reached(&jepa, &loss), ["decoder"]);
+        let mut config = jepa.config().clone();
+        config.loss.decoder_trains_encoder = true;
+        let seeing = config.init(1, &batch.blocks.device()).unwrap();
+        let frames = seeing.encode_frames(batch.observations.clone(), 4);
+        let loss = seeing.decoder_loss(frames, images, &mut stream(0, "test", 0));
+        let fields = reached(&seeing, &loss);
+        assert!(fields.iter().any(|field| field == "encoder"), "{fields:?}");
 
         let frames = jepa.encode_frames(batch.observations.clone(), 4);
         let latents = jepa.held(frames.narrow(1, 0, 3));

@@ -10,7 +10,7 @@
 //! - inverse dynamics from the displacement of the latent (see [`inverse`]): SIGReg alone is weak where a world has few
 //!   degrees of freedom;
 //! - the last values of a latent are a place in a space whose Euclidean distances are steps: a temporal distance, see below;
-//! - a pixel decoder on detached latents: back-propagating it costs LeWorldModel ten points of success.
+//! - a pixel decoder on detached latents: back-propagating it costs LeWorldModel ten points of success (`decoder_trains_encoder` does so).
 //!
 //! # The temporal distance
 //!

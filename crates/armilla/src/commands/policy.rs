@@ -72,7 +72,7 @@ pub(super) fn run(command: &PolicyCommand) -> Result<()> {
 impl ExchangeArguments {
     fn read(&self) -> Result<Exchange> {
         let (arrays, metadata) = checkpoint::read(&self.input)?;
-        Ok(Exchange { arrays, metadata })
+        Ok(Exchange::new(arrays, metadata))
     }
 
     fn checkpoint(&self) -> Result<PathBuf> {
@@ -90,10 +90,10 @@ fn infer(arguments: &InferArguments) -> Result<()> {
     let exchange = &arguments.exchange;
     let device = armilla_nn::device::parse(&exchange.device)?;
     let policy = load_policy(&exchange.checkpoint()?, &device)?;
-    let acted = exchange
-        .read()?
-        .act(policy.as_ref(), exchange.seed, &device);
+    let input = exchange.read()?;
+    let acted = input.act(policy.as_ref(), exchange.seed, &device);
     let acted = acted.with_context(|| in_file(&exchange.input))?;
+    say_unread(&input);
     let arrays = [
         ("action", acted.action),
         ("action_normalized", acted.normalized),
@@ -109,16 +109,24 @@ fn loss(arguments: &LossArguments) -> Result<()> {
         device = device.autodiff();
     }
     let policy = load_policy(&exchange.checkpoint()?, &device)?;
-    let loss = exchange
-        .read()?
-        .loss(policy.as_ref(), exchange.seed, &device);
+    let input = exchange.read()?;
+    let loss = input.loss(policy.as_ref(), exchange.seed, &device);
     let loss: Tensor<1> = loss.with_context(|| in_file(&exchange.input))?;
+    say_unread(&input);
     let mut arrays: Weights = [("loss".to_owned(), loss.clone().into_data())].into();
     if arguments.grads {
         let gradients = policy.gradients(&loss).into_iter();
         arrays.extend(gradients.map(|(name, data)| (format!("grad.{name}"), data)));
     }
     exchange.write(&arrays)
+}
+
+/// Names the arrays that the policy left aside: a key with a typing error would otherwise be drawn anew without a word.
+fn say_unread(input: &Exchange) {
+    let unread = input.unread();
+    if !unread.is_empty() {
+        say(&format!("left aside: {}", unread.join(", ")));
+    }
 }
 
 fn in_file(path: &Path) -> String {

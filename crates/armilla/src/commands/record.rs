@@ -58,7 +58,11 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<()> {
 /// The configuration with what was typed in place.
 fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
     let mut config: RecordConfig = match (&arguments.config, &arguments.env) {
-        (Some(name), _) => Source::open(name)?.parse()?,
+        (Some(name), _) => {
+            let mut source = Source::open(name)?;
+            source.set(&arguments.set)?;
+            source.parse()?
+        }
         (None, Some(env)) => RecordConfig {
             env: env.clone(),
             protocol: "record".to_owned(),

@@ -1,0 +1,183 @@
+use super::*;
+use crate::jepa::config::JepaConfig;
+use crate::jepa::tests::small_encoder;
+use crate::plan_config::PlanConfig;
+
+pub(crate) fn jepa_config(history: usize) -> JepaConfig {
+    JepaConfig {
+        image_size: 16,
+        encoder: small_encoder(),
+        decoder_channels: vec![8, 8],
+        latent: 12,
+        embedding: 4,
+        history,
+        action_repeat: 3,
+        symmetries: true,
+        ..JepaConfig::nano()
+    }
+}
+
+pub(crate) fn world_model(history: usize) -> WorldModel {
+    let config = jepa_config(history);
+    let device = Device::flex();
+    let model = Model::Jepa(config.init(0, &device).unwrap());
+    let actions = ActionScale {
+        mean: vec![1.0, 0.0],
+        std: vec![2.0, 0.5],
+        low: vec![-3.0, -1.0],
+        high: vec![3.0, 1.0],
+    };
+    WorldModel::new(
+        &model,
+        Interface {
+            cameras: vec!["top".to_owned()],
+            actions,
+            states: StateScale::default(),
+        },
+    )
+    .unwrap()
+}
+
+#[test]
+fn every_camera_and_proprioception_go_into_a_latent() {
+    let config = JepaConfig {
+        cameras: 2,
+        state: 2,
+        symmetries: false,
+        ..jepa_config(1)
+    };
+    let jepa = Model::Jepa(config.init(0, &Device::flex()).unwrap());
+    let interface = Interface {
+        cameras: vec!["top".to_owned(), "wrist".to_owned()],
+        states: StateScale {
+            mean: vec![1.0, 0.0],
+            std: vec![2.0, 0.5],
+        },
+        ..world_model(1).interface().clone()
+    };
+    let model = WorldModel::new(&jepa, interface).unwrap();
+    let images = [10, 200].map(|level| Image::filled(16, 16, [level, 9, 90]));
+    let frame = |cameras: [usize; 2], state: &'static [f32]| Frame {
+        images: cameras.map(|camera| &images[camera]).to_vec(),
+        state,
+    };
+    let frames = [
+        frame([0, 0], &[1.0, 0.0]),
+        frame([0, 1], &[1.0, 0.0]),
+        frame([1, 0], &[1.0, 0.0]),
+        frame([0, 0], &[1.0, 0.5]),
+    ];
+    let latents = model.encode(&frames).unwrap();
+    for (index, latent) in latents.iter().enumerate() {
+        let alone = model.encode(&frames[index..=index]).unwrap();
+        let apart = alone[0].iter().zip(latent).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5);
+        assert!(latents[..index].iter().all(|other| other != latent));
+    }
+    let refusal = |frame: Frame<'_>| model.encode(&[frame]).unwrap_err().to_string();
+    let found = refusal((&images[0]).into());
+    assert_eq!(found, "pictures of a frame: expected 2, found 1");
+    let found = refusal(frame([0, 0], &[1.0]));
+    assert_eq!(found, "values of proprioception: expected 2, found 1");
+}
+
+#[test]
+fn pictures_become_latents_one_by_one() {
+    let model = world_model(1);
+    let images: Vec<_> = (0..70)
+        .map(|level| Image::filled(16, 16, [level * 3, 0, 9]))
+        .collect();
+    let frames: Vec<_> = images.iter().map(Frame::from).collect();
+    let latents = model.encode(&frames).unwrap();
+    let alone = model.encode(&frames[66..67]).unwrap();
+    assert_eq!((latents.len(), latents[0].len()), (70, 12));
+    let furthest = latents[66]
+        .iter()
+        .zip(&alone[0])
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(furthest < 1e-5, "{furthest}");
+    assert_eq!(model.decode(&latents.concat()).unwrap().len(), 70);
+    let error = model
+        .encode(&[(&Image::filled(16, 8, [0; 3])).into()])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "picture: expected 16 x 16, found 16 x 8");
+    assert!(model.decode(&[0.0; 13]).is_err());
+}
+
+#[test]
+fn actions_are_normalised_and_held() {
+    let model = world_model(1);
+    let device = Device::flex();
+    let found = model.imagine(&[0.5; 12], &[vec![3.0, -0.5]]).unwrap();
+    let block =
+        Tensor::<1>::from_floats([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], &device).reshape([1, 6]);
+    let context = Context::of_one(Tensor::full([1, 12], 0.5, &device));
+    let expected = model.model().predict(&context, block);
+    for (found, expected) in found.iter().zip(expected.into_data().iter::<f32>()) {
+        assert!((found - expected).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_plan_does_not_depend_on_its_neighbours() {
+    let model = world_model(1);
+    let config = PlanConfig {
+        num_samples: 50,
+        rows: 400,
+        ..PlanConfig::default()
+    };
+    let actions = &model.interface().actions;
+    let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
+    let problem = |episode: u64| Problem {
+        episode,
+        step: 5,
+        context: vec![episode as f32 / 20.0; 12],
+        goal: vec![0.3; 12],
+        past: Vec::new(),
+        warm_start: Vec::new(),
+    };
+    let problems: Vec<_> = (0..11).map(problem).collect();
+    let together = model.plan(&planner, &problems).unwrap();
+    for index in [0, 5, 10] {
+        let alone = model.plan(&planner, &problems[index..=index]).unwrap();
+        assert_eq!(alone[0].actions, together[index].actions);
+    }
+}
+
+#[test]
+fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
+    let model = world_model(2);
+    for objective in [Objective::Latent, Objective::Distance] {
+        let config = PlanConfig {
+            objective,
+            horizon: 3,
+            num_samples: 32,
+            num_elites: 8,
+            ..PlanConfig::default()
+        };
+        let actions = &model.interface().actions;
+        let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
+        let problem = Problem {
+            episode: 0,
+            step: 0,
+            context: vec![0.0; 12],
+            goal: vec![0.3; 12],
+            past: Vec::new(),
+            warm_start: Vec::new(),
+        };
+        let plans = model
+            .plan(&planner, std::slice::from_ref(&problem))
+            .unwrap();
+        let inside = |action: &Vec<f32>| action[0].abs() <= 3.0 && action[1].abs() <= 1.0;
+        assert!(plans[0].actions.iter().all(inside));
+        let imagined = model.imagine(&problem.context, &plans[0].actions).unwrap();
+        let furthest = imagined
+            .iter()
+            .zip(&plans[0].latents)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(furthest < 1e-5, "{furthest}");
+    }
+}
