@@ -48,7 +48,7 @@ fn moments(input: Tensor<2>, fused: bool) -> [Tensor<1>; 2] {
     if fused {
         let channels = input.dims()[1];
         let moments = armilla_kernels::moments(input);
-        return [0, 1].map(|row| moments.clone().slice([row..row + 1]).reshape([channels]));
+        return [0, 1].map(|row| moments.clone().narrow(0, row, 1).reshape([channels]));
     }
     let mean = grouped::mean(input.clone());
     let centered = grouped::shift(input, -mean.clone());
