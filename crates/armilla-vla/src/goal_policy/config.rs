@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Names are checked with sizes from files that anyone can have written.
 const LARGEST: usize = 1 << 14;
 
-/// Settings of a [`GoalPolicy`].
+/// Settings of a [`GoalPolicy`](super::GoalPolicy).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GoalPolicyConfig {
@@ -42,7 +42,7 @@ impl Default for GoalPolicyConfig {
     }
 }
 
-/// What a [`GoalPolicy`] was trained on.
+/// What a [`GoalPolicy`](super::GoalPolicy) was trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalShape {
     /// Name of the camera.
