@@ -1,8 +1,8 @@
 //! Products and sums whose parameters meet many rows, by burn's operations.
 //!
 //! The gradient of a parameter is a sum over all rows, and there may be a hundred thousand of them for a weight of a few hundred columns. On a GPU
-//! burn 0.22 adds them one after another, in a thread for each column or a block for each tile of the weight, so most of the GPU idles. Here the rows
-//! lie in groups: each group has its sum, all at once, and then the groups are added.
+//! without autotune burn 0.22 adds them one after another, in a thread for each column (`reduce_dim`, `UnitStrategy`) or a block for each tile of the
+//! weight. Here the rows lie in groups: each group has its sum, all at once, and then the groups are added. What it gains is in `docs/performance.md`.
 
 use burn::tensor::Tensor;
 
