@@ -178,6 +178,10 @@ fn a_wrong_type_or_setting_of_a_training_names_key_and_choices() {
         for word in words {
             assert!(said.contains(word), "{word} in {said}");
         }
+        assert!(
+            !folder.join("run").exists(),
+            "{setting}: the folder stands in the way of the next try"
+        );
     }
 }
 

@@ -56,6 +56,26 @@ impl RunDirectory {
         Ok(run)
     }
 
+    /// Takes the folder away again if no step and no checkpoint came of the run, so that one whose settings were wrong can be begun anew under
+    /// its name.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be removed.
+    pub fn remove_unused(&self) -> Result<()> {
+        let checkpoints = self.checkpoints();
+        let mut entries =
+            std::fs::read_dir(&checkpoints).map_err(file_error("read", &checkpoints))?;
+        if self.metrics().exists() || entries.next().is_some() {
+            return Ok(());
+        }
+        remove(&checkpoints)?;
+        remove(&self.path.join(CONFIG))?;
+        // What else lies there is somebody's, and keeps its folder.
+        let _kept = std::fs::remove_dir(&self.path);
+        Ok(())
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -192,6 +212,26 @@ mod tests {
         assert!(message.contains("--resume"), "{message}");
         let run = RunDirectory::open(run.path()).unwrap();
         assert_eq!(run.last_checkpoint(), None);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_did_nothing_leaves_nothing() {
+        let path = std::env::temp_dir().join(format!("armilla-run-unused-{}", std::process::id()));
+        RunDirectory::create(&path, "")
+            .unwrap()
+            .remove_unused()
+            .unwrap();
+        assert!(!path.exists());
+        let run = RunDirectory::create(&path, "steps = 1\n").unwrap();
+        std::fs::write(path.join("notes"), "mine").unwrap();
+        run.remove_unused().unwrap();
+        assert!(path.join("notes").exists() && !path.join(CONFIG).exists());
+        std::fs::remove_dir_all(&path).unwrap();
+        let run = RunDirectory::create(&path, "steps = 1\n").unwrap();
+        std::fs::write(run.metrics(), "{}\n").unwrap();
+        run.remove_unused().unwrap();
+        assert_eq!(run.config_text().unwrap(), "steps = 1\n");
         std::fs::remove_dir_all(&path).unwrap();
     }
 

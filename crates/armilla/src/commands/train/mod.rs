@@ -131,7 +131,11 @@ pub(crate) fn train(
     // Opened before the run's folder is made, so that bad data leaves nothing behind.
     TrainingData::open(&config)?;
     let run = RunDirectory::create(out, &toml::to_string_pretty(&config)?)?;
-    start(&config, &run, device)
+    let trained = start(&config, &run, device);
+    if trained.is_err() {
+        run.remove_unused()?;
+    }
+    trained
 }
 
 /// Goes on with a run.

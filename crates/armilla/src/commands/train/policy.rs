@@ -137,6 +137,7 @@ impl<M: PolicyModel + ModuleDisplay> Trainable for PolicyTraining<M> {
     type Batch = PolicyBatch;
 
     fn loss(&self, batch: PolicyBatch, context: StepContext) -> Result<Loss, BoxError> {
+        // The name is from when flow matching was the only policy; another would change what every seed gives.
         let draws = &mut Draws::from_stream(context.stream("flow"));
         let loss = self.policy.loss(&batch, draws)?;
         Ok(Loss {
