@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 19] = [
+const BUILT_IN: [(&str, &str); 21] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -59,6 +59,14 @@ const BUILT_IN: [(&str, &str); 19] = [
     (
         "train/push-t-vla",
         include_str!("../../../configs/train/push-t-vla.toml"),
+    ),
+    (
+        "train/tabletop-act",
+        include_str!("../../../configs/train/tabletop-act.toml"),
+    ),
+    (
+        "train/tabletop-diffusion",
+        include_str!("../../../configs/train/tabletop-diffusion.toml"),
     ),
     (
         "train/tabletop-vla",
