@@ -4,6 +4,7 @@
     python scripts/lerobot_policy_check.py CHECKPOINT     # with lerobot[diffusion]==0.6.1
 """
 import argparse
+import copy
 import subprocess
 import tempfile
 from pathlib import Path
@@ -81,22 +82,39 @@ def loss(policy, checkpoint, pre, batch, is_pad, noise):
     ]
     for one in patches:
         one.start()
-    theirs, _ = policy(pre(dict(batch)) | {"action_is_pad": is_pad})
+    seen = pre(dict(batch)) | {"action_is_pad": is_pad}
+    theirs, gradients = differentiate(policy, seen)
+    # The same in 64 bits tells what rounding alone does to a gradient.
+    wide = {key: value.double() if torch.is_tensor(value) and value.is_floating_point() else value for key, value in seen.items()}
+    torch.set_default_dtype(torch.float64)
+    _, exact = differentiate(copy.deepcopy(policy).double(), wide)
+    torch.set_default_dtype(torch.float32)
     for one in patches:
         one.stop()
-    theirs.backward()
     with tempfile.TemporaryDirectory() as folder:
         arrays = batch | given | {"action_is_pad": is_pad}
         ours = armilla("loss", checkpoint, arrays, Path(folder), "--grads")
-    print(f"loss: {apart(ours['loss'], theirs.detach()):.1e} apart")
-    gradients = {name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None}
-    floor = 1e-5 * max(gradient.abs().max() for gradient in gradients.values())
-    worst = {}
-    for name, gradient in gradients.items():
-        difference = (ours[f"grad.{name}"].reshape(gradient.shape) - gradient).abs().max()
-        worst[name] = (difference / gradient.abs().max().clamp_min(floor)).item()
-    name = max(worst, key=worst.get)
-    print(f"gradients of {len(worst)} parameters: {worst[name]:.1e} apart at most, {name}")
+    print(f"loss: {apart(ours['loss'], theirs):.1e} apart")
+    own = {name: ours[f"grad.{name}"].reshape(gradient.shape) for name, gradient in gradients.items()}
+    for name, sides in [("ours and LeRobot's", (own, gradients)), ("ours and 64 bits'", (own, exact)), ("LeRobot's and 64 bits'", (gradients, exact))]:
+        worst, parameter = furthest(*sides)
+        print(f"gradients of {len(gradients)} parameters, {name}: {worst:.1e} apart at most, {parameter}")
+
+
+def differentiate(policy, batch):
+    """The loss, and its gradient for each parameter that has one."""
+    policy.zero_grad(set_to_none=True)
+    value, _ = policy(batch)
+    value.backward()
+    return value.detach(), {name: parameter.grad.clone() for name, parameter in policy.named_parameters() if parameter.grad is not None}
+
+
+def furthest(ours, theirs):
+    """The largest distance of a parameter's gradients, relative to its largest value, and that parameter."""
+    floor = 1e-5 * max(gradient.abs().max() for gradient in theirs.values())
+    apart = {name: (ours[name] - gradient).abs().max() / gradient.abs().max().clamp_min(floor) for name, gradient in theirs.items()}
+    name = max(apart, key=apart.get)
+    return apart[name].item(), name
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 21] = [
+const BUILT_IN: [(&str, &str); 24] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -29,6 +29,10 @@ const BUILT_IN: [(&str, &str); 21] = [
         include_str!("../../../configs/record/tabletop.toml"),
     ),
     (
+        "record/tabletop-world",
+        include_str!("../../../configs/record/tabletop-world.toml"),
+    ),
+    (
         "train/two-room-jepa",
         include_str!("../../../configs/train/two-room-jepa.toml"),
     ),
@@ -47,6 +51,10 @@ const BUILT_IN: [(&str, &str); 21] = [
     (
         "train/push-t-lewm",
         include_str!("../../../configs/train/push-t-lewm.toml"),
+    ),
+    (
+        "train/tabletop-jepa",
+        include_str!("../../../configs/train/tabletop-jepa.toml"),
     ),
     (
         "train/push-t-act",
@@ -75,6 +83,10 @@ const BUILT_IN: [(&str, &str); 21] = [
     (
         "plan/push-t",
         include_str!("../../../configs/plan/push-t.toml"),
+    ),
+    (
+        "plan/tabletop",
+        include_str!("../../../configs/plan/tabletop.toml"),
     ),
     (
         "plan/two-room",
@@ -244,7 +256,7 @@ mod tests {
                 jepa.validate().unwrap();
             }
         }
-        for name in ["plan/two-room", "plan/push-t", "plan/lewm"] {
+        for name in ["plan/two-room", "plan/push-t", "plan/tabletop", "plan/lewm"] {
             let plan: PlanConfig = Source::open(name).unwrap().parse().unwrap();
             plan.validate().unwrap();
         }

@@ -16,14 +16,15 @@ pub enum Script {
     /// Uniformly random actions.
     Random,
     /// The task's cheapest cheat: the straight line to the goal, ignoring walls (`two-room`); driving only the agent to its
-    /// goal pose (`push-t`); driving towards the named object without pushing it anywhere (`tabletop`).
+    /// goal pose (`push-t`, and `tabletop` where the goal is a picture); driving towards the named object without pushing it
+    /// anywhere (`tabletop`).
     Cheat,
     /// The scripted expert.
     Expert,
     /// The expert with time-correlated noise on the executed action; the level is in units of the action range.
     NoisyExpert(f32),
     /// A planner that searches on a copy of the simulator for the goal picture's state: what planning reaches with a model
-    /// that makes no mistake. `two-room`, and `push-t` with `ahead` and `block`.
+    /// that makes no mistake. `two-room`, `push-t` with `ahead` and `block`, `tabletop` with `ahead` and `object`.
     Planner,
 }
 

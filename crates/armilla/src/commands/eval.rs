@@ -274,12 +274,14 @@ pub(crate) fn script(name: &str) -> Option<Script> {
 }
 
 /// What a floor is called in an environment's table.
-fn floor_name(environment: &str, script: Script) -> &'static str {
-    match (script, environment) {
+fn floor_name(environment: &EnvironmentConfig, script: Script) -> &'static str {
+    let by_picture = ["ahead", "object"].contains(&environment.protocol.as_str());
+    match (script, environment.name.as_str()) {
         (Script::Nothing, _) => "nothing",
         (Script::Random, _) => "random",
         (Script::Cheat, "two-room") => "straight-line",
         (Script::Cheat, "push-t" | "push-t-moves") => "agent-only",
+        (Script::Cheat, "tabletop") if by_picture => "agent-only",
         (Script::Cheat, _) => "reach-only",
         (Script::Expert | Script::NoisyExpert(_), _) => "expert",
         (Script::Planner, _) => "simulator",
@@ -402,7 +404,7 @@ pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()>
 fn add_floor(row: &mut ResultRow, episodes: &Episodes, script: Script) -> Result<()> {
     let outcomes = script_outcomes(episodes, script)?;
     let success = Success::of(outcomes.iter().map(|outcome| outcome.success));
-    row.add_floor(floor_name(&episodes.environment.name, script), success);
+    row.add_floor(floor_name(&episodes.environment, script), success);
     Ok(())
 }
 

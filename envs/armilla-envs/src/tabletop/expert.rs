@@ -5,6 +5,7 @@
 
 use rapier2d::prelude::Vector;
 
+use super::ACTION_SCALE_M;
 use super::instruction::{Edge, Goal, Task};
 use super::navigation::{Disc, heading};
 use super::physics::{PUSHER_RADIUS, Physics};
@@ -40,6 +41,16 @@ pub(super) fn action(physics: &Physics, task: Task) -> Vector {
         Some(direction) => push(physics, task.target, direction),
         None => touch(physics, task.target),
     }
+}
+
+/// A command with noise of a level, of norm 1 at most.
+pub(super) fn disturbed(command: Vector, level: f32, noise: [f32; 2]) -> Vector {
+    (command + level * Vector::from(noise)).clamp_length_max(1.0)
+}
+
+/// Straight at a place, as fast as can be without passing it.
+pub(super) fn drive(physics: &Physics, place: Vector) -> Vector {
+    ((place - physics.pusher()) / ACTION_SCALE_M).clamp_length_max(1.0)
 }
 
 /// Straight at an object, whatever stands in the way.

@@ -9,7 +9,7 @@ use super::instruction::{EDGES, Family, Goal, Task};
 use super::judge::{AWAY_GROWTH, EDGE_BAND, edge_distance};
 use super::kinds::Kind;
 use super::navigation::distance_to_segment;
-use super::physics::PUSHER_RADIUS;
+use super::physics::{PUSHER_RADIUS, Table};
 
 /// Nearest that an object's centre starts to the table's rim, in metres.
 const RIM: f32 = 0.16;
@@ -62,6 +62,15 @@ impl Layout {
             (layout.pusher - layout.centers[index]).length() > layout.reach(index) + 0.04
         });
         clear.then_some(layout)
+    }
+
+    /// The table so laid out.
+    pub(super) fn table(&self) -> Table {
+        let object = |at: usize| (self.kinds[at].shape, self.centers[at], self.angles[at]);
+        Table {
+            pusher: self.pusher,
+            objects: (0..self.kinds.len()).map(object).collect(),
+        }
     }
 
     /// Hash of kinds and places, for telling splits apart.

@@ -12,8 +12,14 @@
 //! - mostly neither the colour nor the shape alone tells which object is meant;
 //! - another target could be asked for as well (label `swapped`), and nothing is solved at reset.
 //!
+//! `ahead` and `object` ask by a picture in place of words (module `ahead`): pusher and objects are to be where they were 25 steps
+//! later on a noisy expert's way, within 50 steps; in `object`, where one of them must move. The cheat of these drives the pusher
+//! to its place and minds no object, the expert repeats the way.
+//!
 //! Held out of the `record` protocol: four colour × shape pairs altogether, three target kinds a family, two phrasings a family.
 
+mod ahead;
+mod ceiling;
 mod expert;
 mod instruction;
 mod judge;
@@ -30,27 +36,35 @@ mod tests;
 use armilla_core::environment::{Environment, Reset};
 use armilla_core::features::{Feature, Features};
 use armilla_core::random::stream;
-use armilla_core::{Action, EnvironmentSpec, Error, Info, Observation, Result, Step};
+use armilla_core::{Action, EnvironmentSpec, Error, Goal, Info, Observation, Result, Step};
 use rand::RngExt as _;
 use rapier2d::prelude::Vector;
 
-use self::judge::Judge;
-use self::physics::{Physics, STEP_SECS};
+use self::ahead::Ahead;
+use self::judge::{Judge, Verdict};
+use self::kinds::Kind;
+use self::physics::{Physics, STEP_SECS, Table};
 use self::scene::{Protocol, Scene};
 use crate::noise::CorrelatedNoise;
+use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator, Truth};
 
-/// Which episodes can be drawn: `record` is for training, and each of the others differs from it in one respect.
+/// Which episodes can be drawn: `record` is for training, and each of the others differs from it in one respect; `ahead` and `object`
+/// ask by a picture.
 pub const PROTOCOLS: &[&str] = &[
     "record",
     "new-scenes",
     "new-templates",
     "unseen-pairs",
     "unseen-verb-object",
+    "ahead",
+    "object",
 ];
 
 /// Steps after which an episode is truncated.
 const MAX_STEPS: usize = 80;
+/// What the protocols say that ask by a picture.
+const PICTURE_INSTRUCTION: &str = "Bring everything to where the picture has it.";
 /// The pusher teleports at least so far.
 const TELEPORT_M: f32 = 0.2;
 /// The pusher's displacement for an action of 1, in metres.
@@ -78,12 +92,15 @@ pub struct Tabletop {
 struct Episode {
     seed: u64,
     scene: Scene,
+    /// Where the goal is a picture: what it shows, and the picture.
+    ahead: Option<(Ahead, Goal)>,
     /// What the observation says; the scene's own instruction unless the reset replaced it.
     instruction: String,
     physics: Physics,
     judge: Judge,
     steps: usize,
     noise: CorrelatedNoise,
+    planner: Planner,
 }
 
 impl Tabletop {
@@ -100,6 +117,7 @@ impl Tabletop {
                 image_size,
             ));
         }
+        let kind = Protocol::parse(protocol)?;
         let spec = EnvironmentSpec {
             name: "tabletop".to_owned(),
             protocol: protocol.to_owned(),
@@ -109,22 +127,37 @@ impl Tabletop {
                 Feature::vector(&["dx_4cm", "dy_4cm"]),
             ),
             rate_hz: 1.0 / f64::from(STEP_SECS),
-            max_steps: MAX_STEPS,
+            max_steps: if kind.has_picture() {
+                ahead::BUDGET_STEPS
+            } else {
+                MAX_STEPS
+            },
             action_low: vec![-1.0; 2],
             action_high: vec![1.0; 2],
         };
         Ok(Self {
             spec,
-            protocol: Protocol::parse(protocol)?,
+            protocol: kind,
             image_size,
             episode: None,
         })
     }
 
     fn episode(&mut self) -> Result<&mut Episode> {
-        self.episode
-            .as_mut()
-            .ok_or_else(|| Error::OutOfOrder("tabletop: reset it before the first step".to_owned()))
+        self.episode.as_mut().ok_or_else(before_reset)
+    }
+}
+
+fn before_reset() -> Error {
+    Error::OutOfOrder("tabletop: reset it before the first step".to_owned())
+}
+
+/// A table as a goal: its picture, and where the pusher is.
+fn shown(table: &Table, kinds: &[Kind], size: usize) -> Goal {
+    let picture = picture::draw(&Physics::of(table), kinds, size);
+    Goal {
+        state: table.pusher.to_array().to_vec(),
+        ..Goal::picture("top", picture)
     }
 }
 
@@ -134,51 +167,66 @@ impl Environment for Tabletop {
     }
 
     fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
-        let scene = Scene::draw(self.protocol, reset.seed)?;
-        let episode = self.episode.insert(Episode::new(reset, scene));
+        let episode = if self.protocol.has_picture() {
+            let (scene, ahead) = Ahead::draw(self.protocol, reset.seed)?;
+            let goal = shown(&ahead.goal, &scene.layout.kinds, self.image_size);
+            Episode::new(reset, scene, Some((ahead, goal)))
+        } else {
+            Episode::new(reset, Scene::draw(self.protocol, reset.seed)?, None)
+        };
+        let episode = self.episode.insert(episode);
         Ok((episode.observe(self.image_size), episode.info()))
     }
 
     fn step(&mut self, action: &Action) -> Result<Step> {
         action.check(2)?;
-        let size = self.image_size;
+        let (size, budget) = (self.image_size, self.spec.max_steps);
         let episode = self.episode()?;
         let command = Vector::new(action.0[0], action.0[1]).clamp_length_max(1.0);
         let touched = episode.physics.step(command * ACTION_SCALE_M);
         episode.judge.note(&touched);
         episode.steps += 1;
-        let verdict = episode.judge.verdict(&episode.physics, episode.scene.task);
-        let terminated = verdict.success || verdict.failed;
+        let info = episode.info();
+        // Where the goal is a picture an episode runs on, so that *at the end* tells who stays.
+        let terminated = episode.ahead.is_none() && (info.success || episode.verdict().failed);
         Ok(Step {
             observation: episode.observe(size),
-            reward: if verdict.success { 1.0 } else { 0.0 },
+            reward: if info.success { 1.0 } else { 0.0 },
             terminated,
-            truncated: !terminated && episode.steps >= MAX_STEPS,
-            info: episode.info(),
+            truncated: !terminated && episode.steps >= budget,
+            info,
         })
     }
 }
 
 impl Simulator for Tabletop {
     fn scripted(&mut self, script: Script) -> Result<ScriptedAction> {
-        let episode = self.episode()?;
+        let episode = self.episode.as_mut().ok_or_else(before_reset)?;
         let task = episode.scene.task;
         let step = episode.steps as u64;
-        let command = match script {
-            Script::Nothing => Vector::ZERO,
-            Script::Random => {
+        let command = match (script, &episode.ahead) {
+            (Script::Nothing, _) => Vector::ZERO,
+            (Script::Random, _) => {
                 let mut rng = stream(episode.seed, "tabletop-random", step);
                 Vector::new(rng.random_range(-1.0..=1.0), rng.random_range(-1.0..=1.0))
             }
-            Script::Cheat => expert::approach(&episode.physics, task.target),
-            Script::Expert | Script::NoisyExpert(_) => expert::action(&episode.physics, task),
-            Script::Planner => {
-                let expected = "two-room or push-t, whose goal is a picture";
-                return Err(Error::invalid(
-                    "planning with the simulator",
-                    expected,
-                    "tabletop",
-                ));
+            (Script::Cheat, None) => expert::approach(&episode.physics, task.target),
+            (Script::Cheat, Some((ahead, _))) => expert::drive(&episode.physics, ahead.goal.pusher),
+            (Script::Expert | Script::NoisyExpert(_), None) => {
+                expert::action(&episode.physics, task)
+            }
+            (Script::Expert | Script::NoisyExpert(_), Some((ahead, _))) => {
+                let command = ahead.commands.get(episode.steps);
+                command.copied().unwrap_or(Vector::ZERO)
+            }
+            (Script::Planner, Some((ahead, _))) => {
+                let table = episode.physics.table();
+                ceiling::action(&mut episode.planner, episode.steps, &table, ahead)
+            }
+            (Script::Planner, None) => {
+                let protocols = "protocol ahead or object, whose goal is a picture";
+                let found = &self.spec.protocol;
+                return Err(Error::invalid("planning with tabletop", protocols, found));
             }
         };
         let label = Action(command.to_array().to_vec());
@@ -188,8 +236,7 @@ impl Simulator for Tabletop {
                 label,
             });
         };
-        let noise = Vector::from(episode.noise.at(step));
-        let noisy = (command + level * noise).clamp_length_max(1.0);
+        let noisy = expert::disturbed(command, level, episode.noise.at(step));
         Ok(ScriptedAction {
             executed: Action(noisy.to_array().to_vec()),
             label,
@@ -233,27 +280,30 @@ impl Simulator for Tabletop {
 }
 
 impl Episode {
-    fn new(reset: &Reset, scene: Scene) -> Self {
-        let layout = &scene.layout;
-        let objects = (0..layout.kinds.len()).map(|index| {
-            (
-                layout.kinds[index].shape,
-                layout.centers[index],
-                layout.angles[index],
-            )
-        });
+    fn new(reset: &Reset, scene: Scene, ahead: Option<(Ahead, Goal)>) -> Self {
+        let start = match &ahead {
+            Some((ahead, _)) => ahead.start.clone(),
+            None => scene.layout.table(),
+        };
+        let own = match &ahead {
+            Some(_) => PICTURE_INSTRUCTION,
+            None => &scene.instruction,
+        };
         Self {
             seed: reset.seed,
-            instruction: reset
-                .instruction
-                .clone()
-                .unwrap_or_else(|| scene.instruction.clone()),
-            physics: Physics::new(layout.pusher, objects),
-            judge: Judge::new(layout.centers.clone()),
+            instruction: reset.instruction.clone().unwrap_or_else(|| own.to_owned()),
+            physics: Physics::of(&start),
+            judge: Judge::new(scene.layout.centers.clone()),
             steps: 0,
             noise: CorrelatedNoise::new(reset.seed, "tabletop-noise"),
+            planner: ceiling::planner(reset.seed),
             scene,
+            ahead,
         }
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.judge.verdict(&self.physics, self.scene.task)
     }
 
     fn observe(&self, size: usize) -> Observation {
@@ -262,13 +312,20 @@ impl Episode {
             images: [("top".to_owned(), picture)].into(),
             state: self.physics.pusher().to_array().to_vec(),
             instruction: Some(self.instruction.clone()),
-            goal: None,
+            goal: self.ahead.as_ref().map(|(_, goal)| goal.clone()),
             captured_at_secs: self.steps as f64 * f64::from(STEP_SECS),
         }
     }
 
     fn info(&self) -> Info {
-        let verdict = self.judge.verdict(&self.physics, self.scene.task);
+        match &self.ahead {
+            Some((ahead, _)) => self.info_of_picture(ahead),
+            None => self.info_of_words(),
+        }
+    }
+
+    fn info_of_words(&self) -> Info {
+        let verdict = self.verdict();
         let scene = &self.scene;
         let labels = [
             ("family", scene.task.family().name().to_owned()),
@@ -281,6 +338,23 @@ impl Episode {
         Info {
             success: verdict.success,
             figures: [("distance".to_owned(), f64::from(verdict.distance))].into(),
+            labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+        }
+    }
+
+    fn info_of_picture(&self, ahead: &Ahead) -> Info {
+        let (table, kinds) = (self.physics.table(), &self.scene.layout.kinds);
+        let farthest = ahead.farthest(&table);
+        let figures = [("distance", farthest), ("closeness", -ahead.cost(&table))];
+        let labels = [
+            ("family", ahead.family(kinds)),
+            ("scene", self.scene.layout.hash()),
+        ];
+        Info {
+            success: farthest < ahead::REACHED_M,
+            figures: figures
+                .map(|(name, value)| (name.to_owned(), f64::from(value)))
+                .into(),
             labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         }
     }

@@ -33,7 +33,43 @@ pub(super) struct Physics {
     bodies: Vec<Body>,
 }
 
+/// Where all things are, which is all there is to know: nothing has momentum.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Table {
+    /// The pusher's centre, in metres.
+    pub(super) pusher: Vector,
+    /// Shape, centre in metres and angle in radians of each object.
+    pub(super) objects: Vec<(Shape, Vector, f32)>,
+}
+
+impl Table {
+    /// How far, in metres, the pusher and then each object are from where they are on another table of the same objects.
+    pub(super) fn apart(&self, other: &Self) -> Vec<f32> {
+        let pusher = (self.pusher - other.pusher).length();
+        let objects = self.objects.iter().zip(&other.objects);
+        let objects = objects.map(|(one, other)| (one.1 - other.1).length());
+        [pusher].into_iter().chain(objects).collect()
+    }
+}
+
 impl Physics {
+    /// Lays out a table.
+    pub(super) fn of(table: &Table) -> Self {
+        Self::new(table.pusher, table.objects.iter().copied())
+    }
+
+    /// Where all things are.
+    pub(super) fn table(&self) -> Table {
+        let object = |index| {
+            let pose = self.pose(index);
+            (self.shape(index), pose.translation, pose.rotation.angle())
+        };
+        Table {
+            pusher: self.pusher(),
+            objects: (0..self.len()).map(object).collect(),
+        }
+    }
+
     /// Lays out a table: where the pusher is, and each object's shape, centre and angle.
     pub(super) fn new(
         pusher: Vector,

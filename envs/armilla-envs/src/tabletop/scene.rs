@@ -28,6 +28,10 @@ pub(super) enum Protocol {
     UnseenPairs,
     /// New scenes, the target a kind that training never saw with this verb.
     UnseenVerbObject,
+    /// New scenes, and a picture of where everything is to be in place of words.
+    Ahead,
+    /// The same, where an object is to move.
+    Object,
 }
 
 impl Protocol {
@@ -39,6 +43,8 @@ impl Protocol {
             "new-templates" => Self::NewTemplates,
             "unseen-pairs" => Self::UnseenPairs,
             "unseen-verb-object" => Self::UnseenVerbObject,
+            "ahead" => Self::Ahead,
+            "object" => Self::Object,
             _ => {
                 return Err(Error::invalid(
                     "protocol of tabletop",
@@ -47,6 +53,11 @@ impl Protocol {
                 ));
             }
         })
+    }
+
+    /// Whether the goal is a picture.
+    pub(super) fn has_picture(self) -> bool {
+        matches!(self, Self::Ahead | Self::Object)
     }
 
     /// Kinds that may be the target of a family.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use armilla_core::EpisodeOutcome;
 
+use super::ahead::{AHEAD_STEPS, MOVED_M, REACHED_M};
 use super::instruction::FAMILIES;
 use super::kinds::{Kind, UNSEEN_PAIRS};
 use super::scene::{Protocol, Scene};
@@ -11,7 +12,11 @@ use super::*;
 use crate::simulator::run_script;
 
 fn outcomes(script: Script, seeds: u64) -> Vec<EpisodeOutcome> {
-    let mut table = Tabletop::new("new-scenes", 64).unwrap();
+    outcomes_of("new-scenes", script, seeds)
+}
+
+fn outcomes_of(protocol: &str, script: Script, seeds: u64) -> Vec<EpisodeOutcome> {
+    let mut table = Tabletop::new(protocol, 64).unwrap();
     (0..seeds)
         .map(|seed| run_script(&mut table, seed, script).unwrap())
         .collect()
@@ -196,6 +201,79 @@ fn language_is_needed() {
     assert!(
         ambiguous as f64 >= 0.9 * count as f64,
         "{ambiguous} of {count}"
+    );
+}
+
+#[test]
+fn pictures_ask_for_what_the_expert_does_and_driving_alone_does_not() {
+    let rate = |protocol, script, seeds| share(&outcomes_of(protocol, script, seeds));
+    for protocol in ["ahead", "object"] {
+        assert_eq!(rate(protocol, Script::Expert, 40), 1.0, "{protocol}");
+    }
+    assert_eq!(rate("object", Script::Nothing, 40), 0.0);
+    assert!(rate("object", Script::Random, 40) <= 0.05);
+    let cheat = rate("object", Script::Cheat, 40);
+    assert!(cheat <= 0.3, "driving to the pusher's place does {cheat}");
+    let planner = rate("object", Script::Planner, 6);
+    assert!(
+        planner > cheat,
+        "{planner} with the simulator, {cheat} by driving"
+    );
+}
+
+#[test]
+fn pictures_show_a_moment_of_a_held_out_way() {
+    let recorded: BTreeSet<_> = scenes(Protocol::Record, 300)
+        .iter()
+        .map(|scene| scene.layout.hash())
+        .collect();
+    let mut families = BTreeSet::new();
+    for seed in 0..40 {
+        let (scene, ahead) = Ahead::draw(Protocol::Object, seed).unwrap();
+        assert!(!recorded.contains(&scene.layout.hash()));
+        assert_eq!(ahead.commands.len(), AHEAD_STEPS);
+        assert_eq!(ahead.farthest(&ahead.goal), 0.0);
+        assert!(ahead.farthest(&ahead.start) >= MOVED_M && MOVED_M > REACHED_M);
+        assert_eq!(Ahead::draw(Protocol::Object, seed).unwrap().1, ahead);
+        families.insert(ahead.family(&scene.layout.kinds));
+    }
+    assert!(
+        families.len() >= 4 && !families.contains("moves-nothing"),
+        "{families:?}"
+    );
+}
+
+#[test]
+fn a_goal_is_what_the_camera_sees_once_it_is_reached() {
+    let reset = Reset {
+        seed: 3,
+        instruction: None,
+    };
+    let mut table = Tabletop::new("object", 64).unwrap();
+    let (mut seen, _) = table.reset(&reset).unwrap();
+    assert_ne!(
+        seen.goal.as_ref().unwrap().images["top"],
+        seen.images["top"]
+    );
+    let mut last = None;
+    for _ in 0..AHEAD_STEPS {
+        let action = table.scripted(Script::Expert).unwrap().executed;
+        let step = table.step(&action).unwrap();
+        seen = step.observation.clone();
+        last = Some(step);
+    }
+    let (step, goal) = (last.unwrap(), seen.goal.unwrap());
+    assert_eq!((&goal.images, &goal.state), (&seen.images, &seen.state));
+    assert!(step.info.success && !step.terminated && !step.truncated);
+    assert!(table.scripted(Script::Planner).is_ok());
+    let error = {
+        let mut words = Tabletop::new("new-scenes", 64).unwrap();
+        words.reset(&reset).unwrap();
+        words.scripted(Script::Planner).unwrap_err().to_string()
+    };
+    assert!(
+        error.contains("object") && error.contains("new-scenes"),
+        "{error}"
     );
 }
 
