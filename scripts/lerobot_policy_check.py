@@ -76,7 +76,7 @@ def loss(policy, checkpoint, pre, batch, is_pad, noise):
         given["crop"] = torch.zeros(2 * len(policy.config.image_features))
         corner = staticmethod(lambda _image, size: (0, 0, *size))
     patches = [patch("torch.randn_like", lambda *_, **__: given["vae_eps"])] if policy.config.type == "act" else [
-        patch("torch.randn", lambda *_, **__: noise),
+        patch("torch.randn", lambda *_, **__: noise.to(torch.get_default_dtype())),
         patch("torch.randint", lambda **_: steps),
         patch("torchvision.transforms.RandomCrop.get_params", corner),
     ]
