@@ -12,6 +12,8 @@ pub mod checkpoint;
 mod draws;
 pub mod exchange;
 pub(crate) mod features;
+#[cfg(test)]
+pub(crate) mod golden;
 mod kept;
 pub mod model;
 #[cfg(test)]
