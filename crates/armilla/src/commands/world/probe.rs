@@ -18,10 +18,12 @@ use crate::progress::Progress;
 
 /// Model steps ahead at which predicted latents are probed.
 const AHEAD: [usize; 2] = [1, 4];
-/// Model steps of an episode, at most.
+/// Held-out episodes that test the probes, at most.
+const MOST_TESTS: usize = 200;
+/// Model steps of each of them, at most.
 const LONGEST: usize = 40;
 /// Samples that the probes are fitted to, at most.
-const MOST_SAMPLES: usize = 8000;
+const MOST_SAMPLES: usize = 20_000;
 /// Steps of the network's training.
 const NETWORK_STEPS: u64 = 2000;
 
@@ -34,9 +36,13 @@ pub(crate) struct ProbeArguments {
     /// The simulator that tells the truth: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: String,
-    /// Episodes that the probes are fitted to, on training's starts; half as many held-out ones test them.
-    #[arg(long, default_value_t = 200)]
+    /// Episodes that the probes are fitted to, on training's starts; half as many held-out ones, 200 at most, test them.
+    #[arg(long, default_value_t = 1000)]
     pub episodes: usize,
+    /// Model steps of each that they are fitted to, at most. Many short episodes say more than few long ones of what seldom changes
+    /// within one, as how a block is turned.
+    #[arg(long, default_value_t = 8)]
+    pub steps: usize,
     /// Which episodes, and the network's weights.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -59,6 +65,7 @@ struct Reading {
 /// Runs `armilla world probe`.
 pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
     at_least_one("episodes", arguments.episodes)?;
+    at_least_one("steps", arguments.steps)?;
     let opened = arguments.model.open()?;
     let fit = known(arguments, &opened, false)?;
     let test = known(arguments, &opened, true)?;
@@ -116,13 +123,13 @@ pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
 
 /// Plays and encodes episodes of half a noisy expert and half random actions.
 fn known(arguments: &ProbeArguments, opened: &Opened, held_out: bool) -> Result<Known> {
-    let stage = Stage {
-        steps: LONGEST,
-        ..Stage::new(&opened.model, &arguments.env, held_out, arguments.seed)?
+    let (count, steps) = match held_out {
+        true => (arguments.episodes.div_ceil(2).min(MOST_TESTS), LONGEST),
+        false => (arguments.episodes, arguments.steps),
     };
-    let count = match held_out {
-        true => arguments.episodes.div_ceil(2),
-        false => arguments.episodes,
+    let stage = Stage {
+        steps,
+        ..Stage::new(&opened.model, &arguments.env, held_out, arguments.seed)?
     };
     let (episodes, truths) = encode(&opened.model, stage.play(count, Stage::mixed)?)?;
     Ok(Known { episodes, truths })
