@@ -7,7 +7,7 @@ use burn::module::ModuleDisplay;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{CONFIG, Checkpoint, kind, published_gradients};
+use super::checkpoint::{CONFIG, Checkpoint, RATE, kind, published_gradients};
 use super::draws::Draws;
 use super::features::PolicyInputs;
 use super::model::{Horizons, PolicyLoss, PolicyModel};
@@ -35,6 +35,9 @@ pub trait TrainedPolicy: Send {
 
     /// What stands before and after it.
     fn processors(&self) -> &Processors;
+
+    /// Steps a second of the recordings that it learnt from, where its checkpoint says so.
+    fn rate_hz(&self) -> Option<f64>;
 
     /// See [`PolicyModel::sample_actions`].
     ///
@@ -84,6 +87,10 @@ impl<M: PolicyModel> TrainedPolicy for Checkpoint<M> {
 
     fn processors(&self) -> &Processors {
         &self.processors
+    }
+
+    fn rate_hz(&self) -> Option<f64> {
+        self.train_config.as_ref()?.get(RATE)?.as_f64()
     }
 
     fn sample_actions(

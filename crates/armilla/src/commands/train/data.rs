@@ -80,7 +80,7 @@ impl TrainingData {
     fn loader_of(
         &self,
         config: &TrainRunConfig,
-        spec: WindowSpec,
+        mut spec: WindowSpec,
         cameras: usize,
         part: fn(Split) -> Vec<usize>,
     ) -> Result<WindowLoader> {
@@ -96,6 +96,10 @@ impl TrainingData {
                 cameras: part.cameras.clone(),
                 ..source(dataset)
             });
+        }
+        let fps = self.fps();
+        if self.others.iter().any(|(dataset, _)| dataset.fps() != fps) {
+            spec.rate_hz = Some(f64::from(fps));
         }
         let mut settings = LoaderConfig::new(spec, config.batch_size, config.train.seed);
         settings.cameras = Some(self.cameras(cameras)?);
@@ -136,6 +140,11 @@ impl TrainingData {
     /// The first dataset's features.
     pub(super) fn features(&self) -> &Features {
         self.first.features()
+    }
+
+    /// Steps a second of the first dataset, which the others are brought to.
+    pub(super) fn fps(&self) -> u32 {
+        self.first.fps()
     }
 
     /// Cameras of the first dataset.

@@ -8,6 +8,7 @@ use armilla_core::Features;
 use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
 use armilla_data::{WindowLoader, WindowSpec};
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
+use armilla_vla::lerobot::checkpoint::RATE;
 use armilla_vla::lerobot::{Camera, Draws, PolicyVisitor, Processors, WordProcessor, arrays};
 use armilla_vla::{Checkpoint, PolicyBatch, PolicyConfig, PolicyInputs, PolicyModel, Tokenizer};
 use burn::module::{Module, ModuleDisplay};
@@ -78,7 +79,8 @@ impl PolicyVisitor for Start<'_> {
         };
         let mut source = windows(loader, self.device.clone());
         let mut kept = kept.map(|loader| windows(Arc::new(loader), self.device.clone().inner()));
-        let settings = serde_json::to_value(self.config)?;
+        let mut settings = serde_json::to_value(self.config)?;
+        settings[RATE] = self.data.fps().into();
         let export = |model: &PolicyTraining<M>, folder: &Path| -> Result<(), BoxError> {
             let trained = Checkpoint {
                 model: model.policy.clone(),
