@@ -1,11 +1,15 @@
 //! Evaluation results: success with its interval, floors beside it, families within it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use armilla_core::{EpisodeOutcome, Rate};
 use serde::Serialize;
 
 use crate::paired::Paired;
+
+/// The figure of an environment whose largest value says how well an episode went.
+const COVERAGE: &str = "coverage";
 
 /// A success rate with its 95 % Wilson interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -84,6 +88,8 @@ pub(crate) struct ResultRow {
     pub family_intervals: BTreeMap<String, Success>,
     /// Mean of the largest value of each of the environment's figures.
     pub figures: BTreeMap<String, f64>,
+    /// The same of the floors.
+    pub floor_figures: BTreeMap<String, BTreeMap<String, f64>>,
     /// Hash over the scenes of the episodes, to tell splits apart.
     pub scenes: String,
     /// Seed of the first episode.
@@ -116,6 +122,7 @@ impl ResultRow {
                 .collect(),
             family_intervals,
             figures: mean_figures(outcomes),
+            floor_figures: BTreeMap::new(),
             scenes: scene_hash(
                 outcomes
                     .iter()
@@ -130,7 +137,17 @@ impl ResultRow {
         }
     }
 
-    /// Puts a floor beside the row.
+    /// Puts a floor beside the row: its episodes.
+    pub(crate) fn add_floor_of(&mut self, name: &str, outcomes: &[EpisodeOutcome]) {
+        let figures = mean_figures(outcomes);
+        self.floor_figures.insert(name.to_owned(), figures);
+        self.add_floor(
+            name,
+            Success::of(outcomes.iter().map(|outcome| outcome.success)),
+        );
+    }
+
+    /// Puts a floor beside the row whose success is known alone.
     pub(crate) fn add_floor(&mut self, name: &str, success: Success) {
         self.floors.insert(name.to_owned(), success.success);
         self.floor_intervals.insert(name.to_owned(), success);
@@ -162,9 +179,24 @@ impl ResultRow {
         };
         lines.extend(part("families", &self.family_intervals));
         lines.extend(part("floors", &self.floor_intervals));
+        lines.extend(self.coverage());
         let against = self.against.as_ref();
         lines.extend(against.map(|paired| paired.line(self.success.episodes)));
         lines
+    }
+}
+
+impl ResultRow {
+    /// How much of the goal was covered at most, on average, beside the floors; where an environment tells it.
+    fn coverage(&self) -> Option<String> {
+        let own = self.figures.get(COVERAGE)?;
+        let mut line = format!("    mean largest coverage: {own:.3}");
+        for (name, figures) in &self.floor_figures {
+            if let Some(value) = figures.get(COVERAGE) {
+                write!(line, "   {name} {value:.3}").ok();
+            }
+        }
+        Some(line)
     }
 }
 
@@ -237,16 +269,19 @@ mod tests {
             outcome(2, "push", true),
         ];
         let mut row = ResultRow::of("tabletop", "new-scenes", "vla", &outcomes);
-        row.add_floor("random", Success::of([false, false, true]));
+        let lucky = [(7, false), (8, false), (9, true)];
+        row.add_floor_of(
+            "random",
+            &lucky.map(|(seed, success)| outcome(seed, "touch", success)),
+        );
         assert_eq!(row.families["touch"], 0.5);
         assert_eq!((row.success.episodes, row.figures["coverage"]), (3, 1.0));
         let json = serde_json::to_value(&row).unwrap();
         assert!((json["success"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
         assert!(json["ci_low"].as_f64().unwrap() > 0.2 && json["floors"]["random"].is_f64());
-        assert!(
-            row.lines().join("\n").contains("random  33.3 %"),
-            "{:?}",
-            row.lines()
-        );
+        let lines = row.lines().join("\n");
+        assert!(lines.contains("random  33.3 %"), "{lines}");
+        let coverage = "mean largest coverage: 1.000   random 8.000";
+        assert!(lines.contains(coverage), "{lines}");
     }
 }

@@ -88,6 +88,7 @@ impl DiffusionConfig {
     #[must_use]
     pub fn nano() -> Self {
         Self {
+            history: 1,
             crop: None,
             keypoints: 16,
             widths: vec![64, 128],

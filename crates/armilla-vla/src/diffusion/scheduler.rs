@@ -99,6 +99,7 @@ impl SchedulerConfig {
         Self {
             sampler: Sampler::Ddim,
             sampling_steps: Some(10),
+            prediction: Prediction::Actions,
             ..Self::paper()
         }
     }

@@ -30,14 +30,17 @@ fn draws(step: u64) -> Draws<'static> {
 
 /// Settings whose U-Net computes in milliseconds.
 fn small() -> DiffusionConfig {
-    DiffusionConfig {
+    let mut config = DiffusionConfig {
+        history: 2,
         action_horizon: 8,
         receding_horizon: 4,
         crop: Some([32, 32]),
         widths: vec![16, 32],
         step_width: 16,
         ..DiffusionConfig::nano()
-    }
+    };
+    config.scheduler.prediction = Prediction::Noise;
+    config
 }
 
 fn batch(horizon: usize, device: &Device) -> PolicyBatch {
@@ -205,7 +208,7 @@ fn every_wrong_setting_names_its_key() {
         ("history", |c| c.history = 0),
         ("action_horizon", |c| c.action_horizon = 10),
         ("action_horizon", |c| c.widths = Vec::new()),
-        ("receding_horizon", |c| c.receding_horizon = 16),
+        ("receding_horizon", |c| c.receding_horizon = 17),
         ("widths", |c| c.widths[1] = 100),
         ("widths", |c| (c.groups, c.widths[0]) = (2, 12)),
         ("taps", |c| c.taps = 4),

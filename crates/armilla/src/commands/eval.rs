@@ -23,7 +23,7 @@ use crate::config::Source;
 use crate::hub::{self, HubType};
 use crate::paired::Paired;
 use crate::progress::{Progress, print, say};
-use crate::results::{ResultRow, Success};
+use crate::results::ResultRow;
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
 const SEEDS_APART: u64 = 1_000_000;
@@ -403,8 +403,7 @@ pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()>
 /// Puts a script beside a row.
 fn add_floor(row: &mut ResultRow, episodes: &Episodes, script: Script) -> Result<()> {
     let outcomes = script_outcomes(episodes, script)?;
-    let success = Success::of(outcomes.iter().map(|outcome| outcome.success));
-    row.add_floor(floor_name(&episodes.environment, script), success);
+    row.add_floor_of(floor_name(&episodes.environment, script), &outcomes);
     Ok(())
 }
 
