@@ -3,12 +3,11 @@
 //! The patches of a whole batch are many times the pictures, so they are never all there at once: a task unfolds what the cache
 //! holds, multiplies, and unfolds the next. The backward pass unfolds anew.
 
-use std::cell::RefCell;
-
-use crate::fresh::{Size, fresh};
+use crate::fresh::{Size, fresh, with_scratch};
 use crate::linear::{Finish, Output, finished};
 use crate::matrix::{Matrix, MatrixMut, Threads, multiply, product};
 use crate::patches::{Patch, Patches};
+use crate::winograd::Winograd;
 
 /// Values of unfolded patches at a time: half of what the second-level cache holds.
 const BLOCK: usize = 1 << 17;
@@ -21,6 +20,8 @@ const SUMS: usize = 1 << 22;
 
 /// A convolution's sizes.
 pub(crate) struct Convolution {
+    /// Where that is faster; forwards alone.
+    winograd: Option<Winograd>,
     patches: Patches,
     /// Pictures of the batch.
     batch: usize,
@@ -45,6 +46,7 @@ impl Convolution {
         let [_, columns] = patch.grid(height, width);
         let taps = patch.side * patch.side * channels;
         Self {
+            winograd: Winograd::new([batch, height, width, channels], outputs, patch),
             patches: Patches::new([height, width, channels], patch),
             batch,
             picture: height * width * channels,
@@ -57,6 +59,9 @@ impl Convolution {
 
     /// `function(patches * kernel + bias)`, a patch a row.
     pub(crate) fn forward(&self, [input, kernel]: [&[f32]; 2], finish: Finish<'_>) -> Output {
+        if let Some(winograd) = &self.winograd {
+            return winograd.forward([input, kernel], finish);
+        }
         let lines = self.batch * self.patches.lines();
         let share = lines.div_ceil(rayon::current_num_threads());
         let block = self.block.min(share).max(1);
@@ -135,19 +140,4 @@ impl Convolution {
             });
         }
     }
-}
-
-/// Lends values that hold whatever the thread left in them, so that a block's patches stay in the cache.
-fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken, so that work which the thread begins while it waits for this one finds none and makes its own.
-    let mut scratch = SCRATCH.take();
-    if scratch.len() < length {
-        scratch.resize(length, 0.0);
-    }
-    let found = work(&mut scratch[..length]);
-    SCRATCH.set(scratch);
-    found
 }

@@ -7,6 +7,7 @@
     reason = "the length of a vector is set once every chunk of it has been written"
 )]
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
@@ -108,6 +109,21 @@ pub(crate) fn filled(
 ) -> Vec<f32> {
     let ([vector], _) = fresh([Size { length, chunk }], |task, [chunk]| write(task, chunk));
     vector
+}
+
+/// Lends values that hold whatever the thread left in them, so that a block's values stay in the cache.
+pub(crate) fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken, so that work which the thread begins while it waits for this one finds none and makes its own.
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < length {
+        scratch.resize(length, 0.0);
+    }
+    let found = work(&mut scratch[..length]);
+    SCRATCH.set(scratch);
+    found
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod patches;
 mod pooling;
 mod rows;
 mod vector;
+mod winograd;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
