@@ -25,6 +25,7 @@ mod adamw;
 mod attention;
 mod autodiff;
 mod convolution;
+mod few_rows;
 mod flex;
 mod fresh;
 mod inputs;

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::activation::{self, Function};
+use crate::few_rows;
 use crate::fresh::{Blank, Size, written};
 use crate::matrix::{Matrix, MatrixMut, Threads, multiply, product};
 use crate::vector::vectorized;
@@ -11,6 +12,8 @@ use crate::vector::vectorized;
 const BLOCK: usize = 1 << 18;
 /// Rows of an output at most that a task computes at a time, and at least where there are as many.
 const ROWS: [usize; 2] = [64, 1024];
+/// Rows at least of a single task's that a thread finishes.
+const PIECE: usize = 32;
 /// Rows whose sum a task takes.
 const SUMMED_ROWS: usize = 512;
 
@@ -33,8 +36,12 @@ pub(crate) struct Output {
 
 /// Rows a task computes, of which there are few for a short input so that all threads have work.
 ///
-/// A single task leaves the other threads to the product itself.
+/// A single task leaves the other threads to the product itself, as where the weight is longer than the input: each task would
+/// pack all of it.
 fn blocks(rows: usize, columns: usize) -> (usize, Threads) {
+    if rows <= columns {
+        return (rows.max(1), Threads::All);
+    }
     let share = rows.div_ceil(rayon::current_num_threads());
     let block = share.min(BLOCK / columns).clamp(ROWS[0], ROWS[1]);
     match block < rows {
@@ -50,6 +57,13 @@ pub(crate) fn forward(
     finish: Finish<'_>,
 ) -> Output {
     let rows = input.len() / inputs;
+    if few_rows::are_few(rows, [inputs, outputs]) {
+        return finished([rows, outputs], rows, finish, |_, output| {
+            let output = output.cleared();
+            few_rows::add_product(output, [input, weight], outputs);
+            output
+        });
+    }
     let (block, threads) = blocks(rows, outputs);
     finished([rows, outputs], block, finish, |task, output| {
         let input = &input[task * block * inputs..][..output.len() / outputs * inputs];
@@ -70,11 +84,17 @@ pub(crate) fn finished(
         length: rows * outputs,
         chunk: block * outputs,
     };
+    let piece = match block < rows {
+        true => block,
+        false => rows.div_ceil(rayon::current_num_threads()).max(PIECE),
+    } * outputs;
     if !keep || function == Function::Identity {
         let ([output], _) = written([size], |task, [output]| {
             let output = product(task, output);
-            finish.columns(output);
-            activation::apply(output, function);
+            each(output, piece, |rows| {
+                finish.columns(rows);
+                activation::apply(rows, function);
+            });
             ([output], ())
         });
         return Output {
@@ -84,14 +104,22 @@ pub(crate) fn finished(
     }
     let ([output, before], _) = written([size; 2], |task, [output, before]| {
         let before = product(task, before);
-        finish.columns(before);
+        each(before, piece, |rows| finish.columns(rows));
         let output = output.copied(before);
-        activation::apply(output, function);
+        each(output, piece, |rows| activation::apply(rows, function));
         ([output, before], ())
     });
     Output {
         output,
         before: Some(before),
+    }
+}
+
+/// Works on a task's rows: by all threads where it is the only one.
+fn each(rows: &mut [f32], piece: usize, work: impl Fn(&mut [f32]) + Send + Sync) {
+    match piece < rows.len() {
+        true => rows.par_chunks_mut(piece).for_each(work),
+        false => work(rows),
     }
 }
 

@@ -270,9 +270,31 @@ fn results_do_not_depend_on_the_number_of_threads() {
         }
         found
     };
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build().unwrap().install(all)
+    assert!(on_threads(1, all) == on_threads(3, all));
+}
+
+#[test]
+fn wide_layers_do_not_depend_on_the_number_of_threads() {
+    let device = Device::flex();
+    let patch = Patch {
+        side: 3,
+        stride: 1,
+        padding: 1,
     };
-    assert!(run(1) == run(3));
+    let all = || {
+        let sizes = [2 * 17 * 13 * 64, 9 * 64 * 80, 15 * 530, 530 * 1088];
+        let [pictures, kernel, rows, weight] = inputs(sizes, &device);
+        let kernel = kernel.reshape([9 * 64, 80]);
+        let pictures = pictures.reshape([2, 17, 13, 64]);
+        let convolved = convolve(pictures, kernel, [None, None], patch, Function::Relu);
+        let weight = weight.reshape([530, 1088]);
+        let product = linear(rows.reshape([15, 530]), weight, None, Function::Relu);
+        [convolved, product].map(Tensor::into_data)
+    };
+    assert!(on_threads(1, all) == on_threads(3, all));
+}
+
+fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(work)
 }

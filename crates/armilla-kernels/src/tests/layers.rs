@@ -79,8 +79,9 @@ fn burns(function: Function) -> fn(Tensor<2>) -> Tensor<2> {
 
 #[test]
 fn linear_layers_agree_with_burn() {
-    // One task; many tasks and a part of one; a product that all threads share.
-    for [rows, inputs, outputs] in [[3, 5, 2], [1111, 7, 33], [40, 512, 500]] {
+    // One task; many tasks and a part of one; a product that all threads share; few rows and a large matrix, and a part of a block of it.
+    let sizes = [[3, 5, 2], [1111, 7, 33], [40, 512, 500], [15, 530, 1088]];
+    for [rows, inputs, outputs] in sizes {
         for function in [Function::Identity, Function::Silu, Function::Gelu] {
             let sizes = [rows * inputs, inputs * outputs, outputs];
             let shaped = |[input, weight, bias]: [Tensor<1>; 3]| {
@@ -153,13 +154,17 @@ fn convolutions_agree_with_patches_and_a_product() {
         stride,
         padding,
     };
-    // The last has more pictures than groups that are summed on their own, and blocks of several lines and pictures.
+    // The fifth has more pictures than groups that are summed on their own, and blocks of several lines and pictures. The last ones go by
+    // Winograd's way: an odd line and column, tasks that end within a picture, padding that no pixel of a tile lies in.
     for (patch, [batch, height, width, channels], outputs) in [
         (patch(4, 2, 1), [2, 8, 12, 3], 5),
         (patch(4, 4, 0), [2, 8, 12, 3], 5),
         (patch(3, 1, 1), [3, 6, 5, 2], 4),
         (patch(5, 3, 2), [2, 8, 8, 1], 3),
         (patch(4, 2, 1), [37, 16, 16, 8], 6),
+        (patch(3, 1, 1), [3, 17, 13, 64], 80),
+        (patch(3, 1, 0), [1, 20, 19, 80], 64),
+        (patch(3, 1, 2), [2, 10, 14, 64], 64),
     ] {
         let taps = patch.side * patch.side * channels;
         let sizes = [batch * height * width * channels, taps * outputs, outputs];
