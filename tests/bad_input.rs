@@ -233,6 +233,20 @@ fn a_missing_or_truncated_video_names_the_file() {
 }
 
 #[test]
+fn a_dataset_that_is_being_recorded_is_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), "d");
+    // What a recorder holds as long as it lives.
+    let held = folder.path().join("d/.recording");
+    std::fs::create_dir_all(&held).unwrap();
+    let lock = std::fs::File::create(held.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let said = fail(folder.path(), &train("d", &[]));
+    assert!(said.contains("being recorded at this moment"), "{said}");
+    drop(lock);
+}
+
+#[test]
 fn a_truncated_checkpoint_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -1,7 +1,7 @@
 //! What is trained on.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -32,17 +32,26 @@ pub(super) struct TrainingData {
     others: Vec<(Arc<Dataset>, MixturePart)>,
 }
 
+/// A dataset whose recording has ended: before, it grows and has no statistics.
+fn recorded(root: &Path) -> Result<Arc<Dataset>> {
+    let dataset = Dataset::open(root)?;
+    let recovered = dataset.recovered();
+    ensure!(
+        !recovered.is_some_and(|found| found.being_recorded),
+        "{}: it is being recorded at this moment; train when the recording has ended",
+        root.display()
+    );
+    Ok(Arc::new(dataset))
+}
+
 impl TrainingData {
     pub(super) fn open(config: &TrainRunConfig) -> Result<Self> {
         let root = config.dataset.as_ref();
         let root = root.context("config.toml: `dataset` is missing")?;
-        let open = |part: &MixturePart| {
-            let dataset = Arc::new(Dataset::open(&part.dataset)?);
-            Ok((dataset, part.clone()))
-        };
+        let open = |part: &MixturePart| Ok((recorded(&part.dataset)?, part.clone()));
         let others: Result<Vec<_>> = config.mixture.iter().map(open).collect();
         Ok(Self {
-            first: Arc::new(Dataset::open(root)?),
+            first: recorded(root)?,
             others: others?,
         })
     }
