@@ -20,7 +20,7 @@ const SUMS: usize = 1 << 22;
 
 /// A convolution's sizes.
 pub(crate) struct Convolution {
-    /// Where that is faster; forwards alone.
+    /// Where that is faster; not in training, where its rounding, some times the plain sum's, grows on the way back through a deep network.
     winograd: Option<Winograd>,
     patches: Patches,
     /// Pictures of the batch.
@@ -59,7 +59,9 @@ impl Convolution {
 
     /// `function(patches * kernel + bias)`, a patch a row.
     pub(crate) fn forward(&self, [input, kernel]: [&[f32]; 2], finish: Finish<'_>) -> Output {
-        if let Some(winograd) = &self.winograd {
+        if let Some(winograd) = &self.winograd
+            && !finish.keep
+        {
             return winograd.forward([input, kernel], finish);
         }
         let lines = self.batch * self.patches.lines();

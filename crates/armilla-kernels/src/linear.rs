@@ -24,7 +24,7 @@ pub(crate) struct Finish<'a> {
     pub(crate) scale: Option<&'a [f32]>,
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) function: Function,
-    /// Whether to keep the values before the function.
+    /// Whether a backward pass follows: to keep the values before the function.
     pub(crate) keep: bool,
 }
 
