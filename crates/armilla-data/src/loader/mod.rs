@@ -21,8 +21,8 @@
 //! # Mixtures
 //!
 //! Datasets may differ in cameras, rates and scales. A camera is found by its name or through [`LoaderSource::cameras`];
-//! where a dataset has none, its pictures are black and `is_missing` says so. With [`WindowSpec::rate_hz`] steps mean the same
-//! time in all of them. [`LoaderConfig::normalization`] scales each by its own statistics. States and actions that are
+//! where a dataset has none, its pictures are black and `is_missing` says so. Steps mean the same time in all of them, that of the
+//! first or of [`WindowSpec::rate_hz`]. [`LoaderConfig::normalization`] scales each by its own statistics. States and actions that are
 //! narrower than the widest end in zeros.
 //!
 //! # Memory

@@ -138,10 +138,12 @@ pub(super) fn open_all(sources: Vec<LoaderSource>, config: &LoaderConfig) -> Res
         keys.map(|key| key.strip_prefix(IMAGE_PREFIX).unwrap_or(key).to_owned())
             .collect()
     });
+    let own = f64::from(first.dataset.fps());
+    let rate = config.spec.rate_hz.unwrap_or(own);
     let opened: Result<Vec<_>> = sources
         .into_iter()
         .enumerate()
-        .map(|(number, source)| open(number, source, &names, config))
+        .map(|(number, source)| open((number, source), &names, config, rate))
         .collect();
     let opened = opened?;
     let cameras: Result<Vec<_>> = names
@@ -158,11 +160,12 @@ pub(super) fn open_all(sources: Vec<LoaderSource>, config: &LoaderConfig) -> Res
     Ok((opened, cameras?, widths))
 }
 
+/// The source of a number, read at a rate of steps a second.
 fn open(
-    number: usize,
-    source: LoaderSource,
+    (number, source): (usize, LoaderSource),
     names: &[String],
     config: &LoaderConfig,
+    rate: f64,
 ) -> Result<Opened> {
     let dataset = source.dataset;
     let count = dataset.episodes().len();
@@ -200,7 +203,7 @@ fn open(
         cameras.push(Some(SourceCamera { place, randomizing }));
     }
     Ok(Opened {
-        pace: Pace::new(dataset.fps(), config.spec.rate_hz),
+        pace: Pace::new(dataset.fps(), rate),
         dataset,
         episodes,
         weight: source.weight,

@@ -26,13 +26,13 @@ pub struct WindowSpec {
     pub allow_short_tail: bool,
     /// A later picture, if wanted.
     pub later: Option<LaterSpec>,
-    /// Steps a second, for recordings of other rates to be read alike (each step takes the nearest frame); a dataset's own
-    /// rate if none.
+    /// Steps a second, for recordings of other rates to be read alike (each step takes the nearest frame); the first dataset's
+    /// if none.
     pub rate_hz: Option<f64>,
 }
 
 impl WindowSpec {
-    /// Whole windows without a later picture, at each dataset's own rate.
+    /// Whole windows without a later picture, at the first dataset's rate.
     #[must_use]
     pub fn new(observation_offsets: &[i64], action_horizon: usize) -> Self {
         Self {
@@ -98,8 +98,8 @@ impl WindowSpec {
 pub(super) struct Pace(f64);
 
 impl Pace {
-    pub(super) fn new(fps: u32, rate_hz: Option<f64>) -> Self {
-        Self(rate_hz.map_or(1.0, |rate| f64::from(fps) / rate))
+    pub(super) fn new(fps: u32, rate_hz: f64) -> Self {
+        Self(f64::from(fps) / rate_hz)
     }
 
     /// The nearest whole number of frames.

@@ -213,10 +213,10 @@ fn weighted(folder: &TempDir, weight: f64) -> LoaderSource {
     }
 }
 
-/// 10 Hz from the first dataset's own, and from 30 Hz; a camera of each.
+/// The first dataset's 10 Hz from its own, and from 30 Hz; a camera of each.
 fn mixture(first: &TempDir, second: &TempDir) -> WindowLoader {
     let mut spec = WindowSpec::new(&[-1, 0], 3);
-    (spec.rate_hz, spec.actions_from, spec.allow_short_tail) = (Some(10.0), Some(0), true);
+    (spec.actions_from, spec.allow_short_tail) = (Some(0), true);
     let mut config = LoaderConfig::new(spec, 40, 2);
     config.transforms = vec![SMALL];
     config.cameras = Some(vec!["top".to_owned(), "wrist".to_owned()]);

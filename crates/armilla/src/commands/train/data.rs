@@ -89,7 +89,7 @@ impl TrainingData {
     fn loader_of(
         &self,
         config: &TrainRunConfig,
-        mut spec: WindowSpec,
+        spec: WindowSpec,
         cameras: usize,
         part: fn(Split) -> Vec<usize>,
     ) -> Result<WindowLoader> {
@@ -105,10 +105,6 @@ impl TrainingData {
                 cameras: part.cameras.clone(),
                 ..source(dataset)
             });
-        }
-        let fps = self.fps();
-        if self.others.iter().any(|(dataset, _)| dataset.fps() != fps) {
-            spec.rate_hz = Some(f64::from(fps));
         }
         let mut settings = LoaderConfig::new(spec, config.batch_size, config.train.seed);
         settings.cameras = Some(self.cameras(cameras)?);
