@@ -351,7 +351,7 @@ pub(crate) struct VizArguments {
 /// Arguments of `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
-    /// What to measure; everything unless given.
+    /// What to measure: names, or policy, world, plan for all of a kind; everything unless given.
     pub names: Vec<String>,
     /// Seconds to measure each for, about.
     #[arg(long, default_value_t = 3.0)]

@@ -29,6 +29,13 @@ const WARM_UP: usize = 2;
 /// Repetitions at least, however long they take.
 const AT_LEAST: usize = 3;
 
+/// What several are called together, and how their names begin.
+const GROUPS: [(&str, &[&str]); 3] = [
+    ("policy", &["policy-", "act-", "diffusion-"]),
+    ("world", &["world-model-", "lewm-"]),
+    ("plan", &["world-model-plan", "lewm-plan"]),
+];
+
 /// One piece of work.
 struct Work {
     name: &'static str,
@@ -73,6 +80,13 @@ struct Measured {
 }
 
 impl Work {
+    /// Whether a name is its own or its group's.
+    fn answers_to(&self, name: &str) -> bool {
+        let group = GROUPS.iter().find(|(group, _)| *group == name);
+        self.name == name
+            || group.is_some_and(|(_, starts)| starts.iter().any(|s| self.name.starts_with(s)))
+    }
+
     fn run(&self, settings: &Settings) -> Result<Measured> {
         let mut times = (self.measure)(settings)?;
         times.sort_by(f64::total_cmp);
@@ -88,25 +102,27 @@ impl Work {
     }
 }
 
+fn works() -> impl Iterator<Item = &'static Work> {
+    let models = models::ALL.iter().chain(large::ALL).chain(policies::ALL);
+    models.chain(loader::ALL)
+}
+
 /// Runs `armilla bench`.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     // By itself, so that the memory is its own.
     if arguments.names == ["recorder"] {
         return recorder::run(arguments);
     }
-    let works = || {
-        let models = models::ALL.iter().chain(large::ALL).chain(policies::ALL);
-        models.chain(loader::ALL)
-    };
     let unknown = arguments
         .names
         .iter()
-        .find(|name| works().all(|work| work.name != **name));
+        .find(|name| !works().any(|work| work.answers_to(name)));
     if let Some(name) = unknown {
         let known: Vec<_> = works().map(|work| work.name).collect();
         anyhow::bail!(
-            "no benchmark `{name}`; there are {}, and `recorder` by itself",
-            known.join(", ")
+            "no benchmark `{name}`; there are {}, {} for all of a kind, and `recorder` by itself",
+            known.join(", "),
+            GROUPS.map(|(group, _)| group).join(", ")
         );
     }
     let time = Duration::try_from_secs_f64(arguments.seconds)
@@ -123,7 +139,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     }
     let mut all = Vec::new();
     for work in works() {
-        let wanted = arguments.names.is_empty() || arguments.names.iter().any(|n| n == work.name);
+        let names = &arguments.names;
+        let wanted = names.is_empty() || names.iter().any(|name| work.answers_to(name));
         if !wanted {
             continue;
         }
@@ -222,4 +239,25 @@ where
         .with_context(|| format!("cannot remove {}", folder.display()))?;
     trained?;
     Ok(times.split_off(WARM_UP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_all_of_a_kind() {
+        let named = |name: &str| -> Vec<_> {
+            let found = works().filter(|work| work.answers_to(name));
+            found.map(|work| work.name).collect()
+        };
+        assert_eq!(named("plan"), ["world-model-plan", "lewm-plan"]);
+        assert_eq!(named("act-chunk"), ["act-chunk"]);
+        let policies = named("policy");
+        assert!(policies.contains(&"policy-step") && policies.contains(&"diffusion-ddpm"));
+        let sum = policies.len() + named("world").len();
+        assert_eq!(named("nothing"), <[&str; 0]>::default());
+        // Besides there are four of layers and the loader.
+        assert_eq!(sum + 5, works().count());
+    }
 }
