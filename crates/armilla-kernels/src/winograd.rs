@@ -272,6 +272,7 @@ impl WithSimd for Outputs<'_> {
         }
     }
 }
+
 /// The wanted pixels of a tile to their lines, where a pixel has so many values; an odd line has no second one at its end.
 #[inline(always)]
 fn put_pixels<T: Copy>(
