@@ -173,16 +173,15 @@ def supervised(model):
 class Jepa(nn.Module):
     """`JepaConfig::nano` with a rollout of one step."""
 
-    LATENT, EMBEDDING, HIDDEN, BLOCK = 128, 64, 256, 10
+    LATENT, EMBEDDING, HIDDEN, BLOCK = 128, 32, 256, 10
 
     def __init__(self):
         super().__init__()
 
-        def conv(inputs, outputs, side, stride, padding):
-            convolution = nn.Conv2d(inputs, outputs, side, stride, padding, bias=False)
-            return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]
+        def conv(inputs, outputs):
+            return [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()]
 
-        self.encoder = nn.Sequential(*conv(3, 32, 4, 4, 0), *conv(32, 64, 4, 2, 1), *conv(64, 64, 4, 2, 1), nn.Flatten())
+        self.encoder = nn.Sequential(*conv(3, 16), *conv(16, 32), *conv(32, 64), *conv(64, 64), nn.Flatten())
         free = self.LATENT - self.EMBEDDING
 
         def layer(inputs):

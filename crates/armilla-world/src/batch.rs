@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::error::{Result, ensure};
 use crate::model::{ModelConfig, Shape};
 use crate::observations::Observations;
+use crate::rotation::Rotated;
 use crate::world_model::Interface;
 
 /// Two frames of a window, and how many model steps lie between them.
@@ -48,6 +49,8 @@ pub struct TrainingBatch {
     pub weight: Tensor<2>,
     /// Pairs for the temporal distance.
     pub pairs: Pairs,
+    /// Pictures beside themselves turned, for a model with arrows or points.
+    pub rotated: Option<Rotated>,
 }
 
 impl TrainingBatch {
@@ -106,6 +109,7 @@ impl TrainingBatch {
                 .reshape([batch, transitions, width]),
             blocks: actions.reshape([batch, transitions, repeat * width]),
             pairs: pairs(windows, &weight, config, device),
+            rotated: None,
             weight: Tensor::from_data(TensorData::new(weight, [batch, transitions]), device),
         })
     }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, ensure};
 use crate::limits::{LARGEST, MOST_DOUBLINGS, depth, sizes};
 
+/// Convolutions after which a place still tells edges and corners apart: the sides of a thing, not the whole of it.
+const LAYERS_OF_PLACES: usize = 2;
+
 /// How pictures become features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -55,8 +58,8 @@ pub struct VitConfig {
 impl Default for ConvolutionsConfig {
     fn default() -> Self {
         Self {
-            patch: 4,
-            channels: vec![32, 64, 64],
+            patch: 1,
+            channels: vec![16, 32, 64, 64],
         }
     }
 }
@@ -150,6 +153,42 @@ impl Encoder {
                 let tokens = transformer.forward(as_imagenet(images));
                 let [batch, _, width] = tokens.dims();
                 tokens.narrow(1, 0, 1).reshape([batch, width])
+            }
+        }
+    }
+
+    /// Pictures to features as of [`Self::forward`], and to places as of [`Self::places`].
+    #[must_use]
+    pub fn forward_with_places(&self, images: Tensor<4>) -> (Tensor<2>, Tensor<4>) {
+        match self {
+            Self::Convolutions(convolutions) => {
+                let places = self.places(images);
+                let rest = convolutions.layers.iter().skip(LAYERS_OF_PLACES);
+                let features = rest.fold(places.clone(), |places, layer| layer.forward(places));
+                (features.flatten(1, 3), places)
+            }
+            Self::VisionTransformer(_) => (self.forward(images.clone()), self.places(images)),
+        }
+    }
+
+    /// Pictures to what is seen at each place of a grid: the first two convolutions, or a vision transformer's patches.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, height, width, 3]`, in `[-0.5, 0.5]`
+    /// - output: `[batch, rows, columns, width]`, as wide as [`EncoderConfig::places_width`] says
+    #[must_use]
+    pub fn places(&self, images: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Convolutions(convolutions) => {
+                let layers = convolutions.layers.iter().take(LAYERS_OF_PLACES);
+                layers.fold(images, |images, layer| layer.forward(images))
+            }
+            Self::VisionTransformer(_) => {
+                let tokens = self.tokens(images);
+                let [batch, count, width] = tokens.dims();
+                let side = count.isqrt();
+                tokens.reshape([batch, side, side, width])
             }
         }
     }
@@ -258,6 +297,18 @@ impl EncoderConfig {
         }
     }
 
+    /// Values of a place, see [`Encoder::places`].
+    #[must_use]
+    pub fn places_width(&self) -> usize {
+        match self {
+            Self::Convolutions(ConvolutionsConfig { channels, .. }) => {
+                let layers = channels.iter().take(LAYERS_OF_PLACES);
+                layers.last().copied().unwrap_or(0)
+            }
+            Self::VisionTransformer(vit) => vit.width,
+        }
+    }
+
     /// Values of a token.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -314,6 +365,9 @@ mod tests {
         ] {
             let features = encoder(&config, side).forward(images(side));
             assert_eq!(features.dims(), [3, config.features(side)], "{config:?}");
+            let (again, places) = encoder(&config, side).forward_with_places(images(side));
+            assert_eq!(again.into_data(), features.into_data(), "{config:?}");
+            assert_eq!(places.dims()[3], config.places_width(), "{config:?}");
             let tokens = encoder(&config, side).tokens(images(side));
             let shape = [3, config.grid(side).pow(2), config.width()];
             assert_eq!(tokens.dims(), shape, "{config:?}");

@@ -37,6 +37,7 @@ pub mod plan_config;
 pub mod planner;
 #[cfg(test)]
 mod port_bugs;
+pub mod rotation;
 pub mod scale;
 pub mod sigreg;
 pub mod symmetry;
@@ -58,6 +59,7 @@ pub use model::{Model, ModelConfig, Shape};
 pub use observations::{Frame, Observations};
 pub use plan_config::{Aggregation, Coordinates, Method, Noise, Objective, PlanConfig, Returned};
 pub use planner::{Plan, Planner, Problem};
+pub use rotation::Rotated;
 pub use scale::{ActionScale, StateScale};
 pub use symmetry::turn;
 pub use transition::Transition;

@@ -114,6 +114,15 @@ impl ModelConfig {
         }
     }
 
+    /// Whether training wants pictures beside themselves turned.
+    #[must_use]
+    pub fn wants_rotated(&self) -> bool {
+        match self {
+            Self::Jepa(config) => config.plane() > 0 && config.loss.plane_weight > 0.0,
+            Self::DinoWm(_) => false,
+        }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors

@@ -27,6 +27,10 @@ pub struct JepaConfig {
     pub latent: usize,
     /// How many of a latent's values, its last, are its place in the space of the temporal distance; 0 for a model without.
     pub embedding: usize,
+    /// Arrows in the plane of the picture that a latent holds, two values each, see [`plane`](super::plane): for a camera that looks down.
+    pub arrows: usize,
+    /// Points in it, two values each too.
+    pub points: usize,
     /// Latents the predictor looks back on, itself included; 1 where one picture tells the whole state.
     pub history: usize,
     /// Values of one action.
@@ -122,6 +126,8 @@ pub struct LossConfig {
     pub decoder_trains_encoder: bool,
     /// Pictures of a batch that the decoder is trained on.
     pub decoder_frames: usize,
+    /// Arrows and points turn as pictures do.
+    pub plane_weight: f64,
     /// Temporal distance.
     pub distance_weight: f64,
     /// Distances above this many blocks count as this many.
@@ -177,6 +183,7 @@ impl Default for LossConfig {
             decoder_weight: 1.0,
             decoder_trains_encoder: false,
             decoder_frames: 32,
+            plane_weight: 25.0,
             distance_weight: 1.0,
             distance_max: 40.0,
             distance_expectile: 0.5,
@@ -186,7 +193,7 @@ impl Default for LossConfig {
 }
 
 impl JepaConfig {
-    /// 64 px in patches of 4, one latent of 128 a frame, some 0.2 million parameters in the predictor: for a CPU.
+    /// 64 px through four convolutions, one latent of 128 a frame, some 0.2 million parameters in the predictor: for a CPU.
     #[must_use]
     pub fn nano() -> Self {
         Self {
@@ -198,6 +205,8 @@ impl JepaConfig {
             projector_hidden: 256,
             latent: 128,
             embedding: 32,
+            arrows: 0,
+            points: 0,
             history: 1,
             action: 2,
             action_repeat: 5,
@@ -259,6 +268,7 @@ impl JepaConfig {
         let expected = format!("less than latent, {}", self.latent);
         let holds = self.embedding < self.latent;
         ensure(holds, "embedding", expected, self.embedding)?;
+        self.validate_plane()?;
         self.encoder.validate(self.image_size)?;
         self.predictor.validate()?;
         self.validate_decoder()?;
@@ -267,6 +277,19 @@ impl JepaConfig {
         let found = self.loss.distance_weight;
         ensure(needed, "loss.distance_weight", expected, found)?;
         self.loss.validate()
+    }
+
+    fn validate_plane(&self) -> Result<()> {
+        let expected = format!("at most {LARGEST}");
+        for (key, found) in [("arrows", self.arrows), ("points", self.points)] {
+            ensure(found <= LARGEST, key, &expected, found)?;
+        }
+        let free = self.free();
+        let expected = format!("in all less than half of latent - embedding, {free}");
+        let found = self.arrows + self.points;
+        ensure(2 * found < free, "arrows and points", expected, found)?;
+        let holds = self.cameras == 1 || found == 0;
+        ensure(holds, "arrows and points", "0 for several cameras", found)
     }
 
     fn validate_decoder(&self) -> Result<()> {
@@ -296,6 +319,18 @@ impl JepaConfig {
     #[must_use]
     pub fn free(&self) -> usize {
         self.latent - self.embedding
+    }
+
+    /// Values of a latent that are arrows and points.
+    #[must_use]
+    pub fn plane(&self) -> usize {
+        2 * (self.arrows + self.points)
+    }
+
+    /// Values of a latent that the projector makes: all others but the embedding.
+    #[must_use]
+    pub fn projected(&self) -> usize {
+        self.free() - self.plane()
     }
 
     /// Values of an action block: `action_repeat` actions one after the other.
@@ -351,6 +386,7 @@ impl LossConfig {
             ("loss.covariance_weight", self.covariance_weight),
             ("loss.time_similarity_weight", self.time_similarity_weight),
             ("loss.decoder_weight", self.decoder_weight),
+            ("loss.plane_weight", self.plane_weight),
             ("loss.distance_weight", self.distance_weight),
             ("loss.distance_near_weight", self.distance_near_weight),
         ];
@@ -409,7 +445,7 @@ mod tests {
                 ..ResidualConfig::default()
             })
         }
-        let wrong: [(&str, Change); 14] = [
+        let wrong: [(&str, Change); 17] = [
             ("latent", |c| c.latent = 1 << 40),
             ("predictor.depth", |c| c.predictor = residual(usize::MAX)),
             ("encoder.channels", |c| {
@@ -430,6 +466,9 @@ mod tests {
             ("loss.distance_weight", |c| c.embedding = 0),
             ("history", |c| c.history = 0),
             ("embedding", |c| c.embedding = 128),
+            ("arrows", |c| c.arrows = usize::MAX),
+            ("arrows and points", |c| (c.arrows, c.points) = (40, 8)),
+            ("arrows and points", |c| (c.arrows, c.cameras) = (4, 2)),
             ("loss.distance_weight", |c| {
                 c.loss.distance_weight = f64::NAN
             }),

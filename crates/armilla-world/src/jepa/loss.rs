@@ -56,6 +56,11 @@ impl Jepa {
         terms.add("decoder", weights.decoder_weight, || {
             self.decoder_loss(frames.clone(), &batch.observations.images, generator)
         });
+        if let (Some(plane), Some(rotated)) = (&self.plane, &batch.rotated) {
+            terms.add("plane", weights.plane_weight, || {
+                plane.loss(&self.encoder, rotated)
+            });
+        }
         let dropout = &mut Dropout::new(self.config().predictor.dropout(), generator);
         let blocks = batch.blocks.clone();
         let predictions = self.look_ahead(latents.clone(), blocks, weights.rollout, dropout);
@@ -156,9 +161,9 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     /// Steps of equal length down each gradient.
-    struct Descent<'a> {
-        gradients: &'a Gradients,
-        rate: f64,
+    pub(crate) struct Descent<'a> {
+        pub(crate) gradients: &'a Gradients,
+        pub(crate) rate: f64,
     }
 
     impl ModuleMapper for Descent<'_> {

@@ -10,6 +10,8 @@
 //! - inverse dynamics from the displacement of the latent (see [`inverse`]): SIGReg alone is weak where a world has few
 //!   degrees of freedom;
 //! - the last values of a latent are a place in a space whose Euclidean distances are steps: a temporal distance, see below;
+//! - where asked for, arrows and points that turn as the picture does (see [`plane`]): how a thing is turned, and where, which nothing
+//!   else makes a latent hold readably;
 //! - a pixel decoder on detached latents: back-propagating it costs LeWorldModel ten points of success (`decoder_trains_encoder` does so).
 //!
 //! # The temporal distance
@@ -28,6 +30,7 @@
 pub mod config;
 pub mod inverse;
 pub mod loss;
+pub mod plane;
 pub mod predictor;
 pub mod published;
 pub mod regularization;
@@ -40,6 +43,7 @@ use burn::tensor::{Device, Tensor};
 
 use self::config::JepaConfig;
 use self::inverse::Inverse;
+use self::plane::Plane;
 use self::predictor::Predictor;
 use crate::context::Context;
 use crate::decoder::Decoder;
@@ -60,6 +64,7 @@ pub struct Jepa {
     encoder: Encoder,
     projector: Mlp,
     embedder: Option<Mlp>,
+    plane: Option<Plane>,
     predictor: Predictor,
     pub(crate) inverse: Option<Inverse>,
     pub(crate) decoder: Option<Decoder>,
@@ -100,8 +105,9 @@ impl JepaConfig {
         let embedder = || projector(self.embedding).with_depth(EMBEDDER_DEPTH);
         Jepa {
             encoder: Encoder::new(&self.encoder, self.image_size, self.activation, device),
-            projector: projector(self.free()).init(device),
+            projector: projector(self.projected()).init(device),
             embedder: (self.embedding > 0).then(|| embedder().init(device)),
+            plane: (self.plane() > 0).then(|| Plane::new(self, device)),
             inverse: (self.loss.inverse_weight > 0.0).then(|| Inverse::new(self, device)),
             predictor: Predictor::new(self, device),
             decoder: (!self.decoder_channels.is_empty()).then(|| Decoder::new(self, device)),
@@ -117,7 +123,7 @@ impl Jepa {
         &self.config
     }
 
-    /// Observations to latents, their embedding last.
+    /// Observations to latents: what the projector makes, arrows and points, the embedding.
     ///
     /// # Shapes
     ///
@@ -127,17 +133,23 @@ impl Jepa {
         let [batch, cameras, height, width, channel] = observations.images.dims();
         let images = observations.images;
         let images = images.reshape([batch * cameras, height, width, channel]);
-        let features = self.encoder.forward(images);
+        let (features, plane) = match &self.plane {
+            Some(plane) => {
+                let (features, places) = self.encoder.forward_with_places(images);
+                (features, Some(plane.forward(places)))
+            }
+            None => (self.encoder.forward(images), None),
+        };
         let of_a_camera = features.dims()[1];
         let mut features = features.reshape([batch, cameras * of_a_camera]);
         if let Some(states) = observations.states {
             features = Tensor::cat(vec![features, states], 1);
         }
-        let free = self.projector.forward(features.clone());
-        match &self.embedder {
-            Some(embedder) => Tensor::cat(vec![free, embedder.forward(features)], 1),
-            None => free,
-        }
+        let projected = self.projector.forward(features.clone());
+        let embedder = self.embedder.as_ref();
+        let embedding = embedder.map(|embedder| embedder.forward(features));
+        let parts = [Some(projected), plane, embedding];
+        Tensor::cat(parts.into_iter().flatten().collect(), 1)
     }
 
     /// The latents of all frames of windows.

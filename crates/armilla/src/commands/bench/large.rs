@@ -69,6 +69,7 @@ fn windows(count: usize, device: &Device) -> TrainingBatch {
         blocks: noise("blocks", [count, steps, shape.block()], device),
         mean_actions: Tensor::zeros([count, steps, shape.action], device),
         weight: Tensor::ones([count, steps], device),
+        rotated: None,
         pairs: Pairs {
             from: Vec::new(),
             to: Vec::new(),

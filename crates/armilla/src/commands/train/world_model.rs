@@ -10,7 +10,8 @@ use armilla_data::{LaterSpec, WindowLoader, WindowSpec};
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
 use armilla_world::encoder::Encoder;
 use armilla_world::{
-    ActionScale, Interface, Model, ModelConfig, Shape, StateScale, TrainingBatch, WorldModel,
+    ActionScale, Interface, Model, ModelConfig, Rotated, Shape, StateScale, TrainingBatch,
+    WorldModel,
 };
 use burn::module::Module;
 use burn::tensor::Device;
@@ -165,15 +166,17 @@ impl BatchSource for Windows {
 
     fn batch(&mut self, step: u64) -> Result<TrainingBatch, BoxError> {
         let mut windows = self.loader.batch(step)?;
+        // Before windows are turned: arrows and points shall tell scenes apart as they were recorded.
+        let rotated = self.config.wants_rotated().then(|| {
+            let generator = &mut stream(self.seed, "rotations", step);
+            Rotated::draw(&windows, generator, &self.device)
+        });
         if self.config.shape().symmetries {
             armilla_world::turn(&mut windows, &mut stream(self.seed, "symmetries", step))?;
         }
-        Ok(TrainingBatch::from_windows(
-            &windows,
-            &self.interface,
-            &self.config,
-            &self.device,
-        )?)
+        let batch =
+            TrainingBatch::from_windows(&windows, &self.interface, &self.config, &self.device)?;
+        Ok(TrainingBatch { rotated, ..batch })
     }
 
     fn state(&self) -> serde_json::Value {
