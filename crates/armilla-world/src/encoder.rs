@@ -302,8 +302,8 @@ impl EncoderConfig {
     pub fn places_width(&self) -> usize {
         match self {
             Self::Convolutions(ConvolutionsConfig { channels, .. }) => {
-                let layers = channels.iter().take(LAYERS_OF_PLACES);
-                layers.last().copied().unwrap_or(0)
+                let mut layers = channels.iter().take(LAYERS_OF_PLACES);
+                layers.next_back().copied().unwrap_or(0)
             }
             Self::VisionTransformer(vit) => vit.width,
         }

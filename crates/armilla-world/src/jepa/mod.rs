@@ -136,7 +136,8 @@ impl Jepa {
         let (features, plane) = match &self.plane {
             Some(plane) => {
                 let (features, places) = self.encoder.forward_with_places(images);
-                (features, Some(plane.forward(places)))
+                // Its own loss alone trains it: what the others ask of a latent hides directions again.
+                (features, Some(plane.forward(places.detach()).detach()))
             }
             None => (self.encoder.forward(images), None),
         };

@@ -134,7 +134,6 @@ mod tests {
     use crate::observations::Observations;
     use armilla_core::random::stream;
     use armilla_core::{CameraWindows, WindowBatch};
-    use burn::module::Module as _;
 
     const PIXELS: usize = 16;
 

@@ -124,6 +124,7 @@ fn in_training_loss_and_gradients_are_pythons() {
         blocks: blocks.narrow(1, 0, 3),
         mean_actions: Tensor::zeros([3, 3, 2], &device),
         weight: Tensor::ones([3, 3], &device),
+        rotated: None,
         pairs: Pairs {
             from: Vec::new(),
             to: Vec::new(),

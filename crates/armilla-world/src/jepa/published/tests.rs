@@ -126,6 +126,7 @@ fn batch(golden: &Golden, device: &Device) -> TrainingBatch {
         blocks: actions.narrow(1, 0, 3),
         mean_actions: Tensor::zeros([6, 3, 2], device),
         weight: Tensor::ones([6, 3], device),
+        rotated: None,
         pairs: Pairs {
             from: Vec::new(),
             to: Vec::new(),
