@@ -11,9 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, ensure};
 use crate::limits::{LARGEST, MOST_DOUBLINGS, depth, sizes};
 
-/// Convolutions after which a place still tells edges and corners apart: the sides of a thing, not the whole of it.
-const LAYERS_OF_PLACES: usize = 2;
-
 /// How pictures become features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -157,42 +154,6 @@ impl Encoder {
         }
     }
 
-    /// Pictures to features as of [`Self::forward`], and to places as of [`Self::places`].
-    #[must_use]
-    pub fn forward_with_places(&self, images: Tensor<4>) -> (Tensor<2>, Tensor<4>) {
-        match self {
-            Self::Convolutions(convolutions) => {
-                let places = self.places(images);
-                let rest = convolutions.layers.iter().skip(LAYERS_OF_PLACES);
-                let features = rest.fold(places.clone(), |places, layer| layer.forward(places));
-                (features.flatten(1, 3), places)
-            }
-            Self::VisionTransformer(_) => (self.forward(images.clone()), self.places(images)),
-        }
-    }
-
-    /// Pictures to what is seen at each place of a grid: the first two convolutions, or a vision transformer's patches.
-    ///
-    /// # Shapes
-    ///
-    /// - images: `[batch, height, width, 3]`, in `[-0.5, 0.5]`
-    /// - output: `[batch, rows, columns, width]`, as wide as [`EncoderConfig::places_width`] says
-    #[must_use]
-    pub fn places(&self, images: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::Convolutions(convolutions) => {
-                let layers = convolutions.layers.iter().take(LAYERS_OF_PLACES);
-                layers.fold(images, |images, layer| layer.forward(images))
-            }
-            Self::VisionTransformer(_) => {
-                let tokens = self.tokens(images);
-                let [batch, count, width] = tokens.dims();
-                let side = count.isqrt();
-                tokens.reshape([batch, side, side, width])
-            }
-        }
-    }
-
     /// Pictures to tokens, row by row: places of the last convolution, or a vision transformer's patches.
     ///
     /// # Shapes
@@ -297,18 +258,6 @@ impl EncoderConfig {
         }
     }
 
-    /// Values of a place, see [`Encoder::places`].
-    #[must_use]
-    pub fn places_width(&self) -> usize {
-        match self {
-            Self::Convolutions(ConvolutionsConfig { channels, .. }) => {
-                let mut layers = channels.iter().take(LAYERS_OF_PLACES);
-                layers.next_back().copied().unwrap_or(0)
-            }
-            Self::VisionTransformer(vit) => vit.width,
-        }
-    }
-
     /// Values of a token.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -365,9 +314,6 @@ mod tests {
         ] {
             let features = encoder(&config, side).forward(images(side));
             assert_eq!(features.dims(), [3, config.features(side)], "{config:?}");
-            let (again, places) = encoder(&config, side).forward_with_places(images(side));
-            assert_eq!(again.into_data(), features.into_data(), "{config:?}");
-            assert_eq!(places.dims()[3], config.places_width(), "{config:?}");
             let tokens = encoder(&config, side).tokens(images(side));
             let shape = [3, config.grid(side).pow(2), config.width()];
             assert_eq!(tokens.dims(), shape, "{config:?}");

@@ -12,6 +12,7 @@ use crate::dino_wm::DinoWm;
 use crate::dino_wm::config::DinoWmConfig;
 use crate::encoder::{Encoder, EncoderConfig};
 use crate::error::Result;
+use crate::evaluation::{Cost as _, LatentCost};
 use crate::jepa::Jepa;
 use crate::jepa::config::JepaConfig;
 use crate::loss::ModelLoss;
@@ -51,6 +52,8 @@ pub struct Shape {
     pub symmetries: bool,
     /// Whether it knows a temporal distance.
     pub has_distance: bool,
+    /// Whether its latents hold arrows or points in the plane of the picture.
+    pub has_plane: bool,
 }
 
 impl Shape {
@@ -77,6 +80,7 @@ impl ModelConfig {
                 rollout: config.loss.rollout,
                 symmetries: config.symmetries,
                 has_distance: config.embedding > 0,
+                has_plane: config.plane() > 0,
             },
             Self::DinoWm(config) => Shape {
                 image_size: config.image_size,
@@ -89,6 +93,7 @@ impl ModelConfig {
                 rollout: config.loss.rollout,
                 symmetries: false,
                 has_distance: false,
+                has_plane: false,
             },
         }
     }
@@ -265,6 +270,21 @@ impl Model {
         match self {
             Self::Jepa(model) if model.config().embedding > 0 => {
                 Some(model.distance(latents, goals))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the arrows and points of latents cost beside those of the goal of their group, if the model's latents hold any.
+    ///
+    /// # Shapes
+    ///
+    /// - as of [`Self::cost`]
+    #[must_use]
+    pub fn plane_cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Option<Tensor<2>> {
+        match self {
+            Self::Jepa(model) if model.config().plane() > 0 => {
+                Some(LatentCost.cost(model.plane(latents), model.plane(goals)))
             }
             _ => None,
         }

@@ -243,6 +243,7 @@ impl WorldModel {
         let cost: &dyn Cost = match config.objective {
             Objective::Latent => &ModelCost(&self.model),
             Objective::Distance => &distance,
+            Objective::Plane => &PlaneCost(&self.model),
         };
         if config.views == 1 {
             return planner.plan(self, cost, problems);
@@ -264,6 +265,9 @@ impl WorldModel {
         let knows = config.objective != Objective::Distance || shape.has_distance;
         let expected = "`latent`, for a model without an embedding to take distances in";
         ensure(knows, "objective", expected, "`distance`")?;
+        let knows = config.objective != Objective::Plane || shape.has_plane;
+        let expected = "`latent`, for a model without arrows or points";
+        ensure(knows, "objective", expected, "`plane`")?;
         let (repeat, found) = (shape.action_repeat, planner.actions_a_step());
         let expected = if config.hold { 1 } else { repeat };
         let what = "planner's actions a model step";
@@ -320,6 +324,17 @@ pub struct ModelCost<'a>(pub &'a Model);
 impl Cost for ModelCost<'_> {
     fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
         self.0.cost(latents, goals)
+    }
+}
+
+/// What arrows and points cost; of a model whose latents hold none, its own cost.
+#[derive(Clone, Copy, Debug)]
+struct PlaneCost<'a>(&'a Model);
+
+impl Cost for PlaneCost<'_> {
+    fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
+        let cost = self.0.plane_cost(latents.clone(), goals.clone());
+        cost.unwrap_or_else(|| self.0.cost(latents, goals))
     }
 }
 

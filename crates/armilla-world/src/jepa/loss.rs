@@ -57,9 +57,7 @@ impl Jepa {
             self.decoder_loss(frames.clone(), &batch.observations.images, generator)
         });
         if let (Some(plane), Some(rotated)) = (&self.plane, &batch.rotated) {
-            terms.add("plane", weights.plane_weight, || {
-                plane.loss(&self.encoder, rotated)
-            });
+            terms.add("plane", weights.plane_weight, || plane.loss(rotated));
         }
         let dropout = &mut Dropout::new(self.config().predictor.dropout(), generator);
         let blocks = batch.blocks.clone();

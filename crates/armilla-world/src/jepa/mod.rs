@@ -133,14 +133,13 @@ impl Jepa {
         let [batch, cameras, height, width, channel] = observations.images.dims();
         let images = observations.images;
         let images = images.reshape([batch * cameras, height, width, channel]);
-        let (features, plane) = match &self.plane {
-            Some(plane) => {
-                let (features, places) = self.encoder.forward_with_places(images);
-                // Its own loss alone trains it: what the others ask of a latent hides directions again.
-                (features, Some(plane.forward(places.detach()).detach()))
-            }
-            None => (self.encoder.forward(images), None),
-        };
+        // Its own loss alone trains it: what the others ask of a latent hides directions again.
+        let plane = self.plane.as_ref();
+        let plane = plane.map(|plane| match images.device().is_autodiff() {
+            true => Tensor::from_inner(plane.valid().forward(images.clone().inner())),
+            false => plane.forward(images.clone()),
+        });
+        let features = self.encoder.forward(images);
         let of_a_camera = features.dims()[1];
         let mut features = features.reshape([batch, cameras * of_a_camera]);
         if let Some(states) = observations.states {
@@ -217,6 +216,12 @@ impl Jepa {
     #[must_use]
     pub fn embedding<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
         latents.narrow(D - 1, self.config.free(), self.config.embedding)
+    }
+
+    /// The part of latents that are arrows and points, `[..., 2 * (arrows + points)]`.
+    #[must_use]
+    pub fn plane<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
+        latents.narrow(D - 1, self.config.projected(), self.config.plane())
     }
 
     /// The rest of latents, `[..., latent - embedding]`.

@@ -2,13 +2,16 @@
 //! is turned and shifted has them turned and shifted (equivariance, as arXiv 1705.02193 learns landmarks and arXiv 2204.11371 latents of
 //! world models), and those of different scenes differ (the variance and covariance of VICReg, arXiv 2105.04906).
 //!
-//! A point is the mean of the places of a grid by a softmax over what the encoder's first layers see there, so it follows whatever it
-//! attends to. Arrows are read from the mean of what is seen over all places, which knows no place: directions are all that is left to
+//! It has two convolutions of its own. A point is the mean of their grid's places by a softmax over what is seen there, so it follows
+//! whatever it attends to. Arrows are read from the mean of what is seen over all places, which knows no place: directions are all that is left to
 //! tell scenes apart by. Prediction and decoded pictures leave how a thing is turned out of a latent, or fold it in, for it changes a
 //! picture less than its place does.
 
 use armilla_nn::Activation;
-use armilla_nn::layers::{Linear, LinearConfig, batch_norm};
+use armilla_nn::images::CHANNELS;
+use armilla_nn::layers::{
+    ConvBlock, ConvBlockConfig, Linear, LinearConfig, StridedConvConfig, batch_norm,
+};
 use armilla_nn::reduction::mean_squared_error;
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig};
@@ -17,9 +20,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::JepaConfig;
 use super::regularization::{covariance, variance};
-use crate::encoder::Encoder;
 use crate::rotation::Rotated;
 
+/// Channels of the convolutions: after two of stride 2 a place tells edges and corners apart, the sides of a thing and not the whole of it.
+const SEEN: [usize; 2] = [16, 32];
 /// Features at each place.
 const WIDTH: usize = 128;
 /// Weight of the covariance beside error and variance.
@@ -27,9 +31,10 @@ const COVARIANCE: f64 = 0.4;
 /// Units of a point along a side of the picture: things all over it have a deviation of about 1.
 const SIDE: f32 = 4.0;
 
-/// What the encoder sees at each place, to arrows and points.
+/// Pictures to arrows and points.
 #[derive(Module, Debug)]
 pub struct Plane {
+    seeing: Vec<ConvBlock>,
     features: Linear,
     norm: BatchNorm,
     arrows: Option<Arrows>,
@@ -50,8 +55,13 @@ impl Plane {
     pub(super) fn new(config: &JepaConfig, device: &Device) -> Self {
         let norm = || BatchNormConfig::new(WIDTH).init(device);
         let linear = |outputs| LinearConfig::new(WIDTH, outputs).init(device);
-        let features = LinearConfig::new(config.encoder.places_width(), WIDTH);
+        let layer = |input, output| {
+            let conv = StridedConvConfig::new(input, output);
+            ConvBlockConfig::new(conv, config.activation).init(device)
+        };
+        let features = LinearConfig::new(SEEN[1], WIDTH);
         Self {
+            seeing: vec![layer(CHANNELS, SEEN[0]), layer(SEEN[0], SEEN[1])],
             features: features.with_bias(false).init(device),
             norm: norm(),
             arrows: (config.arrows > 0).then(|| Arrows {
@@ -67,15 +77,17 @@ impl Plane {
     ///
     /// # Shapes
     ///
-    /// - places: `[batch, rows, columns, width]`, of [`Encoder::places`]
+    /// - images: `[batch, height, width, 3]`, in `[-0.5, 0.5]`
     /// - output: `[batch, (arrows + points) * 2]`
     #[must_use]
-    pub fn forward(&self, places: Tensor<4>) -> Tensor<2> {
-        let (arrows, points) = self.parts(places);
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let (arrows, points) = self.parts(images);
         Tensor::cat(arrows.into_iter().chain(points).collect(), 1)
     }
 
-    fn parts(&self, places: Tensor<4>) -> (Option<Tensor<2>>, Option<Tensor<2>>) {
+    fn parts(&self, images: Tensor<4>) -> (Option<Tensor<2>>, Option<Tensor<2>>) {
+        let layers = self.seeing.iter();
+        let places = layers.fold(images, |places, layer| layer.forward(places));
         let [batch, rows, columns, width] = places.dims();
         let places = places.reshape([batch * rows * columns, width]);
         let features = self.features.forward(places);
@@ -96,9 +108,9 @@ impl Plane {
     }
 
     /// How far arrows and points of turned pictures are from those turned, and how alike those of different pictures are.
-    pub(super) fn loss(&self, encoder: &Encoder, rotated: &Rotated) -> Tensor<1> {
+    pub(super) fn loss(&self, rotated: &Rotated) -> Tensor<1> {
         let pictures = Tensor::cat(vec![rotated.plain.clone(), rotated.turned.clone()], 0);
-        let (arrows, points) = self.parts(encoder.places(pictures));
+        let (arrows, points) = self.parts(pictures);
         let arrows = arrows.map(|arrows| term(arrows, |plain| rotated.arrows(plain)));
         let turned = |plain: Tensor<2>| rotated.points(plain / SIDE) * SIDE;
         let points = points.map(|points| term(points, turned));
@@ -181,8 +193,7 @@ mod tests {
         let jepa = jepa(&Device::flex());
         let pictures = bars(&Device::flex()).plain;
         let latents = jepa.encode(Observations::of_one_camera(pictures.clone()));
-        let places = jepa.encoder.places(pictures);
-        let arrows = jepa.plane.as_ref().unwrap().forward(places);
+        let arrows = jepa.plane.as_ref().unwrap().forward(pictures);
         assert_eq!(jepa.config().projected(), 4);
         assert_eq!(latents.narrow(1, 4, 4).into_data(), arrows.into_data());
     }
@@ -191,11 +202,8 @@ mod tests {
     fn what_is_in_the_plane_comes_to_turn_with_it_and_to_differ() {
         let device = Device::flex().autodiff();
         let (mut jepa, rotated) = (jepa(&device), bars(&device));
-        let loss = |jepa: &Jepa| {
-            let plane = jepa.plane.as_ref().unwrap();
-            plane.loss(&jepa.encoder, &rotated)
-        };
-        assert_eq!(reached(&jepa, &loss(&jepa)), ["encoder", "plane"]);
+        let loss = |jepa: &Jepa| jepa.plane.as_ref().unwrap().loss(&rotated);
+        assert_eq!(reached(&jepa, &loss(&jepa)), ["plane"]);
         let first = loss(&jepa).into_scalar::<f32>();
         for step in 0..100 {
             let gradients = loss(&jepa).backward();

@@ -10,6 +10,8 @@ pub(crate) fn jepa_config(history: usize) -> JepaConfig {
         decoder_channels: vec![8, 8],
         latent: 12,
         embedding: 4,
+        arrows: 1,
+        points: 1,
         history,
         action_repeat: 3,
         symmetries: true,
@@ -18,7 +20,10 @@ pub(crate) fn jepa_config(history: usize) -> JepaConfig {
 }
 
 pub(crate) fn world_model(history: usize) -> WorldModel {
-    let config = jepa_config(history);
+    world_model_of(&jepa_config(history))
+}
+
+fn world_model_of(config: &JepaConfig) -> WorldModel {
     let device = Device::flex();
     let model = Model::Jepa(config.init(0, &device).unwrap());
     let actions = ActionScale {
@@ -149,7 +154,7 @@ fn a_plan_does_not_depend_on_its_neighbours() {
 #[test]
 fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
     let model = world_model(2);
-    for objective in [Objective::Latent, Objective::Distance] {
+    for objective in [Objective::Latent, Objective::Distance, Objective::Plane] {
         let config = PlanConfig {
             objective,
             horizon: 3,
@@ -179,5 +184,32 @@ fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         assert!(furthest < 1e-5, "{furthest}");
+    }
+}
+
+#[test]
+fn an_objective_that_the_model_does_not_know_is_refused() {
+    let model = world_model_of(&JepaConfig {
+        embedding: 0,
+        arrows: 0,
+        points: 0,
+        loss: crate::jepa::config::LossConfig {
+            distance_weight: 0.0,
+            ..Default::default()
+        },
+        ..jepa_config(1)
+    });
+    for (objective, expected) in [
+        (Objective::Distance, "without an embedding"),
+        (Objective::Plane, "without arrows or points"),
+    ] {
+        let config = PlanConfig {
+            objective,
+            ..PlanConfig::default()
+        };
+        let actions = &model.interface().actions;
+        let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
+        let error = model.plan(&planner, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
     }
 }
