@@ -17,7 +17,8 @@ const SHIFT: f32 = 0.15;
 pub struct Rotated {
     /// The pictures, `[batch, height, width, 3]`, in `[-0.5, 0.5]`.
     pub plain: Tensor<4>,
-    /// The same turned and shifted; what lies outside has the picture's mean colour.
+    /// The same turned and shifted; what lies outside has the picture's middle colour, mostly its
+    /// ground's: a border would be an edge that says how the picture was turned.
     pub turned: Tensor<4>,
     /// Cosine of each angle, from x to the right towards y down, `[batch, 1]`.
     pub cosines: Tensor<2>,
@@ -111,7 +112,7 @@ impl Way {
     /// A picture `[height, width, channel]`, each of its pixels mixed from the four around the place that it comes from.
     fn picture(&self, picture: &[u8], width: usize) -> Vec<u8> {
         let height = picture.len() / (width * CHANNELS);
-        let outside = mean_color(picture);
+        let outside = middle_color(picture);
         let pixel = |row: usize, column: usize| match row < height && column < width {
             true => std::array::from_fn(|channel| {
                 f32::from(picture[(row * width + column) * CHANNELS + channel])
@@ -138,18 +139,20 @@ impl Way {
             ];
             turned.extend((0..CHANNELS).map(|channel| {
                 let parts = corners.iter().map(|(color, share)| color[channel] * share);
-                parts.sum::<f32>().round() as u8
+                (parts.sum::<f32>() + 0.5) as u8
             }));
         }
         turned
     }
 }
 
-fn mean_color(picture: &[u8]) -> [f32; CHANNELS] {
-    let pixels = (picture.len() / CHANNELS).max(1) as f32;
+/// The median of each channel.
+fn middle_color(picture: &[u8]) -> [f32; CHANNELS] {
     std::array::from_fn(|channel| {
         let values = picture.iter().skip(channel).step_by(CHANNELS);
-        values.map(|&value| f32::from(value)).sum::<f32>() / pixels
+        let mut values: Vec<_> = values.copied().collect();
+        let middle = values.len() / 2;
+        f32::from(*values.select_nth_unstable(middle).1)
     })
 }
 
@@ -237,7 +240,7 @@ mod tests {
             middle: [2.0, 0.0],
             ..way
         };
-        let mean = mean_color(&picture).map(|value| value.round() as u8);
-        assert_eq!(away.picture(&picture, SIDE), mean.repeat(SIDE * SIDE));
+        let ground = lit([3, -4]);
+        assert_eq!(away.picture(&ground, SIDE), vec![0; ground.len()]);
     }
 }

@@ -135,7 +135,7 @@ impl Jepa {
         let images = images.reshape([batch * cameras, height, width, channel]);
         // Its own loss alone trains it: what the others ask of a latent hides directions again.
         let plane = self.plane.as_ref();
-        let plane = plane.map(|plane| match images.device().is_autodiff() {
+        let plane = plane.map(|plane| match images.is_autodiff() {
             true => Tensor::from_inner(plane.valid().forward(images.clone().inner())),
             false => plane.forward(images.clone()),
         });

@@ -99,10 +99,11 @@ impl Plane {
             arrows.linear.forward(summary)
         });
         let points = self.points.as_ref().map(|attention| {
-            let attention = softmax(attention.forward(features), 1); // [batch, places, points]
+            let attention = attention.forward(features).swap_dims(1, 2);
+            let attention = softmax(attention, 2).flatten::<2>(0, 1); // [batch * points, places]
             let grid = grid(rows, columns, &attention.device());
-            let points = attention.swap_dims(1, 2).matmul(grid.unsqueeze()); // [batch, points, 2]
-            points.flatten::<2>(1, 2)
+            let points = attention.matmul(grid); // [batch * points, 2]
+            points.reshape([batch, -1])
         });
         (arrows, points)
     }
