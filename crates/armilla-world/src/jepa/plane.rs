@@ -103,7 +103,8 @@ impl Plane {
             let attention = softmax(attention, 2).flatten::<2>(0, 1); // [batch * points, places]
             let grid = grid(rows, columns, &attention.device());
             let points = attention.matmul(grid); // [batch * points, 2]
-            points.reshape([batch, -1])
+            let values = points.dims()[0] / batch * 2;
+            points.reshape([batch, values])
         });
         (arrows, points)
     }
