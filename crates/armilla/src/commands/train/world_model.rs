@@ -20,11 +20,6 @@ use super::data::TrainingData;
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
-/// The part of an episode, from its first picture on, that is its beginning.
-const BEGINNING: f32 = 0.125;
-/// Memory for the pictures of beginnings, in GiB at most.
-const BEGINNINGS_GIB: f64 = 0.5;
-
 /// The windows a world model learns from, with so many frames at least.
 pub(crate) fn windows(config: &ModelConfig, at_least: usize) -> WindowSpec {
     let Shape {
@@ -55,28 +50,6 @@ fn balanced(loader: WindowLoader) -> Result<WindowLoader> {
         let place = (window.frame as f32 + 0.5) / length;
         place.powf(-1.0 / 3.0) / length
     })?)
-}
-
-/// Windows of one picture each, from the beginnings of episodes, to be turned.
-///
-/// Where all recordings have one goal, as push-t's, their later pictures are alike, and what changes in them is how much of the goal is
-/// covered: arrows learnt that and not how the block is turned.
-fn beginnings(
-    config: &TrainRunConfig,
-    data: &TrainingData,
-    cameras: usize,
-) -> Result<Arc<WindowLoader>> {
-    let config = TrainRunConfig {
-        memory_limit_gib: config.memory_limit_gib.min(BEGINNINGS_GIB),
-        ..config.clone()
-    };
-    let loader = data.loader(&config, WindowSpec::new(&[0], 1), cameras)?;
-    let episodes = loader.episodes().to_vec();
-    let loader = loader.with_weights(|window| {
-        let length = episodes[window.episode].length as f32;
-        f32::from(u8::from((window.frame as f32) < BEGINNING * length)) / length
-    })?;
-    Ok(Arc::new(loader))
 }
 
 /// Trains one.
@@ -112,13 +85,8 @@ pub(super) fn train(
         model.num_params(),
         loader.len()
     ));
-    let beginnings = match world.wants_rotated() {
-        true => Some(beginnings(config, data, shape.cameras)?),
-        false => None,
-    };
     let source = |loader, device: Device| Windows {
         loader,
-        beginnings: beginnings.clone(),
         interface: interface.clone(),
         config: world.clone(),
         seed: config.train.seed,
@@ -187,8 +155,6 @@ impl Trainable for WorldModelTraining {
 /// Windows of a recording for a world model.
 struct Windows {
     loader: Arc<WindowLoader>,
-    /// Pictures to be turned, for a model with arrows or points.
-    beginnings: Option<Arc<WindowLoader>>,
     interface: Interface,
     config: ModelConfig,
     seed: u64,
@@ -200,14 +166,11 @@ impl BatchSource for Windows {
 
     fn batch(&mut self, step: u64) -> Result<TrainingBatch, BoxError> {
         let mut windows = self.loader.batch(step)?;
-        let rotated = match &self.beginnings {
-            Some(beginnings) => {
-                let generator = &mut stream(self.seed, "rotations", step);
-                let pictures = beginnings.batch(step)?;
-                Some(Rotated::draw(&pictures, generator, &self.device))
-            }
-            None => None,
-        };
+        // Before windows are turned: arrows and points shall tell scenes apart as they were recorded.
+        let rotated = self.config.wants_rotated().then(|| {
+            let generator = &mut stream(self.seed, "rotations", step);
+            Rotated::draw(&windows, generator, &self.device)
+        });
         if self.config.shape().symmetries {
             armilla_world::turn(&mut windows, &mut stream(self.seed, "symmetries", step))?;
         }
