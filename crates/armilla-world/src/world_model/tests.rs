@@ -47,6 +47,8 @@ fn world_model_of(config: &JepaConfig) -> WorldModel {
 fn every_camera_and_proprioception_go_into_a_latent() {
     let config = JepaConfig {
         cameras: 2,
+        arrows: 0,
+        points: 0,
         state: 2,
         symmetries: false,
         ..jepa_config(1)
