@@ -3,9 +3,9 @@
 //! world models), and those of different scenes differ (the variance and covariance of VICReg, arXiv 2105.04906).
 //!
 //! It has two convolutions of its own. A point is the mean of their grid's places by a softmax over what is seen there, so it follows
-//! whatever it attends to. Arrows are read from the mean of what is seen over all places, which knows no place: directions are all that is left to
-//! tell scenes apart by. Prediction and decoded pictures leave how a thing is turned out of a latent, or fold it in, for it changes a
-//! picture less than its place does.
+//! whatever it attends to. Arrows are read from the mean of what is seen over all places, which knows no place: what is left to tell
+//! scenes apart by are directions, of things and of what they cover (docs/results.md tells how far that carries). Prediction and decoded
+//! pictures leave how a thing is turned out of a latent, or fold it in, for it changes a picture less than its place does.
 
 use armilla_nn::Activation;
 use armilla_nn::images::CHANNELS;
@@ -142,27 +142,17 @@ fn grid(rows: usize, columns: usize, device: &Device) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jepa::Jepa;
     use crate::jepa::loss::tests::{Descent, reached};
-    use crate::jepa::tests::small_encoder;
-    use crate::jepa::{Jepa, JepaConfig};
     use crate::observations::Observations;
+    use crate::world_model::tests::jepa_config;
     use armilla_core::random::stream;
     use armilla_core::{CameraWindows, WindowBatch};
 
     const PIXELS: usize = 16;
 
     fn jepa(device: &Device) -> Jepa {
-        let config = JepaConfig {
-            image_size: PIXELS,
-            encoder: small_encoder(),
-            decoder_channels: vec![8, 8],
-            latent: 12,
-            embedding: 4,
-            arrows: 1,
-            points: 1,
-            ..JepaConfig::nano()
-        };
-        config.init(0, device).unwrap()
+        jepa_config(1).init(0, device).unwrap()
     }
 
     /// Pictures of a bar that is bright at one end, each turned otherwise.
@@ -220,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_is_where_it_attends_to() {
+    fn places_of_a_grid_lie_around_the_middle() {
         let device = Device::flex();
         let middles = grid(2, 4, &device).into_data();
         let middles: Vec<f32> = middles.iter().collect();
