@@ -49,7 +49,7 @@ pub struct TrainingBatch {
     pub weight: Tensor<2>,
     /// Pairs for the temporal distance.
     pub pairs: Pairs,
-    /// Pictures beside themselves turned, for a model with arrows or points.
+    /// Pictures beside themselves turned, for a model with sprites or points.
     pub rotated: Option<Rotated>,
 }
 

@@ -52,7 +52,7 @@ pub struct Shape {
     pub symmetries: bool,
     /// Whether it knows a temporal distance.
     pub has_distance: bool,
-    /// Whether its latents hold arrows or points in the plane of the picture.
+    /// Whether its latents hold sprites' poses or points in the plane of the picture.
     pub has_plane: bool,
 }
 
@@ -275,7 +275,7 @@ impl Model {
         }
     }
 
-    /// What the arrows and points of latents cost beside those of the goal of their group, if the model's latents hold any.
+    /// What the sprites' poses and points of latents cost beside those of the goal of their group, if the model's latents hold any.
     ///
     /// # Shapes
     ///

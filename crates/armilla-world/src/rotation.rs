@@ -1,4 +1,4 @@
-//! Pictures beside the same pictures turned and shifted: what arrows and points in their [`plane`](crate::jepa::plane) learn from.
+//! Pictures beside the same pictures turned and shifted: what [`sprites`](crate::jepa::sprites) and points in their [`plane`](crate::jepa::plane) learn from.
 
 use std::f32::consts::TAU;
 
@@ -59,34 +59,31 @@ impl Rotated {
         }
     }
 
-    /// Arrows in the plane of the pictures, turned as the pictures are.
+    /// Arrows in the plane of the turned pictures as they were before.
     ///
     /// # Shapes
     ///
-    /// - arrows: `[batch, arrows * 2]`, x and y of each, and the same out
+    /// - arrows: `[batch, arrows, 2]`, x and y of each, and the same out
     #[must_use]
-    pub fn arrows(&self, arrows: Tensor<2>) -> Tensor<2> {
-        let [batch, values] = arrows.dims();
-        let arrows = arrows.reshape([batch, values / 2, 2]);
+    pub fn arrows_back(&self, arrows: Tensor<3>) -> Tensor<3> {
         let [x, y] = [0, 1].map(|axis| arrows.clone().narrow(2, axis, 1));
         let [cosines, sines] =
             [&self.cosines, &self.sines].map(|column| column.clone().unsqueeze_dim::<3>(2));
-        let turned = [
-            x.clone() * cosines.clone() - y.clone() * sines.clone(),
-            x * sines + y * cosines,
+        let back = [
+            x.clone() * cosines.clone() + y.clone() * sines.clone(),
+            y * cosines - x * sines,
         ];
-        Tensor::cat(turned.into(), 2).reshape([batch, values])
+        Tensor::cat(back.into(), 2)
     }
 
-    /// Points in the plane of the pictures, from their middle in sides, shifted and turned as the pictures are.
+    /// Points in the plane of the turned pictures, from their middle in sides, where they were before.
     ///
     /// # Shapes
     ///
-    /// - as of [`Self::arrows`]
+    /// - as of [`Self::arrows_back`]
     #[must_use]
-    pub fn points(&self, points: Tensor<2>) -> Tensor<2> {
-        let count = points.dims()[1] / 2;
-        self.arrows(points - self.middles.clone().repeat_dim(1, count))
+    pub fn points_back(&self, points: Tensor<3>) -> Tensor<3> {
+        self.arrows_back(points) + self.middles.clone().unsqueeze_dim::<3>(1)
     }
 }
 
@@ -187,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_and_points_turn_as_pictures_do() {
+    fn arrows_and_points_of_turned_pictures_are_turned_back() {
         // Both ends of an arrow in pictures that are turned and shifted alike.
         let ends = [[-2, 1], [3, -4]];
         for seed in 0..20 {
@@ -205,22 +202,22 @@ mod tests {
                 let mut generator = stream(seed, "rotations", 0);
                 Rotated::draw(&windows, &mut generator, &Device::flex())
             });
-            let ends = [&from, &to].map(|rotated| {
+            let [from_end, to_end] = [&from, &to].map(|rotated| {
                 let turned = rotated.turned.clone().into_data();
                 place(&turned.iter::<f32>().collect::<Vec<_>>())
             });
-            let arrow = Tensor::from_floats([[5.0, -5.0]], &Device::flex());
-            let turned = from.arrows(arrow).into_data();
-            for (axis, expected) in turned.iter::<f32>().enumerate() {
-                let found = ends[1][axis] - ends[0][axis];
-                assert!((found - expected).abs() < 0.2, "{found} {expected}");
-            }
-            let side = SIDE as f32;
-            let point = Tensor::from_floats([[3.0 / side, -4.0 / side]], &Device::flex());
-            let turned = from.points(point).into_data();
-            for (axis, expected) in turned.iter::<f32>().enumerate() {
-                let found = ends[1][axis];
-                assert!((found - expected * side).abs() < 0.2, "{found} {expected}");
+            let arrow = [to_end[0] - from_end[0], to_end[1] - from_end[1]];
+            let arrow = Tensor::from_floats([[arrow]], &Device::flex());
+            let point = Tensor::from_floats([[to_end]], &Device::flex()) / SIDE as f32;
+            let found = [
+                (from.arrows_back(arrow), [5.0, -5.0]),
+                (from.points_back(point) * SIDE as f32, [3.0, -4.0]),
+            ];
+            for (found, expected) in found {
+                let found = found.into_data();
+                for (found, expected) in found.iter::<f32>().zip(expected) {
+                    assert!((found - expected).abs() < 0.2, "{found} {expected}");
+                }
             }
         }
     }

@@ -266,7 +266,7 @@ impl WorldModel {
         let expected = "`latent`, for a model without an embedding to take distances in";
         ensure(knows, "objective", expected, "`distance`")?;
         let knows = config.objective != Objective::Plane || shape.has_plane;
-        let expected = "`latent`, for a model without arrows or points";
+        let expected = "`latent`, for a model without sprites or points";
         ensure(knows, "objective", expected, "`plane`")?;
         let (repeat, found) = (shape.action_repeat, planner.actions_a_step());
         let expected = if config.hold { 1 } else { repeat };
@@ -327,7 +327,7 @@ impl Cost for ModelCost<'_> {
     }
 }
 
-/// What arrows and points cost; of a model whose latents hold none, its own cost.
+/// What sprites' poses and points cost; of a model whose latents hold none, its own cost.
 #[derive(Clone, Copy, Debug)]
 struct PlaneCost<'a>(&'a Model);
 

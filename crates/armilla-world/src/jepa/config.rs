@@ -27,9 +27,10 @@ pub struct JepaConfig {
     pub latent: usize,
     /// How many of a latent's values, its last, are its place in the space of the temporal distance; 0 for a model without.
     pub embedding: usize,
-    /// Arrows in the plane of the picture that a latent holds, two values each, see [`plane`](super::plane): for a camera that looks down.
-    pub arrows: usize,
-    /// Points in it, two values each too.
+    /// Sprites whose poses a latent holds, four values each, see [`sprites`](super::sprites): things that look the same in all recordings,
+    /// before a ground that never changes, seen by one camera that looks down.
+    pub sprites: usize,
+    /// Points in the plane of the picture that a latent holds, two values each, see [`plane`](super::plane): for such a camera too.
     pub points: usize,
     /// Latents the predictor looks back on, itself included; 1 where one picture tells the whole state.
     pub history: usize,
@@ -126,7 +127,7 @@ pub struct LossConfig {
     pub decoder_trains_encoder: bool,
     /// Pictures of a batch that the decoder is trained on.
     pub decoder_frames: usize,
-    /// Arrows and points turn as pictures do.
+    /// Sprites that paint pictures, and points that move as pictures do.
     pub plane_weight: f64,
     /// Temporal distance.
     pub distance_weight: f64,
@@ -205,7 +206,7 @@ impl JepaConfig {
             projector_hidden: 256,
             latent: 128,
             embedding: 32,
-            arrows: 0,
+            sprites: 0,
             points: 0,
             history: 1,
             action: 2,
@@ -281,15 +282,14 @@ impl JepaConfig {
 
     fn validate_plane(&self) -> Result<()> {
         let expected = format!("at most {LARGEST}");
-        for (key, found) in [("arrows", self.arrows), ("points", self.points)] {
+        for (key, found) in [("sprites", self.sprites), ("points", self.points)] {
             ensure(found <= LARGEST, key, &expected, found)?;
         }
-        let free = self.free();
-        let expected = format!("in all less than half of latent - embedding, {free}");
-        let found = self.arrows + self.points;
-        ensure(2 * found < free, "arrows and points", expected, found)?;
+        let (free, found) = (self.free(), self.plane());
+        let expected = format!("values (4 and 2 each) fewer than latent - embedding, {free}");
+        ensure(found < free, "sprites and points", expected, found)?;
         let holds = self.cameras == 1 || found == 0;
-        ensure(holds, "arrows and points", "0 for several cameras", found)
+        ensure(holds, "sprites and points", "0 for several cameras", found)
     }
 
     fn validate_decoder(&self) -> Result<()> {
@@ -321,10 +321,10 @@ impl JepaConfig {
         self.latent - self.embedding
     }
 
-    /// Values of a latent that are arrows and points.
+    /// Values of a latent that are sprites' poses and points.
     #[must_use]
     pub fn plane(&self) -> usize {
-        2 * (self.arrows + self.points)
+        4 * self.sprites + 2 * self.points
     }
 
     /// Values of a latent that the projector makes: all others but the embedding.
@@ -466,9 +466,9 @@ mod tests {
             ("loss.distance_weight", |c| c.embedding = 0),
             ("history", |c| c.history = 0),
             ("embedding", |c| c.embedding = 128),
-            ("arrows", |c| c.arrows = usize::MAX),
-            ("arrows and points", |c| (c.arrows, c.points) = (40, 8)),
-            ("arrows and points", |c| (c.arrows, c.cameras) = (4, 2)),
+            ("sprites", |c| c.sprites = usize::MAX),
+            ("sprites and points", |c| (c.sprites, c.points) = (20, 8)),
+            ("sprites and points", |c| (c.sprites, c.cameras) = (4, 2)),
             ("loss.distance_weight", |c| {
                 c.loss.distance_weight = f64::NAN
             }),

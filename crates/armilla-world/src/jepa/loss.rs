@@ -15,7 +15,8 @@ use crate::sigreg::{directions, sigreg};
 use crate::transition::Transition as _;
 
 impl Jepa {
-    /// What a training step minimises; the target passes gradients too, as in LeWorldModel. `generator` draws SIGReg's directions, the decoder's frames and what is dropped.
+    /// What a training step minimises; the target passes gradients too, as in LeWorldModel. `generator` draws SIGReg's directions, the decoder's frames, the pixels that sprites
+    /// paint and what is dropped.
     #[must_use]
     pub fn loss(&self, batch: TrainingBatch, generator: &mut ChaCha8Rng) -> ModelLoss {
         let shape = [self.config().free(), self.config().loss.sigreg_projections];
@@ -57,7 +58,9 @@ impl Jepa {
             self.decoder_loss(frames.clone(), &batch.observations.images, generator)
         });
         if let (Some(plane), Some(rotated)) = (&self.plane, &batch.rotated) {
-            terms.add("plane", weights.plane_weight, || plane.loss(rotated));
+            terms.add("plane", weights.plane_weight, || {
+                plane.loss(rotated, generator)
+            });
         }
         let dropout = &mut Dropout::new(self.config().predictor.dropout(), generator);
         let blocks = batch.blocks.clone();

@@ -10,8 +10,8 @@
 //! - inverse dynamics from the displacement of the latent (see [`inverse`]): SIGReg alone is weak where a world has few
 //!   degrees of freedom;
 //! - the last values of a latent are a place in a space whose Euclidean distances are steps: a temporal distance, see below;
-//! - where asked for, arrows and points that turn as the picture does (see [`plane`]): how a thing is turned, and where, which nothing
-//!   else makes a latent hold readably;
+//! - where asked for, sprites that paint the picture (see [`sprites`]) and points that move as it does (see [`plane`]): how a thing is
+//!   turned, and where, which nothing else makes a latent hold readably;
 //! - a pixel decoder on detached latents: back-propagating it costs LeWorldModel ten points of success (`decoder_trains_encoder` does so).
 //!
 //! # The temporal distance
@@ -34,6 +34,7 @@ pub mod plane;
 pub mod predictor;
 pub mod published;
 pub mod regularization;
+pub mod sprites;
 
 use armilla_nn::dropout::Dropout;
 use armilla_nn::layers::{Mlp, MlpConfig};
@@ -123,7 +124,7 @@ impl Jepa {
         &self.config
     }
 
-    /// Observations to latents: what the projector makes, arrows and points, the embedding.
+    /// Observations to latents: what the projector makes, sprites' poses and points, the embedding.
     ///
     /// # Shapes
     ///
@@ -218,7 +219,7 @@ impl Jepa {
         latents.narrow(D - 1, self.config.free(), self.config.embedding)
     }
 
-    /// The part of latents that are arrows and points, `[..., 2 * (arrows + points)]`.
+    /// The part of latents that are sprites' poses and points, `[..., 4 * sprites + 2 * points]`.
     #[must_use]
     pub fn plane<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
         latents.narrow(D - 1, self.config.projected(), self.config.plane())

@@ -1,138 +1,142 @@
-//! Points and arrows in the plane of the picture: where things are and which way they point, learnt without being told. A picture that
-//! is turned and shifted has them turned and shifted (equivariance, as arXiv 1705.02193 learns landmarks and arXiv 2204.11371 latents of
-//! world models), and those of different scenes differ (the variance and covariance of VICReg, arXiv 2105.04906).
+//! What a latent knows of the plane of the picture: points that follow what they attend to, and [`sprites`](super::sprites), things with a
+//! place and a heading. Both are learnt without being told, from pictures and the same pictures turned and shifted.
 //!
-//! It has two convolutions of its own. A point is the mean of their grid's places by a softmax over what is seen there, so it follows
-//! whatever it attends to. Arrows are read from the mean of what is seen over all places, which knows no place: what is left to tell
-//! scenes apart by are directions, of things and of what they cover (docs/results.md tells how far that carries). Prediction and decoded
-//! pictures leave how a thing is turned out of a latent, or fold it in, for it changes a picture less than its place does.
+//! They have convolutions of their own, which their loss alone trains. A point is the mean of the grid's places by a softmax over what is
+//! seen there; it must move as the picture does (equivariance, as arXiv 1705.02193 learns landmarks), and points of different scenes
+//! must differ (the variance and covariance of VICReg, arXiv 2105.04906).
 
 use armilla_nn::Activation;
 use armilla_nn::images::CHANNELS;
-use armilla_nn::layers::{
-    ConvBlock, ConvBlockConfig, Linear, LinearConfig, StridedConvConfig, batch_norm,
-};
+use armilla_nn::layers::{ConvBlock, ConvBlockConfig, Linear, LinearConfig, StridedConvConfig};
 use armilla_nn::reduction::mean_squared_error;
 use burn::module::Module;
-use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
 
 use super::config::JepaConfig;
 use super::regularization::{covariance, variance};
+use super::sprites::{Poses, Sprites};
 use crate::rotation::Rotated;
 
 /// Channels of the convolutions: after two of stride 2 a place tells edges and corners apart, the sides of a thing and not the whole of it.
 const SEEN: [usize; 2] = [16, 32];
 /// Features at each place.
-const WIDTH: usize = 128;
+pub(super) const WIDTH: usize = 128;
 /// Weight of the covariance beside error and variance.
 const COVARIANCE: f64 = 0.4;
-/// Units of a point along a side of the picture: things all over it have a deviation of about 1.
+/// Units of a place along a side of the picture: things all over it have a deviation of about 1.
 const SIDE: f32 = 4.0;
 
-/// Pictures to arrows and points.
+/// Pictures to sprites' poses and points.
 #[derive(Module, Debug)]
 pub struct Plane {
     seeing: Vec<ConvBlock>,
-    features: Linear,
-    norm: BatchNorm,
-    arrows: Option<Arrows>,
+    sprites: Option<Sprites>,
     /// Features to how much each point attends to a place.
     points: Option<Linear>,
-    #[module(skip)]
-    activation: Activation,
 }
 
-/// The mean of the features over all places, to arrows.
-#[derive(Module, Debug)]
-struct Arrows {
-    norm: BatchNorm,
-    linear: Linear,
+/// What is seen at each place of a grid over pictures.
+pub(super) struct Seen {
+    /// `[batch, places, WIDTH]`.
+    pub(super) features: Tensor<3>,
+    /// The middle of each place, from the picture's in sides, `[places, 2]`.
+    grid: Tensor<2>,
 }
 
 impl Plane {
     pub(super) fn new(config: &JepaConfig, device: &Device) -> Self {
-        let norm = || BatchNormConfig::new(WIDTH).init(device);
-        let linear = |outputs| LinearConfig::new(WIDTH, outputs).init(device);
-        let layer = |input, output| {
-            let conv = StridedConvConfig::new(input, output);
-            ConvBlockConfig::new(conv, config.activation).init(device)
+        let layer = |conv: StridedConvConfig| {
+            let block = ConvBlockConfig::new(conv, Activation::Silu);
+            block.init(device)
         };
-        let features = LinearConfig::new(SEEN[1], WIDTH);
+        let around = StridedConvConfig::new(SEEN[1], WIDTH).with_side(3);
+        let pixels = config.image_size * config.image_size;
         Self {
-            seeing: vec![layer(CHANNELS, SEEN[0]), layer(SEEN[0], SEEN[1])],
-            features: features.with_bias(false).init(device),
-            norm: norm(),
-            arrows: (config.arrows > 0).then(|| Arrows {
-                norm: norm(),
-                linear: linear(2 * config.arrows),
-            }),
-            points: (config.points > 0).then(|| linear(config.points)),
-            activation: config.activation,
+            seeing: vec![
+                layer(StridedConvConfig::new(CHANNELS, SEEN[0])),
+                layer(StridedConvConfig::new(SEEN[0], SEEN[1])),
+                layer(around.with_stride(1)),
+            ],
+            sprites: (config.sprites > 0).then(|| Sprites::new(config.sprites, pixels, device)),
+            points: (config.points > 0)
+                .then(|| LinearConfig::new(WIDTH, config.points).init(device)),
         }
     }
 
-    /// Arrows, then points, x to the right and y down of each.
+    /// Sprites' poses, x to the right and y down of each place and heading, then points.
     ///
     /// # Shapes
     ///
     /// - images: `[batch, height, width, 3]`, in `[-0.5, 0.5]`
-    /// - output: `[batch, (arrows + points) * 2]`
+    /// - output: `[batch, sprites * 4 + points * 2]`
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let (arrows, points) = self.parts(images);
-        Tensor::cat(arrows.into_iter().chain(points).collect(), 1)
+        let seen = self.seen(images);
+        let poses = self.sprites.as_ref().map(|sprites| {
+            let Poses { places, headings } = sprites.poses(&seen).unit();
+            Tensor::cat(vec![places * SIDE, headings], 2).flatten(1, 2)
+        });
+        let points = self.points.as_ref();
+        let points = points.map(|points| seen.attended(points).flatten(1, 2) * SIDE);
+        Tensor::cat(poses.into_iter().chain(points).collect(), 1)
     }
 
-    fn parts(&self, images: Tensor<4>) -> (Option<Tensor<2>>, Option<Tensor<2>>) {
+    fn seen(&self, images: Tensor<4>) -> Seen {
         let layers = self.seeing.iter();
         let places = layers.fold(images, |places, layer| layer.forward(places));
-        let [batch, rows, columns, width] = places.dims();
-        let places = places.reshape([batch * rows * columns, width]);
-        let features = self.features.forward(places);
-        let features = batch_norm(&self.norm, features, Some(self.activation));
-        let features = features.reshape([batch, rows * columns, WIDTH]);
-        let arrows = self.arrows.as_ref().map(|arrows| {
-            let summary = features.clone().mean_dim(1).reshape([batch, WIDTH]);
-            let summary = batch_norm(&arrows.norm, summary, None);
-            arrows.linear.forward(summary)
-        });
-        let points = self.points.as_ref().map(|attention| {
-            let attention = attention.forward(features).swap_dims(1, 2);
-            let attention = softmax(attention, 2).flatten::<2>(0, 1); // [batch * points, places]
-            let grid = grid(rows, columns, &attention.device());
-            let points = attention.matmul(grid); // [batch * points, 2]
-            let values = points.dims()[0] / batch * 2;
-            points.reshape([batch, values])
-        });
-        (arrows, points)
+        let [_, rows, columns, _] = places.dims();
+        Seen {
+            grid: grid(rows, columns, &places.device()),
+            features: places.flatten(1, 2),
+        }
     }
 
-    /// How far arrows and points of turned pictures are from those turned, and how alike those of different pictures are.
-    pub(super) fn loss(&self, rotated: &Rotated) -> Tensor<1> {
+    /// How far pictures painted from poses are from those seen, how far points of turned pictures are from those turned, and how alike those
+    /// of different pictures are. `generator` draws the pixels that are painted.
+    pub(super) fn loss(&self, rotated: &Rotated, generator: &mut ChaCha8Rng) -> Tensor<1> {
         let pictures = Tensor::cat(vec![rotated.plain.clone(), rotated.turned.clone()], 0);
-        let (arrows, points) = self.parts(pictures);
-        let arrows = arrows.map(|arrows| term(arrows, |plain| rotated.arrows(plain)));
-        let turned = |plain: Tensor<2>| rotated.points(plain / SIDE) * SIDE;
-        let points = points.map(|points| term(points, turned));
-        let terms: Vec<_> = arrows.into_iter().chain(points).collect();
-        Tensor::cat(terms, 0).sum()
+        let seen = self.seen(pictures);
+        let sprites = self.sprites.as_ref();
+        let sprites = sprites.map(|sprites| sprites.loss(&seen, rotated, generator));
+        let points = self.points.as_ref();
+        let points = points.map(|points| points_loss(seen.attended(points), rotated));
+        Tensor::cat(sprites.into_iter().chain(points).collect(), 0).sum()
     }
 }
 
-/// The part of the loss of values of pictures and of the pictures turned, `[2 * batch, values]`.
-fn term(values: Tensor<2>, turn: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Tensor<1> {
-    let batch = values.dims()[0] / 2;
-    let plain = values.clone().narrow(0, 0, batch);
-    let error = mean_squared_error(turn(plain.clone()), values.narrow(0, batch, batch));
-    let plain = plain.unsqueeze_dim::<3>(1); // [batch, 1, values]
+impl Seen {
+    /// How much each of some things attends to each place, `[batch, things, places]`.
+    pub(super) fn attention(&self, attention: &Linear) -> Tensor<3> {
+        let scores = attention.forward(self.features.clone());
+        softmax(scores.swap_dims(1, 2), 2)
+    }
+
+    /// The mean of the places that each thing attends to, from the picture's middle in sides, `[batch, things, 2]`.
+    pub(super) fn attended(&self, attention: &Linear) -> Tensor<3> {
+        let attention = self.attention(attention);
+        let [batch, things, _] = attention.dims();
+        let attention = attention.flatten::<2>(0, 1);
+        attention
+            .matmul(self.grid.clone())
+            .reshape([batch, things, 2])
+    }
+}
+
+/// The loss of points of pictures and of the pictures turned, `[2 * batch, points, 2]`.
+fn points_loss(points: Tensor<3>, rotated: &Rotated) -> Tensor<1> {
+    let batch = points.dims()[0] / 2;
+    let plain = points.clone().narrow(0, 0, batch);
+    let back = rotated.points_back(points.narrow(0, batch, batch));
+    let error = mean_squared_error(plain.clone() * SIDE, back * SIDE);
+    let plain = (plain * SIDE).flatten::<2>(1, 2).unsqueeze_dim::<3>(1); // [batch, 1, values]
     error + variance(plain.clone()) + covariance(plain) * COVARIANCE
 }
 
-/// The middle of each place of a grid, row by row, from the picture's middle, `[places, 2]`.
-fn grid(rows: usize, columns: usize, device: &Device) -> Tensor<2> {
-    let middle = |index: usize, count: usize| ((index as f32 + 0.5) / count as f32 - 0.5) * SIDE;
+/// The middle of each place of a grid, row by row, from the picture's middle in sides, `[places, 2]`.
+pub(super) fn grid(rows: usize, columns: usize, device: &Device) -> Tensor<2> {
+    let middle = |index: usize, count: usize| (index as f32 + 0.5) / count as f32 - 0.5;
     let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
     let values = places.flat_map(|(row, column)| [middle(column, columns), middle(row, rows)]);
     let values: Vec<_> = values.collect();
@@ -140,7 +144,7 @@ fn grid(rows: usize, columns: usize, device: &Device) -> Tensor<2> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::jepa::Jepa;
     use crate::jepa::loss::tests::{Descent, reached};
@@ -151,14 +155,21 @@ mod tests {
 
     const PIXELS: usize = 16;
 
-    fn jepa(device: &Device) -> Jepa {
-        jepa_config(1).init(0, device).unwrap()
+    /// A model with as many sprites and points.
+    fn jepa(sprites: usize, points: usize, device: &Device) -> Jepa {
+        let config = JepaConfig {
+            sprites,
+            points,
+            ..jepa_config(1)
+        };
+        config.init(0, device).unwrap()
     }
 
-    /// Pictures of a bar that is bright at one end, each turned otherwise.
-    fn bars(device: &Device) -> Rotated {
-        let bar = |index: usize| {
-            let (sine, cosine) = (index as f32 * 0.7).sin_cos();
+    /// Pictures of a bar that is bright at one end, each turned otherwise; and the angles.
+    pub(crate) fn bars(device: &Device) -> (Rotated, Vec<f32>) {
+        let angles: Vec<_> = (0..16).map(|index| index as f32 * 0.7).collect();
+        let bar = |angle: &f32| {
+            let (sine, cosine) = angle.sin_cos();
             let mut picture = vec![0; PIXELS * PIXELS * 3];
             for along in -5..=5_i16 {
                 let middle = PIXELS as f32 / 2.0;
@@ -172,29 +183,39 @@ mod tests {
             cameras: vec![CameraWindows {
                 height: PIXELS,
                 width: PIXELS,
-                images: (0..16).flat_map(bar).collect(),
+                images: angles.iter().flat_map(bar).collect(),
                 ..CameraWindows::default()
             }],
             ..WindowBatch::default()
         };
-        Rotated::draw(&windows, &mut stream(0, "rotations", 0), device)
+        let generator = &mut stream(0, "rotations", 0);
+        (Rotated::draw(&windows, generator, device), angles)
     }
 
     #[test]
-    fn arrows_and_points_lie_between_what_is_projected_and_the_embedding() {
-        let jepa = jepa(&Device::flex());
-        let pictures = bars(&Device::flex()).plain;
-        let latents = jepa.encode(Observations::of_one_camera(pictures.clone()));
-        let arrows = jepa.plane.as_ref().unwrap().forward(pictures);
-        assert_eq!(jepa.config().projected(), 4);
-        assert_eq!(latents.narrow(1, 4, 4).into_data(), arrows.into_data());
+    fn poses_and_points_lie_between_what_is_projected_and_the_embedding() {
+        let device = Device::flex();
+        let pictures = bars(&device).0.plain;
+        for (sprites, points) in [(1, 0), (0, 2), (1, 1)] {
+            let jepa = jepa(sprites, points, &device);
+            let latents = jepa.encode(Observations::of_one_camera(pictures.clone()));
+            let plane = jepa.plane.as_ref().unwrap().forward(pictures.clone());
+            let [_, values] = plane.dims();
+            assert_eq!(values, 4 * sprites + 2 * points);
+            assert_eq!(jepa.config().projected(), 8 - values);
+            let found = latents.narrow(1, 8 - values, values);
+            assert_eq!(found.into_data(), plane.into_data());
+        }
     }
 
     #[test]
-    fn what_is_in_the_plane_comes_to_turn_with_it_and_to_differ() {
+    fn points_come_to_move_as_the_picture_does_and_to_differ() {
         let device = Device::flex().autodiff();
-        let (mut jepa, rotated) = (jepa(&device), bars(&device));
-        let loss = |jepa: &Jepa| jepa.plane.as_ref().unwrap().loss(&rotated);
+        let (mut jepa, rotated) = (jepa(0, 2, &device), bars(&device).0);
+        let loss = |jepa: &Jepa| {
+            let plane = jepa.plane.as_ref().unwrap();
+            plane.loss(&rotated, &mut stream(0, "pixels", 0))
+        };
         assert_eq!(reached(&jepa, &loss(&jepa)), ["plane"]);
         let first = loss(&jepa).into_scalar::<f32>();
         for step in 0..100 {
@@ -214,7 +235,7 @@ mod tests {
         let device = Device::flex();
         let middles = grid(2, 4, &device).into_data();
         let middles: Vec<f32> = middles.iter().collect();
-        assert_eq!(middles[..4], [-1.5, -1.0, -0.5, -1.0]);
-        assert_eq!(middles[14..], [1.5, 1.0]);
+        assert_eq!(middles[..4], [-0.375, -0.25, -0.125, -0.25]);
+        assert_eq!(middles[14..], [0.375, 0.25]);
     }
 }

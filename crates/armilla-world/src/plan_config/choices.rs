@@ -64,7 +64,7 @@ pub enum Objective {
     Latent,
     /// Predicted model steps to the goal.
     Distance,
-    /// Squared distance of a latent's arrows and points alone: where things are and how they are turned, whatever else the picture shows.
+    /// Squared distance of a latent's sprites and points alone: where things are and how they are turned, whatever else the picture shows.
     Plane,
 }
 

@@ -10,8 +10,7 @@ pub(crate) fn jepa_config(history: usize) -> JepaConfig {
         decoder_channels: vec![8, 8],
         latent: 12,
         embedding: 4,
-        arrows: 1,
-        points: 1,
+        sprites: 1,
         history,
         action_repeat: 3,
         symmetries: true,
@@ -47,8 +46,7 @@ fn world_model_of(config: &JepaConfig) -> WorldModel {
 fn every_camera_and_proprioception_go_into_a_latent() {
     let config = JepaConfig {
         cameras: 2,
-        arrows: 0,
-        points: 0,
+        sprites: 0,
         state: 2,
         symmetries: false,
         ..jepa_config(1)
@@ -193,8 +191,7 @@ fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
 fn an_objective_that_the_model_does_not_know_is_refused() {
     let model = world_model_of(&JepaConfig {
         embedding: 0,
-        arrows: 0,
-        points: 0,
+        sprites: 0,
         loss: crate::jepa::config::LossConfig {
             distance_weight: 0.0,
             ..Default::default()
@@ -203,7 +200,7 @@ fn an_objective_that_the_model_does_not_know_is_refused() {
     });
     for (objective, expected) in [
         (Objective::Distance, "without an embedding"),
-        (Objective::Plane, "without arrows or points"),
+        (Objective::Plane, "without sprites or points"),
     ] {
         let config = PlanConfig {
             objective,

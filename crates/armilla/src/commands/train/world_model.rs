@@ -166,7 +166,7 @@ impl BatchSource for Windows {
 
     fn batch(&mut self, step: u64) -> Result<TrainingBatch, BoxError> {
         let mut windows = self.loader.batch(step)?;
-        // Before windows are turned: arrows and points shall tell scenes apart as they were recorded.
+        // Before windows are turned: sprites lie before a ground that never turns.
         let rotated = self.config.wants_rotated().then(|| {
             let generator = &mut stream(self.seed, "rotations", step);
             Rotated::draw(&windows, generator, &self.device)
