@@ -29,17 +29,18 @@ pub struct Rotated {
 }
 
 impl Rotated {
-    /// Turns the first picture of each window, the first camera's.
+    /// Turns the first picture, the first camera's, of each window of the first half: they suffice, and cost half as much.
     #[must_use]
     pub fn draw(windows: &WindowBatch, generator: &mut ChaCha8Rng, device: &Device) -> Self {
-        let (batch, camera) = (windows.batch, &windows.cameras[0]);
-        let each = camera.images.len() / batch.max(1);
-        let first = |window: usize| &camera.images[window * each..][..camera.picture_len()];
+        let camera = &windows.cameras[0];
+        let each = camera.images.len() / windows.batch.max(1);
+        let batch = windows.batch.div_ceil(2);
+        let first = |index: usize| &camera.images[index * each..][..camera.picture_len()];
         let ways: Vec<_> = (0..batch).map(|_| Way::draw(generator)).collect();
         let pictures = ways.par_iter().enumerate();
         let (plain, turned): (Vec<_>, Vec<_>) = pictures
-            .map(|(window, way)| {
-                let picture = first(window);
+            .map(|(index, way)| {
+                let picture = first(index);
                 (picture.to_vec(), way.picture(picture, camera.width))
             })
             .unzip();
@@ -66,14 +67,9 @@ impl Rotated {
     /// - arrows: `[batch, arrows, 2]`, x and y of each, and the same out
     #[must_use]
     pub fn arrows_back(&self, arrows: Tensor<3>) -> Tensor<3> {
-        let [x, y] = [0, 1].map(|axis| arrows.clone().narrow(2, axis, 1));
         let [cosines, sines] =
             [&self.cosines, &self.sines].map(|column| column.clone().unsqueeze_dim::<3>(2));
-        let back = [
-            x.clone() * cosines.clone() + y.clone() * sines.clone(),
-            y * cosines - x * sines,
-        ];
-        Tensor::cat(back.into(), 2)
+        turned(&arrows, cosines, -sines)
     }
 
     /// Points in the plane of the turned pictures, from their middle in sides, where they were before.
@@ -85,6 +81,21 @@ impl Rotated {
     pub fn points_back(&self, points: Tensor<3>) -> Tensor<3> {
         self.arrows_back(points) + self.middles.clone().unsqueeze_dim::<3>(1)
     }
+}
+
+/// Vectors turned from x towards y by angles with these cosines and sines.
+///
+/// # Shapes
+///
+/// - vectors: `[batch, vectors, 2]`, and the same out
+/// - cosines, sines: `[batch, vectors, 1]`, either of the two 1 where all are turned alike
+pub(crate) fn turned(vectors: &Tensor<3>, cosines: Tensor<3>, sines: Tensor<3>) -> Tensor<3> {
+    let [x, y] = [0, 1].map(|axis| vectors.clone().narrow(2, axis, 1));
+    let turned = [
+        x.clone() * cosines.clone() - y.clone() * sines.clone(),
+        x * sines + y * cosines,
+    ];
+    Tensor::cat(turned.into(), 2)
 }
 
 /// How a picture is shifted, then turned.

@@ -165,37 +165,35 @@ pub(super) mod tests {
         config.init(0, device).unwrap()
     }
 
-    /// Pictures of a bar that is bright at one end, each turned otherwise; and the angles.
-    pub(crate) fn bars(device: &Device) -> (Rotated, Vec<f32>) {
-        let angles: Vec<_> = (0..16).map(|index| index as f32 * 0.7).collect();
-        let bar = |angle: &f32| {
-            let (sine, cosine) = angle.sin_cos();
+    /// Pictures of a bar that is bright at one end, each turned otherwise, beside themselves turned once more.
+    pub(crate) fn rotated(seed: u64, device: &Device) -> Rotated {
+        let bar = |index: usize| {
+            let (sine, cosine) = (index as f32 * 0.7).sin_cos();
             let mut picture = vec![0; PIXELS * PIXELS * 3];
-            for along in -5..=5_i16 {
+            for along in -2..=2_i16 {
                 let middle = PIXELS as f32 / 2.0;
                 let [x, y] = [cosine, sine].map(|part| (middle + part * f32::from(along)) as usize);
-                picture[(y * PIXELS + x) * 3..][..3].fill(155 + (along * 20) as u8);
+                picture[(y * PIXELS + x) * 3..][..3].fill((155 + along * 50) as u8);
             }
             picture
         };
         let windows = WindowBatch {
-            batch: 16,
+            batch: 32,
             cameras: vec![CameraWindows {
                 height: PIXELS,
                 width: PIXELS,
-                images: angles.iter().flat_map(bar).collect(),
+                images: (0..32).flat_map(bar).collect(),
                 ..CameraWindows::default()
             }],
             ..WindowBatch::default()
         };
-        let generator = &mut stream(0, "rotations", 0);
-        (Rotated::draw(&windows, generator, device), angles)
+        Rotated::draw(&windows, &mut stream(seed, "rotations", 0), device)
     }
 
     #[test]
     fn poses_and_points_lie_between_what_is_projected_and_the_embedding() {
         let device = Device::flex();
-        let pictures = bars(&device).0.plain;
+        let pictures = rotated(0, &device).plain;
         for (sprites, points) in [(1, 0), (0, 2), (1, 1)] {
             let jepa = jepa(sprites, points, &device);
             let latents = jepa.encode(Observations::of_one_camera(pictures.clone()));
@@ -211,7 +209,7 @@ pub(super) mod tests {
     #[test]
     fn points_come_to_move_as_the_picture_does_and_to_differ() {
         let device = Device::flex().autodiff();
-        let (mut jepa, rotated) = (jepa(0, 2, &device), bars(&device).0);
+        let (mut jepa, rotated) = (jepa(0, 2, &device), rotated(0, &device));
         let loss = |jepa: &Jepa| {
             let plane = jepa.plane.as_ref().unwrap();
             plane.loss(&rotated, &mut stream(0, "pixels", 0))
