@@ -18,6 +18,9 @@ pub struct PlanConfig {
     pub method: Method,
     /// What a latent costs.
     pub objective: Objective,
+    /// Weight of the squared distance of sprites' poses and points beside the objective: where things are and how they are turned, whatever
+    /// else the picture shows. They are few of a latent's values. Above 0 for a model that has some.
+    pub plane_weight: f32,
     /// How the costs along a plan make one.
     pub aggregation: Aggregation,
     /// Which plan is returned.
@@ -81,6 +84,7 @@ impl Default for PlanConfig {
         Self {
             method: Method::Icem,
             objective: Objective::Distance,
+            plane_weight: 0.0,
             aggregation: Aggregation::Minimum,
             returned: Returned::Best,
             horizon: 16,
@@ -176,6 +180,7 @@ impl PlanConfig {
         let within = (0.0..=self.initial_std).contains(&self.std_min);
         ensure(within, "std_min", "0 to initial_std", self.std_min)?;
         for (key, value) in [
+            ("plane_weight", self.plane_weight),
             ("noise_beta", self.noise_beta),
             ("step_noise", self.step_noise),
             ("tie_break", self.tie_break),
@@ -241,7 +246,8 @@ mod tests {
     fn every_wrong_setting_names_its_key() {
         assert!(PlanConfig::default().validate().is_ok());
         type Change = fn(&mut PlanConfig);
-        let wrong: [(&str, Change); 13] = [
+        let wrong: [(&str, Change); 14] = [
+            ("plane_weight", |c| c.plane_weight = f32::INFINITY),
             ("horizon", |c| c.horizon = 0),
             ("receding_horizon", |c| c.receding_horizon = 0),
             ("receding_horizon", |c| c.receding_horizon = 17),

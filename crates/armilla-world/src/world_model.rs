@@ -243,7 +243,15 @@ impl WorldModel {
         let cost: &dyn Cost = match config.objective {
             Objective::Latent => &ModelCost(&self.model),
             Objective::Distance => &distance,
-            Objective::Plane => &PlaneCost(&self.model),
+        };
+        let with_plane = PlaneCost {
+            model: &self.model,
+            objective: cost,
+            weight: config.plane_weight,
+        };
+        let cost: &dyn Cost = match config.plane_weight > 0.0 {
+            true => &with_plane,
+            false => cost,
         };
         if config.views == 1 {
             return planner.plan(self, cost, problems);
@@ -265,9 +273,10 @@ impl WorldModel {
         let knows = config.objective != Objective::Distance || shape.has_distance;
         let expected = "`latent`, for a model without an embedding to take distances in";
         ensure(knows, "objective", expected, "`distance`")?;
-        let knows = config.objective != Objective::Plane || shape.has_plane;
-        let expected = "`latent`, for a model without sprites or points";
-        ensure(knows, "objective", expected, "`plane`")?;
+        let weight = config.plane_weight;
+        let knows = weight == 0.0 || shape.has_plane;
+        let expected = "0 for a model without sprites or points";
+        ensure(knows, "plane_weight", expected, weight)?;
         let (repeat, found) = (shape.action_repeat, planner.actions_a_step());
         let expected = if config.hold { 1 } else { repeat };
         let what = "planner's actions a model step";
@@ -327,14 +336,21 @@ impl Cost for ModelCost<'_> {
     }
 }
 
-/// What sprites' poses and points cost; of a model whose latents hold none, its own cost.
-#[derive(Clone, Copy, Debug)]
-struct PlaneCost<'a>(&'a Model);
+/// An objective, and what sprites' poses and points cost beside it.
+struct PlaneCost<'a> {
+    model: &'a Model,
+    objective: &'a dyn Cost,
+    weight: f32,
+}
 
 impl Cost for PlaneCost<'_> {
     fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
-        let cost = self.0.plane_cost(latents.clone(), goals.clone());
-        cost.unwrap_or_else(|| self.0.cost(latents, goals))
+        let plane = self.model.plane_cost(latents.clone(), goals.clone());
+        let objective = self.objective.cost(latents, goals);
+        match plane {
+            Some(plane) => objective + plane * self.weight,
+            None => objective,
+        }
     }
 }
 

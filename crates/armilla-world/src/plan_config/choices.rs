@@ -64,8 +64,6 @@ pub enum Objective {
     Latent,
     /// Predicted model steps to the goal.
     Distance,
-    /// Squared distance of a latent's sprites and points alone: where things are and how they are turned, whatever else the picture shows.
-    Plane,
 }
 
 /// Which plan is returned.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::evaluation::LatentCost;
 use crate::jepa::config::JepaConfig;
 use crate::jepa::tests::small_encoder;
 use crate::plan_config::PlanConfig;
@@ -154,9 +155,15 @@ fn a_plan_does_not_depend_on_its_neighbours() {
 #[test]
 fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
     let model = world_model(2);
-    for objective in [Objective::Latent, Objective::Distance, Objective::Plane] {
+    let objectives = [
+        (Objective::Latent, 0.0),
+        (Objective::Distance, 0.0),
+        (Objective::Latent, 2.0),
+    ];
+    for (objective, plane_weight) in objectives {
         let config = PlanConfig {
             objective,
+            plane_weight,
             horizon: 3,
             num_samples: 32,
             num_elites: 8,
@@ -198,12 +205,13 @@ fn an_objective_that_the_model_does_not_know_is_refused() {
         },
         ..jepa_config(1)
     });
-    for (objective, expected) in [
-        (Objective::Distance, "without an embedding"),
-        (Objective::Plane, "without sprites or points"),
+    for (objective, plane_weight, expected) in [
+        (Objective::Distance, 0.0, "without an embedding"),
+        (Objective::Latent, 1.0, "without sprites or points"),
     ] {
         let config = PlanConfig {
             objective,
+            plane_weight,
             ..PlanConfig::default()
         };
         let actions = &model.interface().actions;
@@ -211,4 +219,27 @@ fn an_objective_that_the_model_does_not_know_is_refused() {
         let error = model.plan(&planner, &[]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn the_plane_counts_as_much_as_it_is_weighed() {
+    let model = world_model(1);
+    let cost = |weight, [free, pose]: [f32; 2]| {
+        let mut latent = vec![free; 4];
+        latent.extend([pose; 4]);
+        latent.extend([0.0; 4]);
+        let latents = Tensor::<1>::from_floats(latent.as_slice(), &Device::flex());
+        let cost = PlaneCost {
+            model: model.model(),
+            objective: &LatentCost,
+            weight,
+        };
+        let goals = Tensor::zeros([1, 12], &Device::flex());
+        let costs = cost.cost(latents.reshape([1, 1, 12]), goals);
+        costs.into_scalar::<f32>()
+    };
+    // Of 12 values, 4 are a sprite's pose.
+    assert_eq!(cost(0.0, [3.0, 0.0]), 3.0);
+    assert_eq!(cost(2.0, [3.0, 0.0]), 3.0);
+    assert_eq!(cost(2.0, [0.0, 3.0]), 3.0 + 18.0);
 }
