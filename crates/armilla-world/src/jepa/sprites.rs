@@ -5,7 +5,7 @@
 //! What a sprite looks like is a small network over places in its own frame (as NeRF's over a scene, arXiv 2003.08934), so that its
 //! place and heading get gradients from every pixel. Those lead astray where a thing is turned far from how it is painted: at each step
 //! every sprite is tried in [`TURNS`] turns, painted in the one that fits each picture best, and its heading drawn there (as
-//! expectation maximisation aligns pictures, e.g. in cryo-electron microscopy, arXiv 1701.00042). And from a picture turned and shifted
+//! expectation maximisation aligns pictures of particles: RELION, Scheres, J. Struct. Biol. 180, 2012). And from a picture turned and shifted
 //! the picture is painted as it was, by the pose turned back: poses must move with pictures.
 //! Sprites as a decoder's parts are those of AIR (arXiv 1603.08575) and MarioNette (arXiv 2104.14553).
 
@@ -156,8 +156,11 @@ impl Sprites {
         painting * PAINTING + apart * FITTING + agreement * AGREEMENT
     }
 
-    /// Moves the mean picture.
+    /// Moves the mean picture in training.
     fn see_ground(&self, pictures: &Tensor<3>) {
+        if !pictures.is_autodiff() {
+            return;
+        }
         let now: Tensor<2> = pictures.clone().mean_dim(0).squeeze_dim(0);
         let mean = self.mean.value_sync().to_device(&now.device());
         let moved = mean * (1.0 - MOMENTUM) + now * MOMENTUM;
