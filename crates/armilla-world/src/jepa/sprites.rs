@@ -4,7 +4,7 @@
 //!
 //! What a sprite looks like is a small network over places in its own frame (as NeRF's over a scene, arXiv 2003.08934), so that its
 //! place and heading get gradients from every pixel. Those lead astray where a thing is turned far from how it is painted: at each step
-//! every sprite is tried in [`TURNS`] turns, painted in the one that fits each picture best, and its heading drawn there (as
+//! every sprite is tried in eight turns, painted in the one that fits each picture best, and its heading drawn there (as
 //! expectation maximisation aligns pictures of particles: RELION, Scheres, J. Struct. Biol. 180, 2012). And from a picture turned and shifted
 //! the picture is painted as it was, by the pose turned back: poses must move with pictures.
 //! Sprites as a decoder's parts are those of AIR (arXiv 1603.08575) and MarioNette (arXiv 2104.14553).
