@@ -5,7 +5,6 @@
 //! seen there; it must move as the picture does (equivariance, as arXiv 1705.02193 learns landmarks), and points of different scenes
 //! must differ (the variance and covariance of VICReg, arXiv 2105.04906).
 
-use armilla_nn::Activation;
 use armilla_nn::images::CHANNELS;
 use armilla_nn::layers::{ConvBlock, ConvBlockConfig, Linear, LinearConfig, StridedConvConfig};
 use armilla_nn::reduction::mean_squared_error;
@@ -48,7 +47,7 @@ pub(super) struct Seen {
 impl Plane {
     pub(super) fn new(config: &JepaConfig, device: &Device) -> Self {
         let layer = |conv: StridedConvConfig| {
-            let block = ConvBlockConfig::new(conv, Activation::Silu);
+            let block = ConvBlockConfig::new(conv, config.activation);
             block.init(device)
         };
         let around = StridedConvConfig::new(SEEN[1], WIDTH).with_side(3);
