@@ -286,7 +286,8 @@ impl JepaConfig {
             ensure(found <= LARGEST, key, &expected, found)?;
         }
         let (free, found) = (self.free(), self.plane());
-        let expected = format!("values (4 and 2 each) fewer than latent - embedding, {free}");
+        let expected =
+            format!("fewer values (4 a sprite, 2 a point) than latent - embedding, {free}");
         ensure(found < free, "sprites and points", expected, found)?;
         let holds = self.cameras == 1 || found == 0;
         ensure(holds, "sprites and points", "0 for several cameras", found)
