@@ -280,7 +280,6 @@ mod tests {
     use crate::world_model::tests::jepa_config;
     use armilla_core::random::stream;
     use armilla_nn::random::seeded;
-    use burn::module::Module as _;
 
     const SIDE: usize = 16;
     const STEPS: u64 = 100;
