@@ -25,7 +25,7 @@ impl Decoder {
         let channels = &config.decoder_channels;
         let outputs = channels.iter().skip(1).copied().chain([3]);
         Self {
-            first: LinearConfig::new(config.latent, side * side * channels[0]).init(device),
+            first: LinearConfig::new(config.pictured(), side * side * channels[0]).init(device),
             doublings: channels
                 .iter()
                 .zip(outputs)
@@ -40,7 +40,7 @@ impl Decoder {
     ///
     /// # Shapes
     ///
-    /// - latents: `[batch, latent]`
+    /// - latents: `[batch, pictured]`
     /// - output: `[batch, height, width, 3]`, about `[-0.5, 0.5]`
     #[must_use]
     pub fn forward(&self, latents: Tensor<2>) -> Tensor<4> {

@@ -283,10 +283,8 @@ impl Model {
     #[must_use]
     pub fn plane_cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Option<Tensor<2>> {
         match self {
-            Self::Jepa(model) if model.config().plane() > 0 => {
-                Some(LatentCost.cost(model.plane(latents), model.plane(goals)))
-            }
-            _ => None,
+            Self::Jepa(model) => Some(LatentCost.cost(model.plane(latents)?, model.plane(goals)?)),
+            Self::DinoWm(_) => None,
         }
     }
 

@@ -25,7 +25,7 @@ pub struct JepaConfig {
     pub projector_hidden: usize,
     /// Width of a latent, its embedding included.
     pub latent: usize,
-    /// How many of a latent's values, its last, are its place in the space of the temporal distance; 0 for a model without.
+    /// How many of a latent's values are its place in the space of the temporal distance; 0 for a model without.
     pub embedding: usize,
     /// Sprites whose poses a latent holds, four values each, see [`sprites`](super::sprites): things that look the same in all recordings,
     /// before a ground that never changes, seen by one camera that looks down.
@@ -285,10 +285,10 @@ impl JepaConfig {
         for (key, found) in [("sprites", self.sprites), ("points", self.points)] {
             ensure(found <= LARGEST, key, &expected, found)?;
         }
-        let (free, found) = (self.free(), self.plane());
+        let (rest, found) = (self.latent - self.embedding, self.plane());
         let expected =
-            format!("fewer values (4 a sprite, 2 a point) than latent - embedding, {free}");
-        ensure(found < free, "sprites and points", expected, found)?;
+            format!("fewer values (4 a sprite, 2 a point) than latent - embedding, {rest}");
+        ensure(found < rest, "sprites and points", expected, found)?;
         let holds = self.cameras == 1 || found == 0;
         ensure(holds, "sprites and points", "0 for several cameras", found)
     }
@@ -316,22 +316,22 @@ impl JepaConfig {
         self.image_size >> self.decoder_channels.len()
     }
 
-    /// Values of a latent that are not its embedding.
+    /// Values of a latent that the projector makes: all but its embedding, poses and points.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.latent - self.embedding
+        self.pictured() - self.embedding
+    }
+
+    /// Values of a latent that pictures are decoded from: all but poses and points.
+    #[must_use]
+    pub fn pictured(&self) -> usize {
+        self.latent - self.plane()
     }
 
     /// Values of a latent that are sprites' poses and points.
     #[must_use]
     pub fn plane(&self) -> usize {
         4 * self.sprites + 2 * self.points
-    }
-
-    /// Values of a latent that the projector makes: all others but the embedding.
-    #[must_use]
-    pub fn projected(&self) -> usize {
-        self.free() - self.plane()
     }
 
     /// Values of an action block: `action_repeat` actions one after the other.

@@ -30,7 +30,7 @@ pub enum Inverse {
 }
 
 impl Inverse {
-    /// Builds it over the part of latents that is not their embedding.
+    /// Builds it over the part of latents that the projector makes.
     #[must_use]
     pub fn new(config: &JepaConfig, device: &Device) -> Self {
         let free = config.free();
@@ -48,7 +48,7 @@ impl Inverse {
     ///
     /// # Shapes
     ///
-    /// - displacement: `[rows, latent - embedding]`
+    /// - displacement: `[rows, free]`
     /// - output: `[rows, action]`, the mean of the block's, or `[rows, action_repeat * action]`
     #[must_use]
     pub fn forward(&self, displacement: Tensor<2>) -> Tensor<2> {

@@ -94,7 +94,9 @@ impl Jepa {
             return latents;
         }
         let embedding = self.embedding(latents.clone()).detach();
-        Tensor::cat(vec![self.free(latents), embedding], 2)
+        let parts = [Some(self.free(latents.clone())), Some(embedding)];
+        let parts = parts.into_iter().chain([self.plane(latents)]).flatten();
+        Tensor::cat(parts.collect(), 2)
     }
 
     /// Expectile-weighted Huber loss of the temporal distance between frames, `[batch, frames, latent]`.
@@ -141,7 +143,7 @@ impl Jepa {
             false => frames.detach(),
         };
         let latents = frames.reshape([rows, self.config().latent]);
-        let latents = latents.select(0, chosen.clone());
+        let latents = self.pictured(latents.select(0, chosen.clone()));
         let images = images.clone().narrow(1, 0, 1).select(0, chosen);
         let images = images.reshape([wanted, height, width, channel]);
         mean_squared_error(decoder.forward(latents), images)

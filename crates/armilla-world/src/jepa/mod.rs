@@ -106,7 +106,7 @@ impl JepaConfig {
         let embedder = || projector(self.embedding).with_depth(EMBEDDER_DEPTH);
         Jepa {
             encoder: Encoder::new(&self.encoder, self.image_size, self.activation, device),
-            projector: projector(self.projected()).init(device),
+            projector: projector(self.free()).init(device),
             embedder: (self.embedding > 0).then(|| embedder().init(device)),
             plane: (self.plane() > 0).then(|| Plane::new(self, device)),
             inverse: (self.loss.inverse_weight > 0.0).then(|| Inverse::new(self, device)),
@@ -124,7 +124,7 @@ impl Jepa {
         &self.config
     }
 
-    /// Observations to latents: what the projector makes, sprites' poses and points, the embedding.
+    /// Observations to latents: what the projector makes, the embedding, sprites' poses and points.
     ///
     /// # Shapes
     ///
@@ -149,7 +149,7 @@ impl Jepa {
         let projected = self.projector.forward(features.clone());
         let embedder = self.embedder.as_ref();
         let embedding = embedder.map(|embedder| embedder.forward(features));
-        let parts = [Some(projected), plane, embedding];
+        let parts = [Some(projected), embedding, plane];
         Tensor::cat(parts.into_iter().flatten().collect(), 1)
     }
 
@@ -175,7 +175,7 @@ impl Jepa {
     #[must_use]
     pub fn decode(&self, latents: Tensor<2>) -> Option<Tensor<4>> {
         let decoder = self.decoder.as_ref()?;
-        Some(decoder.forward(latents).clamp(-0.5, 0.5))
+        Some(decoder.forward(self.pictured(latents)).clamp(-0.5, 0.5))
     }
 
     /// Its encoder.
@@ -184,7 +184,7 @@ impl Jepa {
         &self.encoder
     }
 
-    /// What latents cost: mean squared error to the goal.
+    /// What latents cost: mean squared error to the goal, poses and points aside.
     ///
     /// # Shapes
     ///
@@ -193,7 +193,7 @@ impl Jepa {
     /// - output: `[groups, rows]`
     #[must_use]
     pub fn cost(&self, latents: Tensor<3>, goals: Tensor<2>) -> Tensor<2> {
-        LatentCost.cost(latents, goals)
+        LatentCost.cost(self.pictured(latents), self.pictured(goals))
     }
 
     /// Predicted model steps from many latents to the goal of their group.
@@ -219,13 +219,20 @@ impl Jepa {
         latents.narrow(D - 1, self.config.free(), self.config.embedding)
     }
 
-    /// The part of latents that are sprites' poses and points, `[..., 4 * sprites + 2 * points]`.
+    /// The part of latents that are sprites' poses and points, `[..., 4 * sprites + 2 * points]`, if they hold any.
     #[must_use]
-    pub fn plane<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
-        latents.narrow(D - 1, self.config.projected(), self.config.plane())
+    pub fn plane<const D: usize>(&self, latents: Tensor<D>) -> Option<Tensor<D>> {
+        let (from, values) = (self.config.pictured(), self.config.plane());
+        (values > 0).then(|| latents.narrow(D - 1, from, values))
     }
 
-    /// The rest of latents, `[..., latent - embedding]`.
+    /// The part of latents that pictures are decoded from and that says how alike two are: all but [`Self::plane`].
+    #[must_use]
+    pub fn pictured<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
+        latents.narrow(D - 1, 0, self.config.pictured())
+    }
+
+    /// The part of latents that the projector makes.
     #[must_use]
     pub fn free<const D: usize>(&self, latents: Tensor<D>) -> Tensor<D> {
         latents.narrow(D - 1, 0, self.config.free())

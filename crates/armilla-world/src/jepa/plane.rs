@@ -190,7 +190,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn poses_and_points_lie_between_what_is_projected_and_the_embedding() {
+    fn poses_and_points_lie_after_all_else() {
         let device = Device::flex();
         let pictures = rotated(0, &device).plain;
         for (sprites, points) in [(1, 0), (0, 2), (1, 1)] {
@@ -199,8 +199,8 @@ pub(super) mod tests {
             let plane = jepa.plane.as_ref().unwrap().forward(pictures.clone());
             let [_, values] = plane.dims();
             assert_eq!(values, 4 * sprites + 2 * points);
-            assert_eq!(jepa.config().projected(), 8 - values);
-            let found = latents.narrow(1, 8 - values, values);
+            assert_eq!(jepa.config().pictured(), 12 - values);
+            let found = latents.narrow(1, 12 - values, values);
             assert_eq!(found.into_data(), plane.into_data());
         }
     }

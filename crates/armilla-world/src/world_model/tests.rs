@@ -1,5 +1,4 @@
 use super::*;
-use crate::evaluation::LatentCost;
 use crate::jepa::config::JepaConfig;
 use crate::jepa::tests::small_encoder;
 use crate::plan_config::PlanConfig;
@@ -225,21 +224,19 @@ fn an_objective_that_the_model_does_not_know_is_refused() {
 fn the_plane_counts_as_much_as_it_is_weighed() {
     let model = world_model(1);
     let cost = |weight, [free, pose]: [f32; 2]| {
-        let mut latent = vec![free; 4];
+        let mut latent = vec![free; 8];
         latent.extend([pose; 4]);
-        latent.extend([0.0; 4]);
         let latents = Tensor::<1>::from_floats(latent.as_slice(), &Device::flex());
         let cost = PlaneCost {
             model: model.model(),
-            objective: &LatentCost,
+            objective: &ModelCost(model.model()),
             weight,
         };
         let goals = Tensor::zeros([1, 12], &Device::flex());
         let costs = cost.cost(latents.reshape([1, 1, 12]), goals);
         costs.into_scalar::<f32>()
     };
-    // Of 12 values, 4 are a sprite's pose.
-    assert_eq!(cost(0.0, [3.0, 0.0]), 3.0);
-    assert_eq!(cost(2.0, [3.0, 0.0]), 3.0);
-    assert_eq!(cost(2.0, [0.0, 3.0]), 3.0 + 18.0);
+    // Of 12 values, the last 4 are a sprite's pose.
+    assert_eq!(cost(0.0, [3.0, 2.0]), 9.0);
+    assert_eq!(cost(2.0, [3.0, 2.0]), 9.0 + 8.0);
 }
