@@ -315,3 +315,31 @@ fn a_loss_that_is_not_a_number_ends_the_training_at_once() {
         "{said}"
     );
 }
+
+#[test]
+fn a_dataset_that_does_not_fit_a_model_is_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), "data");
+    let train = |settings: &[&str]| {
+        let mut arguments = train("data", &[]);
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let said = fail(folder.path(), &arguments);
+        assert!(!folder.path().join("run").exists(), "{said}");
+        said
+    };
+    for (settings, expected) in [
+        (&["jepa.image_size=32"][..], "expected pictures of 32 x 32"),
+        (&["jepa.action=3"], "`action`: expected 3 values"),
+        (&["jepa.history=400"], "as long as a window"),
+        (&["cameras=['wrist']"], "`cameras`: expected 1 of top"),
+        (&["jepa.symmetries=false", "jepa.state=2"], "`state`"),
+        (
+            &["jepa.symmetries=false", "jepa.cameras=2", "jepa.state=0"],
+            "expected 2 cameras",
+        ),
+    ] {
+        let said = train(settings);
+        assert!(said.contains(expected), "{settings:?}: {said}");
+        assert!(!said.contains("WindowSpec"), "{said}");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::program::{Running, json, succeed, wait_until};
+use crate::program::{Running, fail, json, succeed, wait_until};
 
 /// Settings that make a world model of a few milliseconds a step.
 pub(crate) const SMALL_WORLD_MODEL: &[&str] = &[
@@ -209,6 +209,68 @@ fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
         check_row(&row, &["nothing"]);
         assert_eq!(row, evaluate("stopped", settings), "{settings:?}");
     }
+    variations(folder, &row, &evaluate);
+}
+
+/// Variations side by side, to look at; and what is none of the same episodes is not compared with them.
+fn variations(folder: &Path, row: &Value, evaluate: &dyn Fn(&str, &[&str]) -> Value) {
+    let drawn = ["--no-floors", "--report", "e.html", "--rerun", "e.rrd"];
+    let varied = ["--variation", "plain,colors,sizes"];
+    let rows = evaluate("straight", &[&drawn[..], &varied].concat());
+    check_variations(&rows, row);
+    let page = std::fs::read_to_string(folder.join("e.html")).unwrap();
+    for expected in [
+        "crossing:colors",
+        "crossing:sizes",
+        "seen",
+        "goal",
+        "Figures",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    assert!(folder.join("e.rrd").is_file());
+    std::fs::write(folder.join("other.json"), row.to_string()).unwrap();
+    let other = [
+        "eval",
+        "--policy",
+        "random",
+        "--env",
+        "two-room",
+        "--protocol",
+        "ahead",
+        "--episodes",
+        "4",
+        "--seed",
+        "5",
+        "--against",
+        "other.json",
+    ];
+    let said = fail(folder, &other);
+    assert!(
+        said.contains("other.json: expected the same episodes"),
+        "{said}"
+    );
+}
+
+/// A row for each variation, with those of the same tasks held against the first, which is the row without any.
+fn check_variations(rows: &Value, plain: &Value) {
+    let of = |index: usize, key: &str| &rows[index][key];
+    assert_eq!(rows.as_array().unwrap().len(), 3, "{rows}");
+    for key in ["protocol", "successes", "scenes"] {
+        assert_eq!(of(0, key), &plain[key]);
+    }
+    assert_eq!(of(1, "protocol"), "crossing:colors");
+    assert_eq!(of(1, "against")["policy"], "planner in crossing");
+    let alone = ["only_here", "only_there"].map(|key| of(1, "against")[key].as_i64().unwrap());
+    let solved = |index: usize| {
+        let successes = of(index, "successes").as_str().unwrap();
+        successes.matches('1').count() as i64
+    };
+    assert_eq!(alone[0] - alone[1], solved(1) - solved(0));
+    assert!(
+        of(2, "against").is_null(),
+        "other sizes are other tasks: {rows}"
+    );
 }
 
 /// Other ways to plan, beside [`SMALL_PLAN`].

@@ -57,7 +57,7 @@ fn kept_episodes(folder: &Path) {
         assert!(step[figure].is_f64(), "{figure} in {step}");
     }
     let page = std::fs::read_to_string(folder.join("r.html")).unwrap();
-    assert!(page.contains("Rollouts") && page.contains("imagined"));
+    assert!(page.contains("Curves") && page.contains("Figures") && page.contains("imagined"));
     assert!(folder.join("r.rrd").is_file());
 
     let check = ["check", "--dataset", "data", "--windows", "8"];

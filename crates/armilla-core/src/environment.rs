@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::action::Action;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::observation::Observation;
 
@@ -24,6 +24,59 @@ pub struct EnvironmentSpec {
     pub action_low: Vec<f32>,
     /// Upper bound of each action value, in the action's units.
     pub action_high: Vec<f32>,
+}
+
+/// Hardly a range of the same unit is so much wider or narrower than another.
+const MOST_APART: f32 = 50.0;
+
+impl EnvironmentSpec {
+    /// Whether actions are carried out as fast as in the recordings that a policy or a world model learnt from, where their rate is
+    /// known. `file` of the checkpoint says it, as `fps`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with both rates where they differ.
+    pub fn check_rate(&self, learnt_hz: Option<f64>, file: &str) -> Result<()> {
+        // A simulator's rate may be one over a period in f32.
+        let near = |learnt: f64| (self.rate_hz - learnt).abs() < 1e-3 * learnt;
+        let Some(learnt) = learnt_hz.filter(|&learnt| !near(learnt)) else {
+            return Ok(());
+        };
+        let found = (self.rate_hz * 1000.0).round() / 1000.0;
+        Err(Error::invalid(
+            format!("rate of environment {}", self.name),
+            format!("{learnt} Hz, as in the recordings"),
+            format!(
+                "{found} Hz; who wants it all the same takes `fps` out of the checkpoint's {file}"
+            ),
+        ))
+    }
+
+    /// Whether actions have the units of recordings with these extremes: moves are no places.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with both where some value reaches much further or less far, or there are others.
+    pub fn check_units(&self, low: &[f32], high: &[f32]) -> Result<()> {
+        let what = format!("actions of environment {}", self.name);
+        let (expected, found) = (low.len(), self.action_low.len());
+        if expected != found {
+            let expected = format!("{expected} values, as in the recordings");
+            return Err(Error::invalid(what, expected, found));
+        }
+        let recorded = low.iter().zip(high);
+        let taken = self.action_low.iter().zip(&self.action_high);
+        for ((low, high), (least, most)) in recorded.zip(taken) {
+            let ratio = (high - low) / (most - least);
+            // A value that never moved in the recordings tells no unit.
+            if high > low && !(1.0 / MOST_APART..=MOST_APART).contains(&ratio) {
+                let expected =
+                    format!("the units of the recordings, which reach from {low} to {high}");
+                return Err(Error::invalid(what, expected, format!("{least} to {most}")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How an episode begins.
@@ -79,4 +132,46 @@ pub trait Environment: Send {
     ///
     /// When the action has the wrong width or is not finite, or no episode was begun.
     fn step(&mut self, action: &Action) -> Result<Step>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_rates_and_units_are_refused() {
+        let spec = EnvironmentSpec {
+            name: "points".to_owned(),
+            protocol: "any".to_owned(),
+            features: Features::default(),
+            rate_hz: 1.0 / f64::from(0.1_f32),
+            max_steps: 1,
+            action_low: vec![0.0, -1.0],
+            action_high: vec![512.0, 1.0],
+        };
+        assert!(spec.check_rate(None, "config.json").is_ok());
+        assert!(spec.check_rate(Some(10.0), "config.json").is_ok());
+        let error = spec.check_rate(Some(30.0), "config.json").unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("expected 30 Hz") && said.contains("found 10 Hz"),
+            "{said}"
+        );
+        assert!(spec.check_units(&[100.0, 0.0], &[400.0, 0.0]).is_ok());
+        for (low, high, expected) in [
+            (
+                &[-1.0, -1.0][..],
+                &[1.0, 1.0][..],
+                "from -1 to 1, found 0 to 512",
+            ),
+            (
+                &[0.0],
+                &[512.0],
+                "expected 1 values, as in the recordings, found 2",
+            ),
+        ] {
+            let said = spec.check_units(low, high).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
 }

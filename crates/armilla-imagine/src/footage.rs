@@ -12,8 +12,10 @@ const TOGETHER: usize = 256;
 /// Frames a model step apart, and what was done between them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Footage {
-    /// The frames.
+    /// The frames, as the model's first camera saw them.
     pub images: Vec<Image>,
+    /// The same of each other camera.
+    pub others: Vec<Vec<Image>>,
     /// Proprioception at each frame, for a model that takes some.
     pub states: Vec<Vec<f32>>,
     /// Actions of each model step but the last frame's, one after the other, in their own units.
@@ -31,16 +33,23 @@ impl Footage {
         actions: &[Vec<f32>],
         action_repeat: usize,
     ) -> Self {
-        fn every<T: Clone>(frames: &[T], action_repeat: usize, count: usize) -> Vec<T> {
-            let kept = frames.iter().step_by(action_repeat).take(count);
-            kept.cloned().collect()
-        }
         let known = actions.len().min(images.len().saturating_sub(1)) / action_repeat;
         let blocks = actions.chunks_exact(action_repeat).take(known);
         Self {
             images: every(images, action_repeat, known + 1),
             states: every(states, action_repeat, known + 1),
             blocks: blocks.map(<[_]>::concat).collect(),
+            others: Vec::new(),
+        }
+    }
+
+    /// With what the model's other cameras saw, one picture a control step each.
+    #[must_use]
+    pub fn with_others(self, cameras: &[Vec<Image>], action_repeat: usize) -> Self {
+        let kept = |images: &Vec<Image>| every(images, action_repeat, self.images.len());
+        Self {
+            others: cameras.iter().map(kept).collect(),
+            ..self
         }
     }
 
@@ -51,8 +60,13 @@ impl Footage {
     /// When it does not fit the model.
     pub fn encode(self, model: &WorldModel) -> Result<Encoded> {
         let takes_state = model.shape().state > 0;
+        let others = |index: usize| {
+            self.others
+                .iter()
+                .filter_map(move |images| images.get(index))
+        };
         let frames = self.images.iter().enumerate().map(|(index, image)| Frame {
-            images: vec![image],
+            images: std::iter::once(image).chain(others(index)).collect(),
             state: match self.states.get(index) {
                 Some(state) if takes_state => state,
                 _ => &[],
@@ -75,6 +89,11 @@ impl Footage {
             latents,
         })
     }
+}
+
+fn every<T: Clone>(frames: &[T], action_repeat: usize, count: usize) -> Vec<T> {
+    let kept = frames.iter().step_by(action_repeat).take(count);
+    kept.cloned().collect()
 }
 
 /// An episode with its frames' latents.
@@ -190,8 +209,13 @@ pub(crate) mod tests {
 
     /// An untrained model of 16-px pictures with a history.
     pub(crate) fn model(history: usize, decoder_channels: Vec<usize>) -> WorldModel {
+        model_of(1, history, decoder_channels)
+    }
+
+    fn model_of(cameras: usize, history: usize, decoder_channels: Vec<usize>) -> WorldModel {
         let mut config = JepaConfig {
             image_size: 16,
+            cameras,
             encoder: EncoderConfig::Convolutions(ConvolutionsConfig {
                 patch: 1,
                 channels: vec![4, 4],
@@ -214,9 +238,12 @@ pub(crate) mod tests {
             high: vec![1.0; 2],
         };
         let interface = Interface {
-            cameras: vec!["top".into()],
+            cameras: (0..cameras)
+                .map(|camera| format!("camera {camera}"))
+                .collect(),
             actions,
             states: StateScale::default(),
+            rate_hz: Some(10.0),
         };
         WorldModel::new(&model, interface).unwrap()
     }
@@ -240,6 +267,22 @@ pub(crate) mod tests {
         assert_eq!(footage.blocks[1], [0.2, -0.5, 0.3, -0.5]);
         let nothing = Footage::of_episode(&[], &[], &[], 2);
         assert!(nothing.blocks.is_empty() && nothing.images.is_empty());
+    }
+
+    #[test]
+    fn every_camera_goes_into_a_latent() {
+        let model = model_of(2, 1, vec![4, 4]);
+        let dark: Vec<_> = (0..=6).map(|_| Image::filled(16, 16, [9; 3])).collect();
+        let bright = vec![Image::filled(16, 16, [200; 3]); 7];
+        let [dark, bright] = [dark, bright].map(|other| {
+            let footage = episode(6).with_others(&[other], 2);
+            footage.encode(&model).unwrap().latents
+        });
+        assert_eq!(dark.len(), 4);
+        assert!(dark.iter().zip(&bright).all(|(a, b)| a != b));
+        let error = episode(6).encode(&model).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(source, "pictures of a frame: expected 2, found 1");
     }
 
     #[test]

@@ -103,6 +103,7 @@ mod tests {
                 cameras: vec!["top".into()],
                 actions: scale,
                 states: StateScale::default(),
+                rate_hz: Some(10.0),
             },
         )
         .unwrap();

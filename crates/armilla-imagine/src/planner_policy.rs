@@ -5,6 +5,7 @@ mod episode;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use armilla_core::features::STATE;
 use armilla_core::{
     Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Goal, Image, Observation, Policy,
     PolicyRequest, Result,
@@ -54,18 +55,12 @@ impl PlannerPolicy {
     ///
     /// When model, plan and environment do not fit each other.
     pub fn new(model: WorldModel, plan: PlanConfig, spec: &EnvironmentSpec) -> Result<Self> {
-        let (expected, found) = (model.shape().action, spec.action_low.len());
-        if expected != found {
-            return Err(Error::invalid(
-                format!("actions of environment {}", spec.name),
-                format!("{expected} values, as the world model was trained on"),
-                found,
-            ));
-        }
-        check_units(&model, spec)?;
+        check(&model, spec)?;
         let planner = model
             .planner(plan, &spec.action_low, &spec.action_high)
             .map_err(|error| Error::behind("plan settings", error))?;
+        let fits = model.check_planner(&planner);
+        fits.map_err(|error| Error::behind("plan settings", error))?;
         let period_secs = 1.0 / spec.rate_hz;
         Ok(Self {
             model,
@@ -196,24 +191,32 @@ impl Policy for PlannerPolicy {
     }
 }
 
-/// Refuses actions of other units than the recordings had, such as moves where places are wanted: hardly a range is so much wider or narrower.
-fn check_units(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
-    const MOST: f32 = 50.0;
-    let scale = &model.interface().actions;
-    let recorded = scale.low.iter().zip(&scale.high);
-    let taken = spec.action_low.iter().zip(&spec.action_high);
-    for ((low, high), (least, most)) in recorded.zip(taken) {
-        let ratio = (high - low) / (most - least);
-        // A value that never moved in the recordings tells no unit.
-        if high > low && !(1.0 / MOST..=MOST).contains(&ratio) {
-            return Err(Error::invalid(
-                format!("actions of environment {}", spec.name),
-                format!("the units of the recordings, which reach from {low} to {high}"),
-                format!("{least} to {most}"),
-            ));
+/// Whether the model can look through an environment's cameras and act at its rate and in its units.
+fn check(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
+    let (shape, interface) = (model.shape(), model.interface());
+    let what = |feature: &str| format!("{feature} of environment {}", spec.name);
+    let side = shape.image_size;
+    for camera in &interface.cameras {
+        let mut cameras = spec.features.cameras();
+        let Some((_, feature)) = cameras.find(|(name, _)| name == camera) else {
+            let expected = format!("`{camera}`, which the world model looks through");
+            let found: Vec<_> = spec.features.cameras().map(|(name, _)| name).collect();
+            return Err(Error::invalid(what("cameras"), expected, found.join(", ")));
+        };
+        if !feature.shape.starts_with(&[side, side]) {
+            let expected = format!("{side} x {side}, as the world model was trained on");
+            let found = format!("{:?}", feature.shape);
+            let what = what(&format!("pictures of camera `{camera}`"));
+            return Err(Error::invalid(what, expected, found));
         }
     }
-    Ok(())
+    let (expected, found) = (shape.state, spec.features.width(STATE));
+    if expected > 0 && expected != found {
+        let expected = format!("{expected} values, as the world model was trained on");
+        return Err(Error::invalid(what("state"), expected, found));
+    }
+    spec.check_rate(interface.rate_hz, "config.json")?;
+    spec.check_units(&interface.actions.low, &interface.actions.high)
 }
 
 /// What the model looks at of what is sensed: the cameras that it was trained on, and proprioception where it takes some.
@@ -236,10 +239,14 @@ fn frame<'a>(
         let expected = format!("{width} values of proprioception");
         return Err(Error::invalid(what, expected, state.len()));
     }
-    Ok(Frame {
+    let frame = Frame {
         images: images.collect::<Result<_>>()?,
         state: if width > 0 { state } else { &[] },
-    })
+    };
+    model
+        .check_frame(&frame)
+        .map_err(|error| Error::behind(format!("{what} of an episode"), error))?;
+    Ok(frame)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub enum Error {
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// One line for each missing, extra or misshapen tensor, with expected and found shape.
+        /// One line for each tensor that is missing, extra, misshapen or holds no finite numbers, with what was expected and found.
         problems: Vec<String>,
     },
 }

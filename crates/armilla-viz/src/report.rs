@@ -120,8 +120,10 @@ pub struct ReportData {
     pub latents: Vec<Figure>,
     /// Reality against imagination.
     pub filmstrips: Vec<Filmstrip>,
-    /// Curves over the steps that a model looks ahead.
-    pub rollouts: Vec<Plot>,
+    /// Curves of what was measured.
+    pub curves: Vec<Plot>,
+    /// The figures as a terminal shows them, line by line.
+    pub lines: Vec<String>,
     /// Training curves.
     pub plots: Vec<Plot>,
     /// Stages in their order.
@@ -156,7 +158,8 @@ pub fn render(data: &ReportData) -> Result<String> {
     page += &sections::results(data);
     page += &sections::filmstrips(data)?;
     page += &sections::latents(data);
-    page += &sections::plots("Rollouts", &data.rollouts);
+    page += &sections::plots("Curves", &data.curves);
+    page += &sections::lines(data);
     page += &sections::plots("Training", &data.plots);
     page += &sections::stages(data);
     page += &sections::data(data);

@@ -10,7 +10,7 @@ use armilla_core::{
 use burn::tensor::Device;
 
 use crate::error::Result;
-use crate::lerobot::checkpoint::RATE;
+use crate::lerobot::checkpoint::TRAIN_CONFIG;
 use crate::lerobot::{Draws, Horizons, PolicyInputs, Processors, TrainedPolicy};
 
 /// Drives an environment with a trained policy.
@@ -43,7 +43,7 @@ impl CheckpointPolicy {
     ) -> Result<Self> {
         let inputs = trained.inputs();
         fits(inputs, trained.processors(), &spec.features)?;
-        check_rate(trained.rate_hz(), spec.rate_hz)?;
+        spec.check_rate(trained.rate_hz(), TRAIN_CONFIG)?;
         for (what, bounds) in [
             ("action_low", &spec.action_low),
             ("action_high", &spec.action_high),
@@ -216,24 +216,6 @@ fn fits(inputs: &PolicyInputs, processors: &Processors, features: &Features) -> 
     Err(armilla_core::Error::invalid(what, expected, found).into())
 }
 
-/// Whether actions are carried out as fast as they were recorded.
-fn check_rate(learnt_hz: Option<f64>, found_hz: f64) -> Result<()> {
-    let Some(learnt_hz) = learnt_hz else {
-        return Ok(());
-    };
-    // A simulator's rate may be one over a period in f32.
-    if (found_hz - learnt_hz).abs() < 1e-3 * learnt_hz {
-        return Ok(());
-    }
-    let expected = format!("{learnt_hz} Hz");
-    let found_hz = (found_hz * 1000.0).round() / 1000.0;
-    let found = format!(
-        "{found_hz} Hz; who wants it all the same takes `{RATE}` out of the checkpoint's train_config.json"
-    );
-    let what = "the environment's rate, against that of the recordings that the policy learnt from";
-    Err(armilla_core::Error::invalid(what, expected, found).into())
-}
-
 /// Renames that give the policy every camera it lacks, if all else fits: for each the one of the environment's of the same size that is
 /// not taken.
 fn renames(
@@ -269,6 +251,7 @@ mod tests {
     use super::*;
     use crate::flow::FlowPolicy;
     use crate::lerobot::Checkpoint;
+    use crate::lerobot::checkpoint::RATE;
     use crate::test_support::{SIDE, observation, trained};
     use armilla_core::{Feature, Features};
 
@@ -420,7 +403,10 @@ mod tests {
         timed.train_config = Some(serde_json::json!({ RATE: 30 }));
         let error = new(timed, &spec(&["x", "y"], 1.0), 0).err().unwrap();
         let error = error.to_string();
-        assert!(error.contains("30 Hz, found 10 Hz"), "{error}");
+        assert!(
+            error.contains("expected 30 Hz") && error.contains("train_config.json"),
+            "{error}"
+        );
         let mut wrong = request(1, 0, "touch");
         wrong.observation.state[1] = f32::NAN;
         assert!(policy(1.0).act(&[wrong]).is_err());

@@ -305,6 +305,7 @@ pub(crate) mod tests {
                 high: vec![1.0; 2],
             },
             states: StateScale::default(),
+            rate_hz: Some(10.0),
         };
         (windows, interface, ModelConfig::Jepa(config))
     }

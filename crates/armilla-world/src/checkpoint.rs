@@ -30,6 +30,9 @@ struct File {
     action_high: Vec<f32>,
     state_mean: Vec<f32>,
     state_std: Vec<f32>,
+    /// Checkpoints from before it was written have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fps: Option<f64>,
     model: ModelConfig,
 }
 
@@ -44,6 +47,7 @@ impl WorldModel {
             cameras,
             actions,
             states,
+            rate_hz,
         } = self.interface().clone();
         let file = File {
             kind: KIND.to_owned(),
@@ -55,6 +59,7 @@ impl WorldModel {
             action_high: actions.high,
             state_mean: states.mean,
             state_std: states.std,
+            fps: rate_hz,
             model: self.model().config(),
         };
         let json = serde_json::to_string_pretty(&file).map_err(|source| Error::File {
@@ -103,6 +108,7 @@ impl WorldModel {
                 mean: file.state_mean,
                 std: file.state_std,
             },
+            rate_hz: file.fps,
         };
         let model = load_weights(file.model.init_to_load(device)?, &directory.join(WEIGHTS))?;
         Self::new(&model, interface)

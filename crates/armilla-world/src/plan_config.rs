@@ -73,7 +73,7 @@ pub struct PlanConfig {
     /// In how many ways, from 1 to 8, the model looks at a scene, turned and mirrored: the cost is the mean over them. For a model that
     /// was trained with `symmetries`.
     pub views: usize,
-    /// Seed of the candidates.
+    /// Seed of the candidates; where it is 0, `armilla eval` takes that of the episodes.
     pub seed: u64,
     /// Candidates that a core evaluates at once, which bounds memory. Gradient descent keeps all layers' values of each.
     pub rows: usize,

@@ -8,7 +8,7 @@ use armilla_nn::Precision;
 use armilla_nn::dropout::Dropout;
 use armilla_nn::random::normal;
 use burn::module::Module as _;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::batch::TrainingBatch;
 use crate::batch::tests::windows;
@@ -66,6 +66,7 @@ fn trained() -> WorldModel {
             high: vec![9.0; 2],
         },
         states: StateScale::default(),
+        rate_hz: Some(10.0),
     };
     WorldModel::new(&model, interface).unwrap()
 }
@@ -80,6 +81,13 @@ fn sigreg_stays_in_single_precision() {
         precision.scope(|| sigreg(latents, directions).into_scalar::<f32>())
     };
     assert_eq!(value(Precision::F32), value(Precision::Bf16));
+    // And latents come to it in single precision, whatever their products were rounded to.
+    let model = trained();
+    let images = || Observations::of_one_camera(draw("images", [6, 16, 16, 3], &device));
+    let latents = |precision: Precision| precision.scope(|| model.model().encode(images()));
+    let [whole, rounded] = [Precision::F32, Precision::Bf16].map(latents);
+    assert_eq!(rounded.dtype(), DType::F32);
+    assert!(apart(whole, rounded) > 0.0, "products are rounded");
 }
 
 #[test]

@@ -216,6 +216,7 @@ mod tests {
             cameras: vec!["top".to_owned()],
             actions,
             states: StateScale::default(),
+            rate_hz: Some(10.0),
         };
         WorldModel::new(&jepa, interface).unwrap()
     }

@@ -32,6 +32,8 @@ pub struct Interface {
     pub actions: ActionScale,
     /// Units of proprioception; empty for a model that takes none.
     pub states: StateScale,
+    /// Control steps a second of the recordings, where known.
+    pub rate_hz: Option<f64>,
 }
 
 /// A model ready to encode pictures and to plan in.
@@ -103,7 +105,11 @@ impl WorldModel {
     }
 
     /// Whether the model can look at a frame.
-    fn check_frame(&self, frame: &Frame<'_>) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when it has not the model's cameras, size of pictures or width of proprioception.
+    pub fn check_frame(&self, frame: &Frame<'_>) -> Result<()> {
         let shape = &self.shape;
         let (expected, found) = (shape.cameras, frame.images.len());
         ensure(expected == found, "pictures of a frame", expected, found)?;
@@ -238,7 +244,8 @@ impl WorldModel {
     /// [`Error::Invalid`] when planner or problem does not fit the model, or the model does not know the views asked for.
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
         let config = planner.config();
-        self.check(planner, problems)?;
+        self.check_planner(planner)?;
+        self.check_problems(problems)?;
         let distance = DistanceCost(&self.model);
         let cost: &dyn Cost = match config.objective {
             Objective::Latent => &ModelCost(&self.model),
@@ -260,16 +267,22 @@ impl WorldModel {
         planner.plan(&views, &views, problems)
     }
 
-    /// Whether planner and problems are for this model.
-    fn check(&self, planner: &Planner, problems: &[Problem]) -> Result<()> {
+    fn check_problems(&self, problems: &[Problem]) -> Result<()> {
+        let block = self.shape.block();
+        let mut past = problems.iter().flat_map(|problem| &problem.past);
+        let wrong = past.find(|values| values.len() != block);
+        let found = wrong.map_or(block, Vec::len);
+        let expected = format!("{block} values a model step");
+        ensure(wrong.is_none(), "past actions", expected, found)
+    }
+
+    /// Whether a planner is for this model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when its objective, its actions a model step or its views are none that the model knows.
+    pub fn check_planner(&self, planner: &Planner) -> Result<()> {
         let (config, shape) = (planner.config(), &self.shape);
-        for problem in problems {
-            let block = shape.block();
-            let wrong = problem.past.iter().find(|values| values.len() != block);
-            let found = wrong.map_or(block, Vec::len);
-            let expected = format!("{block} values a model step");
-            ensure(wrong.is_none(), "past actions", expected, found)?;
-        }
         let knows = config.objective != Objective::Distance || shape.has_distance;
         let expected = "`latent`, for a model without an embedding to take distances in";
         ensure(knows, "objective", expected, "`distance`")?;

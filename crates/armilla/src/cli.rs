@@ -153,22 +153,23 @@ pub(crate) struct EvalArguments {
     /// A world model's checkpoint folder, or OWNER/NAME on the hub, to plan in.
     #[arg(long, conflicts_with = "policy")]
     pub planner: Option<PathBuf>,
-    /// How to plan: a TOML file, or the name of a built-in one.
-    #[arg(long, default_value = "plan/two-room")]
-    pub plan: String,
+    /// How to plan: a TOML file, or the name of a built-in one; the environment's own (`plan/two-room`, `plan/push-t`, `plan/tabletop`)
+    /// unless given.
+    #[arg(long)]
+    pub plan: Option<String>,
     /// Replaces a setting of the plan: `--set horizon=4` (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: String,
-    /// Which episodes: crossing or ahead (two-room), push, ahead or block (push-t), new-scenes, new-templates, unseen-pairs or
-    /// unseen-verb-object (tabletop).
+    /// Which episodes: crossing or ahead (two-room), push, ahead or block (push-t), new-scenes, new-templates, unseen-pairs,
+    /// unseen-verb-object, ahead or object (tabletop).
     #[arg(long)]
     pub protocol: String,
-    /// Scenes unlike all recorded ones (two-room and push-t).
-    #[arg(long, value_enum)]
-    pub variation: Option<VariationChoice>,
+    /// Scenes unlike all recorded ones (two-room and push-t). Several, as `plain,colors,sizes,shapes`, make a table, each beside the first.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub variation: Vec<VariationChoice>,
     /// Number of episodes.
     #[arg(long, default_value_t = 100)]
     pub episodes: usize,
@@ -187,7 +188,7 @@ pub(crate) struct EvalArguments {
     /// Leave out the floors (doing nothing, random, the cheapest cheat) and the expert.
     #[arg(long)]
     pub no_floors: bool,
-    /// Add what planning on a copy of the simulator reaches (two-room; push-t with ahead or block). Takes minutes.
+    /// Add what planning on a copy of the simulator reaches (two-room; push-t with ahead or block; tabletop with ahead or object). Takes minutes.
     #[arg(long)]
     pub ceiling: bool,
     /// Side of the camera picture that a served policy wants: 64, 96 or 224.
@@ -196,15 +197,19 @@ pub(crate) struct EvalArguments {
     /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
-    /// Compare with another result on the same episodes, written by `--json`: which of them each solved alone (McNemar's test).
+    /// Compare with another result on the same episodes, or on them in other colours or shapes, written by `--json`: which of them each
+    /// solved alone (McNemar's test).
     #[arg(long)]
     pub against: Option<PathBuf>,
     /// Write the result to this file as JSON ("-" for standard output).
     #[arg(long)]
     pub json: Option<PathBuf>,
-    /// Write the first episodes as a Rerun recording.
-    #[arg(long)]
+    /// Write the first episodes, with what was planned or predicted, as a Rerun recording.
+    #[arg(long, value_name = "FILE.rrd")]
     pub rerun: Option<PathBuf>,
+    /// Write figures and the first episodes as a page of HTML.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
@@ -287,6 +292,8 @@ impl ExecutionArguments {
 /// What differs from all recorded scenes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum VariationChoice {
+    /// Nothing.
+    Plain,
     /// Colours of everything.
     Colors,
     /// Sizes, in the picture and in the physics.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 24] = [
+const BUILT_IN: [(&str, &str); 25] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -47,6 +47,10 @@ const BUILT_IN: [(&str, &str); 24] = [
     (
         "train/push-t-jepa",
         include_str!("../../../configs/train/push-t-jepa.toml"),
+    ),
+    (
+        "train/push-t-dino-wm",
+        include_str!("../../../configs/train/push-t-dino-wm.toml"),
     ),
     (
         "train/push-t-lewm",

@@ -1,6 +1,6 @@
 //! Two policies on the same episodes: what one solved and the other did not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -20,9 +20,11 @@ pub(crate) struct Paired {
     pub p_value: f64,
 }
 
-/// What is read of the other row's file.
+/// The other row, as `armilla eval --json` wrote it.
 #[derive(Deserialize)]
-struct Other {
+pub(crate) struct Other {
+    #[serde(skip)]
+    path: PathBuf,
     env: String,
     protocol: String,
     policy: String,
@@ -33,43 +35,86 @@ struct Other {
     successes: String,
 }
 
-impl Paired {
-    /// Compares with a row that `armilla eval --json` wrote.
-    pub(crate) fn with_file(row: &ResultRow, path: &Path) -> Result<Self> {
+impl From<&ResultRow> for Other {
+    fn from(row: &ResultRow) -> Self {
+        Self {
+            path: PathBuf::from(&row.protocol),
+            env: row.env.clone(),
+            protocol: row.protocol.clone(),
+            policy: row.policy.clone(),
+            execution: row.execution.clone(),
+            delay_steps: row.delay_steps,
+            scenes: row.scenes.clone(),
+            first_seed: row.first_seed,
+            successes: row.successes.clone(),
+        }
+    }
+}
+
+/// Which episodes: environment, protocol, first seed, how many.
+type Which<'a> = (&'a str, &'a str, u64, usize);
+
+impl Other {
+    /// Reads the file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let other: Other = serde_json::from_str(&text)
+        let other: Self = serde_json::from_str(&text)
             .with_context(|| format!("{shown}: expected what `armilla eval --json` writes"))?;
-        let this = (&row.env, &row.protocol, row.first_seed, row.successes.len());
-        let that = (
-            &other.env,
-            &other.protocol,
-            other.first_seed,
-            other.successes.len(),
-        );
+        let path = path.to_path_buf();
+        Ok(Self { path, ..other })
+    }
+
+    /// Checks, before they are run, that episodes are those of the other row. They may look otherwise: a seed's task is the same in
+    /// other colours and shapes, but not in other sizes.
+    pub(crate) fn check(&self, episodes: Which<'_>) -> Result<()> {
+        let (env, protocol, seed, count) = episodes;
+        let looks = |protocol: &str| protocol.replace(":colors", "").replace(":shapes", "");
+        let same = env == self.env
+            && looks(protocol) == looks(&self.protocol)
+            && (seed, count) == (self.first_seed, self.successes.len());
         ensure!(
-            this == that && row.scenes == other.scenes,
-            "{shown}: expected the same episodes, {} {} from seed {} on, {} of them, found {} {} from {} on, {} of them",
-            this.0,
-            this.1,
-            this.2,
-            this.3,
-            that.0,
-            that.1,
-            that.2,
-            that.3
+            same,
+            "{}: expected the same episodes, {env} {protocol} from seed {seed} on, {count} of them, found {} {} from {} on, {} of them",
+            self.path.display(),
+            self.env,
+            self.protocol,
+            self.first_seed,
+            self.successes.len()
         );
-        let pairs = row.successes.bytes().zip(other.successes.bytes());
+        Ok(())
+    }
+
+    /// What a row has solved that this one has not, and the other way round.
+    pub(crate) fn beside(self, row: &ResultRow) -> Result<Paired> {
+        let count = row.successes.len();
+        self.check((&row.env, &row.protocol, row.first_seed, count))?;
+        // Other looks are other scenes.
+        ensure!(
+            row.protocol != self.protocol || row.scenes == self.scenes,
+            "{}: expected the same scenes, {}, found {}: the simulator is another one",
+            self.path.display(),
+            row.scenes,
+            self.scenes
+        );
+        let pairs = row.successes.bytes().zip(self.successes.bytes());
         let only = |here: u8| pairs.clone().filter(|&(a, b)| a != b && a == here).count();
         let (only_here, only_there) = (only(b'1'), only(b'0'));
-        Ok(Self {
-            policy: carried_out(other.policy, other.execution, other.delay_steps),
+        let policy = carried_out(self.policy, self.execution, self.delay_steps);
+        let looks_alike = row.protocol == self.protocol;
+        Ok(Paired {
+            policy: match looks_alike {
+                true => policy,
+                false => format!("{policy} in {}", self.protocol),
+            },
             only_here,
             only_there,
             p_value: mcnemar(only_here, only_there),
         })
     }
+}
 
+impl Paired {
     /// The comparison as a line for people.
     pub(crate) fn line(&self, episodes: usize) -> String {
         let apart = self.only_here as f64 - self.only_there as f64;
@@ -137,18 +182,29 @@ mod tests {
         let path = folder.path().join("other.json");
         let other = serde_json::to_string(&row("two-room", "110100")).unwrap();
         std::fs::write(&path, other).unwrap();
-        let found = Paired::with_file(&row("two-room", "101111"), &path).unwrap();
+        let beside = |row: &ResultRow| Other::open(&path)?.beside(row);
+        let found = beside(&row("two-room", "101111")).unwrap();
         assert_eq!((found.only_here, found.only_there), (3, 1));
         assert!(found.line(6).contains("+33.3 points"), "{}", found.line(6));
-        for (env, successes) in [("two-room", "11"), ("push-t", "101111")] {
-            let error = Paired::with_file(&row(env, successes), &path).unwrap_err();
-            assert!(
-                error.to_string().contains("expected the same episodes"),
-                "{error}"
-            );
+        let in_other = |protocol: &str| ResultRow {
+            protocol: protocol.to_owned(),
+            scenes: "others".to_owned(),
+            ..row("two-room", "101111")
+        };
+        let found = beside(&in_other("crossing:colors")).unwrap();
+        assert_eq!(found.policy, "planner in crossing");
+        let wrong = [
+            row("two-room", "11"),
+            row("push-t", "101111"),
+            in_other("crossing:sizes"),
+            in_other("crossing"),
+        ];
+        for row in wrong {
+            let error = beside(&row).unwrap_err().to_string();
+            assert!(error.contains("expected the same"), "{error}");
         }
         std::fs::write(&path, "{}").unwrap();
-        let error = Paired::with_file(&row("two-room", "1"), &path).unwrap_err();
-        assert!(error.to_string().contains("armilla eval --json"), "{error}");
+        let error = beside(&row("two-room", "1")).unwrap_err().to_string();
+        assert!(error.contains("armilla eval --json"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 use super::source::Opened;
 use super::spec::WindowSpec;
 use super::{LoaderEpisode, Window};
+use crate::error::{Error, Result};
 
 /// The episodes of all sources, one source after the other, and the windows in them.
 pub(super) struct Episodes {
@@ -31,6 +32,22 @@ impl Episodes {
             }
         }
         Self { all, ends, firsts }
+    }
+
+    /// Whether there is a window at all.
+    pub(super) fn check(&self, sources: &[Opened], spec: &WindowSpec) -> Result<()> {
+        if self.windows() > 0 {
+            return Ok(());
+        }
+        let reaches = sources.iter().map(|source| spec.reach(source.pace));
+        let needed = reaches.min().unwrap_or(0) + 1;
+        let longest = self.all.iter().map(|episode| episode.length).max();
+        let found = match longest {
+            Some(longest) => format!("{} episodes of at most {longest}", self.all.len()),
+            None => "no episodes".to_owned(),
+        };
+        let expected = format!("an episode of at least {needed} frames, as long as a window");
+        Err(Error::invalid("windows", expected, found))
     }
 
     pub(super) fn all(&self) -> &[LoaderEpisode] {

@@ -156,6 +156,9 @@ impl WindowLoader {
     /// more memory than allowed, or a file cannot be read.
     pub fn new(sources: Vec<LoaderSource>, config: LoaderConfig) -> Result<Self> {
         config.spec.check()?;
+        if config.batch_size == 0 {
+            return Err(Error::invalid("batch_size", "at least 1", 0));
+        }
         let (mut sources, cameras, widths) = open_all(sources, &config)?;
         let row_bytes = sources.iter().map(Opened::row_bytes).sum::<u64>();
         let left = config.memory_limit_bytes.checked_sub(row_bytes);
@@ -171,15 +174,7 @@ impl WindowLoader {
             source.read_rows(&config)?;
         }
         let episodes = Episodes::new(&sources, &config.spec);
-        if episodes.windows() == 0 || config.batch_size == 0 {
-            let longest = episodes.all().iter().map(|e| e.length).max().unwrap_or(0);
-            let (size, spec) = (config.batch_size, &config.spec);
-            return Err(Error::invalid(
-                "windows",
-                "a batch size above zero, and an episode at least as long as a window",
-                format!("batch size {size}, {spec:?}, longest episode {longest} frames"),
-            ));
-        }
+        episodes.check(&sources, &config.spec)?;
         let weights: Option<Vec<_>> = sources.iter().map(|source| source.weight).collect();
         let order = match weights {
             Some(weights) => {

@@ -56,11 +56,16 @@ impl WindowSpec {
 
     /// Number of anchors in an episode: they are its first frames.
     pub(super) fn anchors(&self, length: usize, pace: Pace) -> usize {
+        length.saturating_sub(self.reach(pace))
+    }
+
+    /// Frames from an anchor to the last one of its window.
+    pub(super) fn reach(&self, pace: Pace) -> usize {
         let mut reach = self.observation_offsets.iter().copied().max().unwrap_or(0);
         if !self.allow_short_tail && self.action_horizon > 0 {
             reach = reach.max(self.first_action() + self.action_horizon as i64 - 1);
         }
-        length.saturating_sub(usize::try_from(pace.frames(reach)).unwrap_or(0))
+        usize::try_from(pace.frames(reach)).unwrap_or(0)
     }
 
     pub(super) fn check(&self) -> Result<()> {

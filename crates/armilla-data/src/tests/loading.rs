@@ -421,7 +421,13 @@ fn what_cannot_be_loaded_is_said() {
             .to_string()
     };
     let error = load(&|config, _| config.spec = WindowSpec::new(&[0], 50));
-    assert!(error.contains("longest episode 40"), "{error}");
+    let expected = "at least 50 frames, as long as a window, found";
+    assert!(error.contains(expected), "{error}");
+    assert!(error.contains("episodes of at most 40"), "{error}");
+    let error = load(&|_, source| source.episodes = Some(Vec::new()));
+    assert!(error.contains("found no episodes"), "{error}");
+    let error = load(&|config, _| config.batch_size = 0);
+    assert!(error.contains("batch_size"), "{error}");
     let error = load(&|_, source| source.episodes = Some(vec![1, 4]));
     assert!(error.contains("below 4, found 4"), "{error}");
     let error = load(&|_, source| source.episodes = Some(vec![1, 1]));

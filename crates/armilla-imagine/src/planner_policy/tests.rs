@@ -1,7 +1,7 @@
 //! What a planner carries out of its plans.
 
 use super::*;
-use armilla_core::Features;
+use armilla_core::{Feature, Features};
 use armilla_world::encoder::{ConvolutionsConfig, EncoderConfig};
 use armilla_world::{ActionScale, Coordinates, Interface, JepaConfig, Method, Model, StateScale};
 
@@ -39,6 +39,7 @@ fn model_of(config: &JepaConfig, states: StateScale) -> WorldModel {
         cameras: vec![camera],
         actions,
         states,
+        rate_hz: Some(10.0),
     };
     WorldModel::new(&model, interface).unwrap()
 }
@@ -47,7 +48,11 @@ fn spec() -> EnvironmentSpec {
     EnvironmentSpec {
         name: "points".to_owned(),
         protocol: "any".to_owned(),
-        features: Features::default(),
+        features: Features::robot(
+            ("top", Feature::camera(16, 16)),
+            Feature::vector(&["x", "y"]),
+            Feature::vector(&["dx", "dy"]),
+        ),
         rate_hz: 10.0,
         max_steps: 100,
         action_low: vec![-3.0, -1.0],
@@ -200,13 +205,14 @@ fn a_goal_is_encoded_as_an_observation_is() {
 /// A model that takes proprioception has to know it of the goal too.
 #[test]
 fn a_goal_has_proprioception_where_the_model_takes_some() {
-    let config = JepaConfig {
+    let mut config = JepaConfig {
         state: 2,
         ..config(1)
     };
+    config.loss.distance_weight = 0.0;
     let states = StateScale {
-        mean: vec![0.0; 2],
-        std: vec![1.0; 2],
+        mean: vec![0.5, -3.0],
+        std: vec![2.0, 0.5],
     };
     let model = model_of(&config, states);
     let mut policy = PlannerPolicy::new(model, plan(), &spec()).unwrap();
@@ -223,4 +229,48 @@ fn a_goal_has_proprioception_where_the_model_takes_some() {
         problems[0].goal.clone()
     });
     assert_ne!(goals[0], goals[1]);
+    // In the same units as what is sensed.
+    let Observation { images, state, .. } = &mut asked.observation;
+    let (images, state) = (images.clone(), state.clone());
+    asked.observation.goal = Some(Goal { images, state });
+    asked.episode += 1;
+    let problems = policy.problems(&[asked]).unwrap();
+    assert_eq!(problems[0].context, problems[0].goal);
+}
+
+#[test]
+fn a_goal_of_another_size_is_named() {
+    let mut policy = policy(1, plan()).unwrap();
+    policy.reset(0).unwrap();
+    let mut asked = request(0, 0);
+    let wrong = Image::filled(8, 16, [9; 3]);
+    asked.observation.goal = Some(Goal::picture("top", wrong));
+    let error = policy.problems(&[asked]).unwrap_err();
+    assert!(error.to_string().contains("goal of an episode"), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, "picture: expected 16 x 16, found 8 x 16");
+}
+
+#[test]
+fn an_environment_that_the_model_cannot_look_at_is_refused() {
+    let refused = |change: &dyn Fn(&mut EnvironmentSpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        let error = PlannerPolicy::new(model(1), plan(), &spec).err().unwrap();
+        error.to_string()
+    };
+    let camera = |name, side| {
+        let vector = || Feature::vector(&["x", "y"]);
+        Features::robot((name, Feature::camera(side, side)), vector(), vector())
+    };
+    let side = refused(&|spec| spec.features = camera("top", 64));
+    let wanted = "camera `top` of environment points: expected 16 x 16";
+    assert!(side.contains(wanted), "{side}");
+    let front = refused(&|spec| spec.features = camera("front", 16));
+    assert!(
+        front.contains("expected `top`") && front.contains("found front"),
+        "{front}"
+    );
+    let slow = refused(&|spec| spec.rate_hz = 5.0);
+    assert!(slow.contains("expected 10 Hz"), "{slow}");
 }

@@ -175,6 +175,12 @@ mod tests {
             "`layers.1.bias` of shape [2] is not in the model",
         ];
         assert_eq!(problems, &expected);
+        let mut tensors = weights(&model(&device, 1, 3));
+        let broken = TensorData::from([f32::NAN, 1.0]);
+        tensors.insert("norm.running_mean".to_owned(), broken);
+        let error = with_weights(model(&device, 1, 3), tensors, &path).unwrap_err();
+        let expected = "`norm.running_mean` expected finite numbers, found 1 that are none";
+        assert!(error.to_string().contains(expected), "{error}");
         assert!(error.to_string().contains("model.safetensors"));
     }
 

@@ -109,7 +109,15 @@ fn problems(expected: &BTreeMap<String, Vec<usize>>, found: &Weights) -> Vec<Str
                 "`{name}` has shape {:?}, expected {shape:?}",
                 data.shape().to_vec()
             )),
-            Some(_) => {}
+            Some(data) => {
+                let values = data.as_slice::<f32>().unwrap_or_default();
+                let wrong = values.iter().filter(|value| !value.is_finite()).count();
+                if wrong > 0 {
+                    problems.push(format!(
+                        "`{name}` expected finite numbers, found {wrong} that are none"
+                    ));
+                }
+            }
         }
     }
     for (name, data) in found

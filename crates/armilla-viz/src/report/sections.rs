@@ -244,6 +244,15 @@ pub(super) fn plots(title: &str, plots: &[Plot]) -> String {
     html + "</div></section>"
 }
 
+/// Figures in columns.
+pub(super) fn lines(data: &ReportData) -> String {
+    if data.lines.is_empty() {
+        return String::new();
+    }
+    let text = escape(&data.lines.join("\n"));
+    format!("<section><h2>Figures</h2><pre class=\"block\">{text}</pre></section>")
+}
+
 /// Stages with bars for their time.
 pub(super) fn stages(data: &ReportData) -> String {
     if data.stages.is_empty() {

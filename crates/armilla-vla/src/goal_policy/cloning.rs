@@ -8,7 +8,7 @@ use armilla_nn::images::images_to_tensor;
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor};
 
-use super::GoalPolicy;
+use super::{CONFIG, GoalPolicy};
 use crate::error::Result;
 
 /// Drives an environment to its goal pictures.
@@ -25,13 +25,20 @@ impl GoalCloning {
     ///
     /// # Errors
     ///
-    /// When the environment's actions are not those that the model was trained on.
+    /// When the environment's actions have not the width, the units and the rate that the model was trained on.
     pub fn new(model: GoalPolicy, spec: &EnvironmentSpec) -> Result<Self> {
         let (expected, found) = (model.shape.action_mean.len(), spec.action_low.len());
         if expected != found {
             let what = format!("actions of environment {}", spec.name);
             let expected = format!("{expected} values, as the policy was trained on");
             return Err(armilla_core::Error::invalid(what, expected, found).into());
+        }
+        spec.check_rate(model.shape.fps, CONFIG)?;
+        if !model.shape.action_min.is_empty() {
+            let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+            let extremes = [&model.shape.action_min, &model.shape.action_max];
+            let [low, high]: [Vec<f32>; 2] = extremes.map(|values| narrow(values));
+            spec.check_units(&low, &high)?;
         }
         Ok(Self {
             device: model.devices().into_iter().next().unwrap_or_default(),

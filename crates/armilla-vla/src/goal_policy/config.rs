@@ -53,6 +53,15 @@ pub struct GoalShape {
     pub action_mean: Vec<f64>,
     /// Its standard deviation.
     pub action_std: Vec<f64>,
+    /// Its smallest value; empty in checkpoints from before it was kept.
+    #[serde(default)]
+    pub action_min: Vec<f64>,
+    /// Its largest value.
+    #[serde(default)]
+    pub action_max: Vec<f64>,
+    /// Control steps a second of the recordings, where known.
+    #[serde(default)]
+    pub fps: Option<f64>,
 }
 
 impl GoalShape {
@@ -114,6 +123,12 @@ impl GoalPolicyConfig {
         let widths = [shape.action_mean.len(), shape.action_std.len()];
         if widths[0] != widths[1] {
             return Err(Error::config("action_std", widths[0], widths[1]));
+        }
+        let extremes = [shape.action_min.len(), shape.action_max.len()];
+        if ![[0; 2], [widths[0]; 2]].contains(&extremes) {
+            let expected = format!("{} values each, or none", widths[0]);
+            let found = format!("{} and {}", extremes[0], extremes[1]);
+            return Err(Error::config("action_min and action_max", expected, found));
         }
         Ok(())
     }

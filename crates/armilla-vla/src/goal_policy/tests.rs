@@ -24,6 +24,9 @@ fn shape() -> GoalShape {
         side: SIDE,
         action_mean: vec![1.0, 0.0],
         action_std: vec![2.0, 0.5],
+        action_min: vec![-1.0, -1.0],
+        action_max: vec![1.0, 1.0],
+        fps: Some(10.0),
     }
 }
 
@@ -127,7 +130,14 @@ fn chunks_lie_within_bounds_and_wrong_pictures_are_named() {
     assert!(values.clone().all(|value| value.abs() <= 0.1));
     let error = policy.act(&[request(8)]).unwrap_err().to_string();
     assert_eq!(error, "goal picture: expected 16 x 16, found 8 x 16");
-    assert!(GoalCloning::new(model, &spec(vec![1.0; 3])).is_err());
+    for high in [vec![1.0; 3], vec![512.0; 2]] {
+        assert!(GoalCloning::new(model.clone(), &spec(high)).is_err());
+    }
+    let fast = EnvironmentSpec {
+        rate_hz: 50.0,
+        ..spec(vec![1.0; 2])
+    };
+    assert!(GoalCloning::new(model, &fast).is_err());
 }
 
 #[test]

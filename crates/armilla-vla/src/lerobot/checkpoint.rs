@@ -17,7 +17,7 @@ use crate::json::{field, read, read_json, write_json};
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
-const TRAIN_CONFIG: &str = "train_config.json";
+pub(crate) const TRAIN_CONFIG: &str = "train_config.json";
 /// Key of `train_config.json`: steps a second of what was learnt from, which nothing else in the directory says.
 pub const RATE: &str = "fps";
 

@@ -273,6 +273,11 @@ impl JepaConfig {
         self.encoder.validate(self.image_size)?;
         self.predictor.validate()?;
         self.validate_decoder()?;
+        let alone = self.state == 0 || self.loss.distance_weight == 0.0;
+        let expected =
+            "0 beside `state`: the later pictures that distances are learnt from come without one";
+        let found = self.loss.distance_weight;
+        ensure(alone, "loss.distance_weight", expected, found)?;
         let needed = self.embedding > 0 || self.loss.distance_weight == 0.0;
         let expected = "0 without an embedding to take distances in";
         let found = self.loss.distance_weight;
@@ -446,7 +451,7 @@ mod tests {
                 ..ResidualConfig::default()
             })
         }
-        let wrong: [(&str, Change); 17] = [
+        let wrong: [(&str, Change); 18] = [
             ("latent", |c| c.latent = 1 << 40),
             ("predictor.depth", |c| c.predictor = residual(usize::MAX)),
             ("encoder.channels", |c| {
@@ -468,6 +473,7 @@ mod tests {
             ("history", |c| c.history = 0),
             ("embedding", |c| c.embedding = 128),
             ("sprites", |c| c.sprites = usize::MAX),
+            ("loss.distance_weight", |c| c.state = 2),
             ("sprites and points", |c| (c.sprites, c.points) = (20, 8)),
             ("sprites and points", |c| (c.sprites, c.cameras) = (4, 2)),
             ("loss.distance_weight", |c| {

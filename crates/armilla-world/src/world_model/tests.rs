@@ -37,6 +37,7 @@ fn world_model_of(config: &JepaConfig) -> WorldModel {
             cameras: vec!["top".to_owned()],
             actions,
             states: StateScale::default(),
+            rate_hz: Some(10.0),
         },
     )
     .unwrap()
@@ -44,13 +45,14 @@ fn world_model_of(config: &JepaConfig) -> WorldModel {
 
 #[test]
 fn every_camera_and_proprioception_go_into_a_latent() {
-    let config = JepaConfig {
+    let mut config = JepaConfig {
         cameras: 2,
         sprites: 0,
         state: 2,
         symmetries: false,
         ..jepa_config(1)
     };
+    config.loss.distance_weight = 0.0;
     let jepa = Model::Jepa(config.init(0, &Device::flex()).unwrap());
     let interface = Interface {
         cameras: vec!["top".to_owned(), "wrist".to_owned()],

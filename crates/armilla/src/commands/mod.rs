@@ -5,6 +5,7 @@ pub(crate) mod dataset;
 mod demo;
 mod doctor;
 mod eval;
+pub(crate) mod fit;
 pub(crate) mod hub;
 pub(crate) mod policy;
 mod record;

@@ -271,7 +271,8 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
             .imagined
             .as_ref()
             .map_or_else(Vec::new, |imagined| viz::filmstrips(&imagined.episodes)),
-        rollouts: Vec::new(),
+        curves: Vec::new(),
+        lines: Vec::new(),
         plots,
         stages: findings
             .stages
@@ -341,7 +342,8 @@ fn estimate(success: &Success) -> Estimate {
     }
 }
 
-fn page_row(row: &ResultRow) -> page::ResultRow {
+/// A row as the page has it.
+pub(crate) fn page_row(row: &ResultRow) -> page::ResultRow {
     let list = |parts: &BTreeMap<String, Success>| -> Vec<(String, Estimate)> {
         parts
             .iter()

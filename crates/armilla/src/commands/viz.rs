@@ -94,19 +94,6 @@ pub(crate) fn planned_paths(planner: &PlannerPolicy) -> PlannedPaths {
         .collect()
 }
 
-/// Writes the episodes of an evaluation as a recording of their own.
-pub(crate) fn write_traces(path: &Path, shown: &Shown) -> Result<()> {
-    let mut recording = Recording::create(path)?;
-    log_traces(&mut recording, shown)?;
-    let bytes = recording.finish()?;
-    say(&format!(
-        "{} ({:.1} MB)",
-        path.display(),
-        bytes as f64 / 1e6
-    ));
-    Ok(())
-}
-
 /// Logs the episodes of an evaluation with the chunk or the plan at each step.
 pub(crate) fn log_traces(recording: &mut Recording, shown: &Shown) -> Result<()> {
     let simulator = make(&shown.environment)?;

@@ -202,6 +202,7 @@ fn interface() -> Interface {
             high: vec![1.0; 2],
         },
         states: StateScale::default(),
+        rate_hz: Some(10.0),
     }
 }
 

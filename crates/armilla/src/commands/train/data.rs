@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use armilla_core::features::IMAGE_PREFIX;
 use armilla_core::{FeatureStatistics, Features};
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
+use armilla_world::Shape;
 use serde::{Deserialize, Serialize};
 
 use super::TrainRunConfig;
+use crate::commands::fit;
 use crate::progress::Progress;
 
 /// One more dataset to draw from.
@@ -30,6 +32,8 @@ pub(crate) struct MixturePart {
 pub(super) struct TrainingData {
     first: Arc<Dataset>,
     others: Vec<(Arc<Dataset>, MixturePart)>,
+    /// The configuration's `cameras`.
+    chosen: Option<Vec<String>>,
 }
 
 /// A dataset whose recording has ended: before, it grows and has no statistics.
@@ -53,6 +57,7 @@ impl TrainingData {
         Ok(Self {
             first: recorded(root)?,
             others: others?,
+            chosen: config.cameras.clone(),
         })
     }
 
@@ -110,7 +115,8 @@ impl TrainingData {
         settings.cameras = Some(self.cameras(cameras)?);
         settings.transforms.clone_from(&config.transforms);
         settings.memory_limit_bytes = (config.memory_limit_gib * f64::from(1 << 30)) as u64;
-        let loader = preloaded(sources, settings)?;
+        let root = || self.first.root().display().to_string();
+        let loader = preloaded(sources, settings).with_context(root)?;
         for camera in loader.cameras() {
             let feature = format!("{IMAGE_PREFIX}{}", camera.name);
             let recorded = &self.first.features().0[&feature].shape;
@@ -127,15 +133,30 @@ impl TrainingData {
         Ok(loader)
     }
 
-    /// Names of the first cameras, as observations have them.
+    /// Whether a world model can learn from the first dataset, which the others must be like.
+    pub(super) fn check(&self, shape: &Shape) -> Result<()> {
+        let cameras = self.cameras(shape.cameras)?;
+        fit::dataset(shape, &cameras, &self.first)
+    }
+
+    /// Names of the chosen cameras, or of the first ones, as observations have them.
     pub(super) fn cameras(&self, count: usize) -> Result<Vec<String>> {
-        let names = self.first.features().0.keys();
-        let names = names.filter_map(|key| key.strip_prefix(IMAGE_PREFIX));
-        let names: Vec<_> = names.map(str::to_owned).collect();
+        let names = self.features().cameras();
+        let names: Vec<_> = names.map(|(name, _)| name.to_owned()).collect();
+        let root = self.first.root().display();
+        if let Some(chosen) = &self.chosen {
+            let known = chosen.iter().all(|name| names.contains(name));
+            ensure!(
+                known && chosen.len() == count,
+                "`cameras`: expected {count} of {} in {root}, found {}",
+                names.join(", "),
+                chosen.join(", ")
+            );
+            return Ok(chosen.clone());
+        }
         ensure!(
             names.len() >= count,
-            "{}: expected {count} cameras, as the model takes, found {}: {}",
-            self.first.root().display(),
+            "{root}: expected {count} cameras, as the model takes, found {}: {}",
             names.len(),
             names.join(", ")
         );
@@ -152,10 +173,10 @@ impl TrainingData {
         self.first.fps()
     }
 
-    /// Cameras of the first dataset.
+    /// Cameras that are chosen, or all of the first dataset.
     pub(super) fn camera_count(&self) -> usize {
-        let names = self.first.features().0.keys();
-        names.filter(|key| key.starts_with(IMAGE_PREFIX)).count()
+        let chosen = self.chosen.as_ref().map(Vec::len);
+        chosen.unwrap_or_else(|| self.features().cameras().count())
     }
 
     /// All instructions.

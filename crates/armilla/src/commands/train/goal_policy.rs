@@ -48,6 +48,9 @@ pub(super) fn train(
         side: camera.height,
         action_mean: actions.mean,
         action_std: actions.std,
+        action_min: actions.min,
+        action_max: actions.max,
+        fps: Some(data.fps().into()),
     };
     let device = device.clone().autodiff();
     let model = policy.init(&shape, config.train.seed, &device)?;

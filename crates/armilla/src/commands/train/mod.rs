@@ -40,6 +40,9 @@ pub(crate) struct TrainRunConfig {
     /// More datasets, drawn beside it, which counts as one of weight 1.
     #[serde(default)]
     pub mixture: Vec<MixturePart>,
+    /// The first dataset's cameras that the model looks through, in its order; its first ones unless given.
+    #[serde(default)]
+    pub cameras: Option<Vec<String>>,
     /// Windows a batch.
     pub batch_size: usize,
     /// Share of the episodes, from the last, kept from training.
@@ -186,6 +189,12 @@ fn finish<M: Trainable>(
     sources: Sources<'_, M::Batch>,
     export: &dyn Fn(&M, &Path) -> Result<(), BoxError>,
 ) -> Result<TrainOutcome> {
+    let dataset = config.dataset.as_deref().unwrap_or(Path::new(""));
+    // Before the run leaves anything behind: what cannot be learnt from is said at once.
+    let first = sources.training.batch(0);
+    first
+        .map_err(anyhow::Error::from_boxed)
+        .with_context(|| dataset.display().to_string())?;
     let mut progress = Progress::new("train", "steps", config.train.steps);
     let mut listen = |state: &TrainProgress| {
         progress.set(state.step, format!("loss {:.4}", state.loss));

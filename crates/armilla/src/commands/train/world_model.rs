@@ -61,6 +61,7 @@ pub(super) fn train(
     device: &Device,
 ) -> Result<TrainOutcome> {
     let shape = world.shape();
+    data.check(&shape)?;
     let kept = data.kept(config, windows(world, 2), shape.cameras)?;
     let loader = data.loader(config, windows(world, 2), shape.cameras)?;
     // Weights of the windows would undo those of the datasets.
@@ -77,6 +78,7 @@ pub(super) fn train(
             0 => StateScale::default(),
             _ => StateScale::from_statistics(&data.statistics(&loader, STATE)?),
         },
+        rate_hz: Some(data.fps().into()),
     };
     let device = device.clone().autodiff();
     let model = with_encoder(world.init(config.train.seed, &device)?, config, &device)?;

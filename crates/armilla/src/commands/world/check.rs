@@ -106,7 +106,7 @@ fn page(summary: String, found: &Diagnostics) -> ReportData {
         title: "Whether latents are alive".to_owned(),
         summary,
         latents: figures(found).map(figure).into(),
-        rollouts: vec![plot(
+        curves: vec![plot(
             "standard deviation",
             "value of the latent",
             caption,

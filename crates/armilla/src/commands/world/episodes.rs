@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
-use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
+use anyhow::{Context as _, Result, ensure};
+use armilla_core::features::ACTION;
 use armilla_core::{Action, Observation, Reset};
 use armilla_data::{Dataset, Rows};
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
@@ -12,7 +12,7 @@ use armilla_world::WorldModel;
 use rayon::prelude::*;
 
 use super::Opened;
-use crate::commands::train;
+use crate::commands::{fit, train};
 use crate::progress::Progress;
 
 /// Kept from training where neither the command line nor the checkpoint's run says how much.
@@ -35,7 +35,9 @@ impl Kept {
     /// Opens it and checks that it fits the model.
     pub(super) fn open(opened: &Opened, folder: &Path, share: Option<f64>) -> Result<Self> {
         let dataset = Dataset::open(folder)?;
-        fits(&opened.model, &dataset)?;
+        let model = &opened.model;
+        fit::dataset(model.shape(), &model.interface().cameras, &dataset)?;
+        fit::rate(model.interface().rate_hz, &dataset)?;
         let share = share.or_else(|| share_of_run(&opened.folder));
         let share = share.unwrap_or(VALIDATION_SHARE);
         ensure!(
@@ -76,14 +78,17 @@ pub(crate) fn recorded(dataset: &Dataset, episode: usize, model: &WorldModel) ->
         let rows = (0..rows.len()).map(|step| rows.row(step).to_vec());
         rows.collect::<Vec<_>>()
     };
-    let images = dataset.images(episode, &model.interface().cameras[0])?;
+    let cameras = model.interface().cameras.iter();
+    let cameras = cameras.map(|camera| dataset.images(episode, camera));
+    let cameras: Vec<_> = cameras.collect::<std::result::Result<_, _>>()?;
+    let (first, others) = cameras.split_first().context("a model without a camera")?;
     let states = match model.shape().state {
         0 => Vec::new(),
         _ => list(dataset.states(episode)?),
     };
     let actions = list(dataset.actions(episode)?);
     let repeat = model.shape().action_repeat;
-    Ok(Footage::of_episode(&images, &states, &actions, repeat))
+    Ok(Footage::of_episode(first, &states, &actions, repeat).with_others(others, repeat))
 }
 
 /// What the checkpoint's own run kept, where it still lies in the run's folder.
@@ -92,36 +97,6 @@ fn share_of_run(checkpoint: &Path) -> Option<f64> {
     let text = std::fs::read_to_string(checkpoint.ancestors().nth(3)?.join("config.toml")).ok()?;
     let config: toml::Table = text.parse().ok()?;
     config.get("validation_share")?.as_float()
-}
-
-/// Whether a model can look at a dataset.
-fn fits(model: &WorldModel, dataset: &Dataset) -> Result<()> {
-    let (shape, root) = (model.shape(), dataset.root().display());
-    for camera in &model.interface().cameras {
-        let feature = dataset.features().0.get(&format!("{IMAGE_PREFIX}{camera}"));
-        let Some(feature) = feature else {
-            let found: Vec<_> = dataset.cameras().collect();
-            bail!(
-                "{root}: expected camera `{camera}`, which the model looks through, found {}",
-                found.join(", ")
-            );
-        };
-        let side = shape.image_size;
-        ensure!(
-            feature.shape[..2] == [side, side],
-            "{root}: camera `{camera}`: expected pictures of {side} x {side} as the model's, found {} x {}",
-            feature.shape[0],
-            feature.shape[1]
-        );
-    }
-    for (key, expected) in [(ACTION, shape.action), (STATE, shape.state)] {
-        let found = dataset.features().width(key);
-        ensure!(
-            found == expected || expected == 0,
-            "{root}: `{key}`: expected {expected} values as the model's, found {found}"
-        );
-    }
-    Ok(())
 }
 
 /// An episode of a simulator, frames a model step apart, with what was where at each.
@@ -188,13 +163,15 @@ impl Stage {
             steps: usize::MAX,
             first_seed: seed.wrapping_mul(SEEDS_APART),
         };
-        let simulator = make(&stage.environment)?;
-        let found = simulator.spec().features.width(ACTION);
+        let (simulator, interface) = (make(&stage.environment)?, model.interface());
+        let spec = simulator.spec();
+        let found = interface.cameras.len();
         ensure!(
-            found == shape.action,
-            "{env}: actions: expected {} values as the model's, found {found}",
-            shape.action
+            found == 1,
+            "{env}: expected a model of one camera, as this simulator has, found {found}"
         );
+        spec.check_units(&interface.actions.low, &interface.actions.high)?;
+        spec.check_rate(interface.rate_hz, "config.json")?;
         Ok(stage)
     }
 

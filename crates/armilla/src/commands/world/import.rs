@@ -83,5 +83,6 @@ fn interface(dataset: &Dataset, camera: Option<&str>) -> Result<Interface> {
         cameras: vec![(*camera).to_owned()],
         actions: ActionScale::from_statistics(statistics),
         states: StateScale::default(),
+        rate_hz: Some(dataset.fps().into()),
     })
 }

@@ -110,7 +110,7 @@ impl ModelArguments {
         if let Some(path) = &self.rerun {
             let mut recording = Recording::create(path)?;
             viz::log_imagined(&mut recording, &findings.dreams)?;
-            for plot in &findings.page.rollouts {
+            for plot in &findings.page.curves {
                 recording.chart(&plot.chart)?;
             }
             let text = findings.lines.join("\n");
@@ -123,7 +123,11 @@ impl ModelArguments {
             ));
         }
         if let Some(path) = &self.report {
-            write(path, &render(&findings.page)?)?;
+            let page = ReportData {
+                lines: findings.lines.clone(),
+                ..findings.page.clone()
+            };
+            write(path, &render(&page)?)?;
         }
         let text = serde_json::to_string_pretty(&findings.figures)?;
         match self.json.as_deref() {

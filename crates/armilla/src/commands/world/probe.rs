@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
     let page = ReportData {
         title: "What latents know".to_owned(),
         summary: title,
-        rollouts: plots(&names, &readings),
+        curves: plots(&names, &readings),
         ..ReportData::default()
     };
     arguments.model.report(&Findings {

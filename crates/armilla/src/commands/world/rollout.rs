@@ -288,7 +288,7 @@ fn page(gathered: &Gathered, dreams: &[Imagination], groups: &[Group]) -> Report
         ),
         facts: vec![("episodes".to_owned(), gathered.episodes.len().to_string())],
         filmstrips: viz::filmstrips(dreams),
-        rollouts: groups.iter().flat_map(plots).collect(),
+        curves: groups.iter().flat_map(plots).collect(),
         ..ReportData::default()
     }
 }

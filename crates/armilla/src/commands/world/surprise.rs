@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &SurpriseArguments) -> Result<()> {
     let page = ReportData {
         title: "What surprises a world model".to_owned(),
         summary: title,
-        rollouts: vec![around_plot(&courses, &events)],
+        curves: vec![around_plot(&courses, &events)],
         ..ReportData::default()
     };
     arguments.model.report(&Findings {

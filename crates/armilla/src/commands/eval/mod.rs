@@ -1,36 +1,31 @@
 //! `armilla eval`: a policy or a planner, closed-loop over the bus, with the floors on the same episodes.
 
+mod drawn;
+mod opened;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use armilla_bus::{
-    Bus, BusConfig, EnvironmentClient, EnvironmentServer, RemotePolicy, SessionLimits,
-};
+use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionLimits};
 use armilla_core::{Environment, EpisodeOutcome, Policy};
-use armilla_envs::{EnvironmentConfig, Script, Variation, make, run_script};
-use armilla_imagine::{
-    Evaluation, EvaluationConfig, Execution, InstructionControl, PlannerPolicy, evaluate,
-};
-use armilla_vla::{CheckpointPolicy, GoalCloning, GoalPolicy, load_policy};
-use armilla_world::{PlanConfig, WorldModel};
-use burn::tensor::Device;
+use armilla_envs::{EnvironmentConfig, Script, make, run_script};
+use armilla_imagine::{Evaluation, EvaluationConfig, Execution, InstructionControl, evaluate};
 use rayon::prelude::*;
 
 use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
 use crate::commands::viz;
-use crate::config::Source;
-use crate::hub::{self, HubType};
-use crate::paired::Paired;
+use crate::paired::Other;
 use crate::progress::{Progress, print, say};
 use crate::results::ResultRow;
+pub(crate) use opened::{open_planner, open_trained, script};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
 const SEEDS_APART: u64 = 1_000_000;
 /// What `armilla serve policy` calls its policy on the bus.
 pub(crate) const SERVED_POLICY: &str = "policy";
-/// Side of the pictures that a policy without cameras does not see, px.
-const BLIND_SIDE: usize = 64;
+/// Episodes that are drawn, of each variation.
+const TRACES: usize = 5;
 
 /// Which episodes of which environment, and how many at once.
 #[derive(Clone, Debug)]
@@ -63,214 +58,92 @@ impl Episodes {
 
 /// Runs `armilla eval`.
 pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
-    let mut opened = open_policy(arguments)?;
+    let variations = match arguments.variation.as_slice() {
+        [] => &[VariationChoice::Plain],
+        chosen => chosen,
+    };
+    let other = arguments.against.as_deref().map(Other::open).transpose()?;
+    ensure!(
+        other.is_none() || variations.len() == 1,
+        "--against: expected one --variation at most, found {}; several are compared with the first",
+        variations.len()
+    );
+    let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    for &variation in variations {
+        let (row, seen) = evaluated(arguments, variation, other.as_ref())?;
+        rows.push(row);
+        shown.extend(seen);
+    }
+    let against = compare(&mut rows, other);
+    // Episodes that were run are told, whatever they are compared with.
+    drawn::write(arguments, &rows, &shown)?;
+    report(&rows, arguments.json.as_deref())?;
+    against
+}
+
+/// Runs the episodes of a variation: their row, and the first of them to look at, if a policy acts.
+fn evaluated(
+    arguments: &EvalArguments,
+    variation: VariationChoice,
+    other: Option<&Other>,
+) -> Result<(ResultRow, Option<viz::Shown>)> {
+    let mut opened = opened::open(arguments, variation)?;
     let episodes = opened.episodes(arguments)?;
+    if let Some(other) = other {
+        let EnvironmentConfig { name, protocol, .. } = &episodes.environment;
+        other.check((name, protocol, episodes.first_seed(), episodes.count))?;
+    }
     let instruction = match arguments.instruction {
         InstructionChoice::Own => InstructionControl::Own,
         InstructionChoice::Blank => InstructionControl::Blank,
         InstructionChoice::Swapped => InstructionControl::Swapped,
     };
-    let mut row = match &mut opened.policy {
+    let endpoint = arguments.connect.as_deref();
+    let (mut row, shown) = match opened.actor.policy() {
         Some(policy) => {
-            let policy = policy.as_mut();
-            let endpoint = arguments.connect.as_deref();
-            let evaluation = over_bus(&episodes, policy, instruction, 5, endpoint)?;
+            let evaluation = over_bus(&episodes, policy, instruction, TRACES, endpoint)?;
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
-            if let Some(path) = &arguments.rerun {
-                let shown = viz::Shown {
-                    environment: episodes.environment.clone(),
-                    traces: evaluation.traces,
-                    paths: viz::PlannedPaths::new(),
-                };
-                viz::write_traces(path, &shown)?;
-            }
             if !arguments.no_floors {
                 add_floors(&mut row, &episodes)?;
             }
-            if arguments.ceiling {
-                add_floor(&mut row, &episodes, Script::Planner)?;
-            }
-            row
+            let shown = viz::Shown {
+                environment: episodes.environment.clone(),
+                traces: evaluation.traces,
+                paths: opened.actor.planned_paths(),
+            };
+            (row, Some(shown))
         }
         None => {
             let name = arguments.policy.as_deref().unwrap_or_default();
             let script = script(name).context("no such script")?;
-            if let Some(endpoint) = &arguments.connect {
+            if let Some(endpoint) = endpoint {
                 // Scripts act on the simulator's truth, which does not travel; still, a wrong endpoint must not pass.
                 connect(endpoint, &episodes.environment.name)?;
             }
-            let mut row = row(&episodes, name, &script_outcomes(&episodes, script)?);
-            if arguments.ceiling {
-                add_floor(&mut row, &episodes, Script::Planner)?;
-            }
-            row
+            let outcomes = script_outcomes(&episodes, script)?;
+            (row(&episodes, name, &outcomes), None)
         }
     };
-    if let Some(path) = &arguments.against {
-        row.against = Some(Paired::with_file(&row, path)?);
+    if arguments.ceiling {
+        add_floor(&mut row, &episodes, Script::Planner)?;
     }
-    report(&row, arguments.json.as_deref())
+    Ok((row, shown))
 }
 
-/// Who acts, and where.
-struct Opened {
-    /// The environment, with the camera that the policy wants.
-    environment: EnvironmentConfig,
-    /// None for a script.
-    policy: Option<Box<dyn Policy>>,
-    execution: Execution,
-}
-
-impl Opened {
-    fn new(
-        arguments: &EvalArguments,
-        environment: EnvironmentConfig,
-        policy: Option<Box<dyn Policy>>,
-    ) -> Self {
-        Self {
-            environment,
-            policy,
-            execution: arguments.execution.chosen(None),
-        }
+/// Holds the one row against another file's, or each of several against the first of them.
+fn compare(rows: &mut [ResultRow], other: Option<Other>) -> Result<()> {
+    if let (Some(other), [row]) = (other, &mut *rows) {
+        row.against = Some(other.beside(row)?);
+        return Ok(());
     }
-
-    fn episodes(&self, arguments: &EvalArguments) -> Result<Episodes> {
-        let delay_ms = arguments.execution.delay_ms;
-        ensure!(
-            (0.0..=60_000.0).contains(&delay_ms),
-            "--delay-ms: expected 0 to 60000, found {delay_ms}"
-        );
-        ensure!(
-            self.policy.is_some() || self.execution == Execution::Receding && delay_ms == 0.0,
-            "--execution, --delay-ms: expected with a policy or a planner, found with a script, which acts without chunks"
-        );
-        let rate_hz = make(&self.environment)?.spec().rate_hz;
-        Ok(Episodes {
-            environment: self.environment.clone(),
-            count: arguments.episodes,
-            seed: arguments.seed,
-            parallel: arguments.parallel.max(1),
-            execution: self.execution,
-            delay_steps: (delay_ms * rate_hz / 1000.0).ceil() as usize,
-        })
-    }
-}
-
-/// The protocol, with its variation if one is asked for.
-fn protocol(arguments: &EvalArguments) -> String {
-    let varied = arguments.variation.map(|choice| match choice {
-        VariationChoice::Colors => Variation::Colors,
-        VariationChoice::Sizes => Variation::Sizes,
-        VariationChoice::Shapes => Variation::Shapes,
-    });
-    match varied {
-        Some(variation) => format!("{}:{}", arguments.protocol, variation.name()),
-        None => arguments.protocol.clone(),
-    }
-}
-
-/// Opens the planner or the policy's checkpoint.
-fn open_policy(arguments: &EvalArguments) -> Result<Opened> {
-    let protocol = protocol(arguments);
-    let environment = |image_size| EnvironmentConfig {
-        name: arguments.env.clone(),
-        protocol: protocol.clone(),
-        image_size,
+    let Some((first, rest)) = rows.split_first_mut() else {
+        return Ok(());
     };
-    let device = armilla_nn::device::parse(&arguments.device)?;
-    if let Some(checkpoint) = &arguments.planner {
-        let mut plan = Source::open(&arguments.plan)?;
-        plan.set(&arguments.set)?;
-        let (planner, side) = open_planner(
-            checkpoint,
-            plan.parse()?,
-            arguments.seed,
-            &environment,
-            &device,
-        )?;
-        return Ok(Opened::new(
-            arguments,
-            environment(side),
-            Some(Box::new(planner)),
-        ));
+    for row in rest {
+        // In other sizes a seed has another task.
+        row.against = Other::from(&*first).beside(row).ok();
     }
-    let name = arguments.policy.as_deref().unwrap_or_default();
-    if script(name).is_some() {
-        return Ok(Opened::new(arguments, environment(BLIND_SIDE), None));
-    }
-    if name.starts_with("tcp/") {
-        let bus = Bus::connect(&BusConfig::at(name))?;
-        let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
-        let environment = environment(arguments.image_size);
-        return Ok(Opened::new(arguments, environment, Some(Box::new(policy))));
-    }
-    let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
-    if GoalPolicy::is_in(&checkpoint) {
-        let model = GoalPolicy::load(&checkpoint, &device)?;
-        let side = model.shape().side;
-        let simulator = make(&environment(side))?;
-        let policy = GoalCloning::new(model, simulator.spec())?;
-        return Ok(Opened::new(
-            arguments,
-            environment(side),
-            Some(Box::new(policy)),
-        ));
-    }
-    let (mut policy, side) = open_trained(&checkpoint, arguments.seed, &environment, &device)?;
-    let execution = arguments.execution.chosen(policy.horizons().ensemble);
-    if execution != Execution::Receding {
-        policy = policy.with_whole_chunks();
-    }
-    Ok(Opened {
-        execution,
-        ..Opened::new(arguments, environment(side), Some(Box::new(policy)))
-    })
-}
-
-/// Opens a world model to plan in, for the environment with the camera it wants; and that camera's side.
-pub(crate) fn open_planner(
-    checkpoint: &Path,
-    plan: PlanConfig,
-    seed: u64,
-    environment: &dyn Fn(usize) -> EnvironmentConfig,
-    device: &Device,
-) -> Result<(PlannerPolicy, usize)> {
-    let checkpoint = hub::folder(HubType::Model, checkpoint)?;
-    let model = WorldModel::load(&checkpoint, device)?;
-    let side = model.shape().image_size;
-    let simulator = make(&environment(side))?;
-    Ok((
-        PlannerPolicy::new(model, PlanConfig { seed, ..plan }, simulator.spec())?,
-        side,
-    ))
-}
-
-/// Opens a policy's checkpoint, for the environment with the camera it wants; and that camera's side.
-pub(crate) fn open_trained(
-    checkpoint: &Path,
-    seed: u64,
-    environment: &dyn Fn(usize) -> EnvironmentConfig,
-    device: &Device,
-) -> Result<(CheckpointPolicy, usize)> {
-    let checkpoint = hub::folder(HubType::Model, checkpoint)?;
-    let trained = load_policy(&checkpoint, device)?;
-    let cameras = &trained.inputs().cameras;
-    let side = cameras.first().map_or(BLIND_SIDE, |camera| camera.height);
-    let simulator = make(&environment(side))?;
-    let policy = CheckpointPolicy::new(trained, simulator.spec(), seed, device)?;
-    Ok((policy, side))
-}
-
-/// A script by name.
-pub(crate) fn script(name: &str) -> Option<Script> {
-    Some(match name {
-        "nothing" => Script::Nothing,
-        "random" => Script::Random,
-        "cheat" => Script::Cheat,
-        "expert" => Script::Expert,
-        "simulator" => Script::Planner,
-        _ => return None,
-    })
+    Ok(())
 }
 
 /// What a floor is called in an environment's table.
@@ -422,16 +295,20 @@ pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]
     }
 }
 
-/// Prints a row, and writes it as JSON where asked.
-fn report(row: &ResultRow, json: Option<&Path>) -> Result<()> {
-    let text = serde_json::to_string_pretty(row)?;
+/// Prints rows, and writes them as JSON where asked: one as an object, several as a list.
+fn report(rows: &[ResultRow], json: Option<&Path>) -> Result<()> {
+    let text = match rows {
+        [row] => serde_json::to_string_pretty(row)?,
+        rows => serde_json::to_string_pretty(rows)?,
+    };
     match json {
         Some(path) if path == Path::new("-") => return Ok(print(&text)?),
         Some(path) => std::fs::write(path, text)
             .with_context(|| format!("cannot write {}", path.display()))?,
         None => {}
     }
-    row.lines().iter().try_for_each(|line| print(line))?;
+    let lines = rows.iter().flat_map(ResultRow::lines);
+    lines.into_iter().try_for_each(|line| print(&line))?;
     if let Some(path) = json {
         say(&format!("written to {}", path.display()));
     }

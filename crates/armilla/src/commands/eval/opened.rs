@@ -1,0 +1,210 @@
+//! Who acts in an evaluation: a planner, a policy's checkpoint, a served policy or a script.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use armilla_bus::{Bus, BusConfig, RemotePolicy};
+use armilla_core::Policy;
+use armilla_envs::{EnvironmentConfig, Script, Variation, make};
+use armilla_imagine::{Execution, PlannerPolicy};
+use armilla_vla::{CheckpointPolicy, GoalCloning, GoalPolicy, load_policy};
+use armilla_world::{PlanConfig, WorldModel};
+use burn::tensor::Device;
+
+use super::{Episodes, SERVED_POLICY};
+use crate::cli::{EvalArguments, VariationChoice};
+use crate::commands::viz::{self, PlannedPaths};
+use crate::config::Source;
+use crate::hub::{self, HubType};
+
+/// Side of the pictures that a policy without cameras does not see, px.
+const BLIND_SIDE: usize = 64;
+
+/// Who acts.
+pub(super) enum Actor {
+    /// Who knows the simulator's truth.
+    Script,
+    /// Who searches in a world model, and keeps the plans that it makes.
+    Planner(Box<PlannerPolicy>),
+    /// Anybody else.
+    Policy(Box<dyn Policy>),
+}
+
+impl Actor {
+    /// As a policy; none for a script.
+    pub(super) fn policy(&mut self) -> Option<&mut dyn Policy> {
+        match self {
+            Self::Script => None,
+            Self::Planner(planner) => Some(planner.as_mut()),
+            Self::Policy(policy) => Some(policy.as_mut()),
+        }
+    }
+
+    /// What it meant to do in the first episodes, where it plans.
+    pub(super) fn planned_paths(&self) -> PlannedPaths {
+        match self {
+            Self::Planner(planner) => viz::planned_paths(planner),
+            _ => PlannedPaths::new(),
+        }
+    }
+}
+
+/// Who acts, and where.
+pub(super) struct Opened {
+    /// The environment, with the camera that the policy wants.
+    environment: EnvironmentConfig,
+    pub(super) actor: Actor,
+    execution: Execution,
+}
+
+impl Opened {
+    /// What is run.
+    pub(super) fn episodes(&self, arguments: &EvalArguments) -> Result<Episodes> {
+        let delay_ms = arguments.execution.delay_ms;
+        ensure!(
+            (0.0..=60_000.0).contains(&delay_ms),
+            "--delay-ms: expected 0 to 60000, found {delay_ms}"
+        );
+        ensure!(
+            arguments.episodes > 0,
+            "--episodes: expected at least 1, found 0"
+        );
+        ensure!(
+            !matches!(self.actor, Actor::Script)
+                || self.execution == Execution::Receding && delay_ms == 0.0,
+            "--execution, --delay-ms: expected with a policy or a planner, found with a script, which acts without chunks"
+        );
+        let rate_hz = make(&self.environment)?.spec().rate_hz;
+        Ok(Episodes {
+            environment: self.environment.clone(),
+            count: arguments.episodes,
+            seed: arguments.seed,
+            parallel: arguments.parallel.max(1),
+            execution: self.execution,
+            delay_steps: (delay_ms * rate_hz / 1000.0).ceil() as usize,
+        })
+    }
+}
+
+/// The protocol, with a variation if there is one.
+fn varied(protocol: &str, variation: VariationChoice) -> String {
+    let variation = match variation {
+        VariationChoice::Plain => return protocol.to_owned(),
+        VariationChoice::Colors => Variation::Colors,
+        VariationChoice::Sizes => Variation::Sizes,
+        VariationChoice::Shapes => Variation::Shapes,
+    };
+    format!("{protocol}:{}", variation.name())
+}
+
+/// How to plan in an environment unless told.
+fn usual_plan(env: &str) -> &'static str {
+    match env {
+        "push-t" | "push-t-moves" => "plan/push-t",
+        "tabletop" => "plan/tabletop",
+        _ => "plan/two-room",
+    }
+}
+
+/// Opens the planner or the policy's checkpoint, to act in scenes of a variation.
+pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Result<Opened> {
+    let protocol = varied(&arguments.protocol, variation);
+    let environment = |image_size| EnvironmentConfig {
+        name: arguments.env.clone(),
+        protocol: protocol.clone(),
+        image_size,
+    };
+    let device = armilla_nn::device::parse(&arguments.device)?;
+    let mut execution = arguments.execution.chosen(None);
+    let name = arguments.policy.as_deref().unwrap_or_default();
+    let (actor, side) = if let Some(checkpoint) = &arguments.planner {
+        let plan = arguments.plan.as_deref();
+        let mut plan = Source::open(plan.unwrap_or_else(|| usual_plan(&arguments.env)))?;
+        plan.set(&arguments.set)?;
+        let (plan, seed) = (plan.parse()?, arguments.seed);
+        let (planner, side) = open_planner(checkpoint, plan, seed, &environment, &device)?;
+        (Actor::Planner(Box::new(planner)), side)
+    } else if script(name).is_some() {
+        (Actor::Script, BLIND_SIDE)
+    } else if name.starts_with("tcp/") {
+        let bus = Bus::connect(&BusConfig::at(name))?;
+        let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
+        (Actor::Policy(Box::new(policy)), arguments.image_size)
+    } else {
+        let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
+        if GoalPolicy::is_in(&checkpoint) {
+            open_cloning(&checkpoint, &environment, &device)?
+        } else {
+            let seed = arguments.seed;
+            let (mut policy, side) = open_trained(&checkpoint, seed, &environment, &device)?;
+            execution = arguments.execution.chosen(policy.horizons().ensemble);
+            if execution != Execution::Receding {
+                policy = policy.with_whole_chunks();
+            }
+            (Actor::Policy(Box::new(policy)), side)
+        }
+    };
+    Ok(Opened {
+        environment: environment(side),
+        actor,
+        execution,
+    })
+}
+
+/// Opens goal-conditioned cloning, for the environment with the camera it wants; and that camera's side.
+fn open_cloning(
+    checkpoint: &Path,
+    environment: &dyn Fn(usize) -> EnvironmentConfig,
+    device: &Device,
+) -> Result<(Actor, usize)> {
+    let model = GoalPolicy::load(checkpoint, device)?;
+    let side = model.shape().side;
+    let simulator = make(&environment(side))?;
+    let policy = GoalCloning::new(model, simulator.spec())?;
+    Ok((Actor::Policy(Box::new(policy)), side))
+}
+
+/// Opens a world model to plan in, for the environment with the camera it wants; and that camera's side.
+pub(crate) fn open_planner(
+    checkpoint: &Path,
+    plan: PlanConfig,
+    seed: u64,
+    environment: &dyn Fn(usize) -> EnvironmentConfig,
+    device: &Device,
+) -> Result<(PlannerPolicy, usize)> {
+    let checkpoint = hub::folder(HubType::Model, checkpoint)?;
+    let model = WorldModel::load(&checkpoint, device)?;
+    let side = model.shape().image_size;
+    let simulator = make(&environment(side))?;
+    let seed = if plan.seed == 0 { seed } else { plan.seed };
+    let plan = PlanConfig { seed, ..plan };
+    Ok((PlannerPolicy::new(model, plan, simulator.spec())?, side))
+}
+
+/// Opens a policy's checkpoint, for the environment with the camera it wants; and that camera's side.
+pub(crate) fn open_trained(
+    checkpoint: &Path,
+    seed: u64,
+    environment: &dyn Fn(usize) -> EnvironmentConfig,
+    device: &Device,
+) -> Result<(CheckpointPolicy, usize)> {
+    let checkpoint = hub::folder(HubType::Model, checkpoint)?;
+    let trained = load_policy(&checkpoint, device)?;
+    let cameras = &trained.inputs().cameras;
+    let side = cameras.first().map_or(BLIND_SIDE, |camera| camera.height);
+    let simulator = make(&environment(side))?;
+    let policy = CheckpointPolicy::new(trained, simulator.spec(), seed, device)?;
+    Ok((policy, side))
+}
+
+/// A script by name.
+pub(crate) fn script(name: &str) -> Option<Script> {
+    Some(match name {
+        "nothing" => Script::Nothing,
+        "random" => Script::Random,
+        "cheat" => Script::Cheat,
+        "expert" => Script::Expert,
+        "simulator" => Script::Planner,
+        _ => return None,
+    })
+}
