@@ -52,6 +52,33 @@ impl EnvironmentSpec {
         ))
     }
 
+    /// Whether there are cameras of these names, whose pictures are squares of this side.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with what is there where one is missing or has another size.
+    pub fn check_cameras(&self, names: &[String], side: usize) -> Result<()> {
+        for name in names {
+            let mut cameras = self.features.cameras();
+            let Some((_, feature)) = cameras.find(|(known, _)| known == name) else {
+                let what = format!("cameras of environment {}", self.name);
+                let expected = format!("`{name}`, as in the recordings");
+                let found: Vec<_> = self.features.cameras().map(|(name, _)| name).collect();
+                return Err(Error::invalid(what, expected, found.join(", ")));
+            };
+            if !feature.shape.starts_with(&[side, side]) {
+                let what = format!("pictures of camera `{name}` of environment {}", self.name);
+                let expected = format!("{side} x {side}, as in the recordings");
+                return Err(Error::invalid(
+                    what,
+                    expected,
+                    format!("{:?}", feature.shape),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether actions have the units of recordings with these extremes: moves are no places.
     ///
     /// # Errors

@@ -194,26 +194,12 @@ impl Policy for PlannerPolicy {
 /// Whether the model can look through an environment's cameras and act at its rate and in its units.
 fn check(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
     let (shape, interface) = (model.shape(), model.interface());
-    let what = |feature: &str| format!("{feature} of environment {}", spec.name);
-    let side = shape.image_size;
-    for camera in &interface.cameras {
-        let mut cameras = spec.features.cameras();
-        let Some((_, feature)) = cameras.find(|(name, _)| name == camera) else {
-            let expected = format!("`{camera}`, which the world model looks through");
-            let found: Vec<_> = spec.features.cameras().map(|(name, _)| name).collect();
-            return Err(Error::invalid(what("cameras"), expected, found.join(", ")));
-        };
-        if !feature.shape.starts_with(&[side, side]) {
-            let expected = format!("{side} x {side}, as the world model was trained on");
-            let found = format!("{:?}", feature.shape);
-            let what = what(&format!("pictures of camera `{camera}`"));
-            return Err(Error::invalid(what, expected, found));
-        }
-    }
+    spec.check_cameras(&interface.cameras, shape.image_size)?;
     let (expected, found) = (shape.state, spec.features.width(STATE));
     if expected > 0 && expected != found {
         let expected = format!("{expected} values, as the world model was trained on");
-        return Err(Error::invalid(what("state"), expected, found));
+        let what = format!("state of environment {}", spec.name);
+        return Err(Error::invalid(what, expected, found));
     }
     spec.check_rate(interface.rate_hz, "config.json")?;
     spec.check_units(&interface.actions.low, &interface.actions.high)

@@ -120,6 +120,8 @@ pub struct ReportData {
     pub latents: Vec<Figure>,
     /// Reality against imagination.
     pub filmstrips: Vec<Filmstrip>,
+    /// What a camera saw in episodes.
+    pub episodes: Vec<Filmstrip>,
     /// Curves of what was measured.
     pub curves: Vec<Plot>,
     /// The figures as a terminal shows them, line by line.
@@ -156,7 +158,16 @@ pub fn render(data: &ReportData) -> Result<String> {
     page += &sections::head(data);
     page += &sections::cards(data);
     page += &sections::results(data);
-    page += &sections::filmstrips(data)?;
+    page += &sections::filmstrips(
+        "Imagination",
+        "What the camera saw, above what the world model foresaw from the first frames and the actions alone.",
+        &data.filmstrips,
+    )?;
+    page += &sections::filmstrips(
+        "Episodes",
+        "What the camera saw, step by step, above the goal where there is a picture of it.",
+        &data.episodes,
+    )?;
     page += &sections::latents(data);
     page += &sections::plots("Curves", &data.curves);
     page += &sections::lines(data);

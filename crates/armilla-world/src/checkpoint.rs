@@ -16,6 +16,8 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const KIND: &str = "world_model";
 const VERSION: u32 = 2;
+/// Of models whose latents end with poses and points; before, they lay elsewhere.
+const PLANE_VERSION: u32 = 3;
 
 /// What `config.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +38,13 @@ struct File {
     model: ModelConfig,
 }
 
+fn version(model: &ModelConfig) -> u32 {
+    match model.shape().has_plane {
+        true => PLANE_VERSION,
+        false => VERSION,
+    }
+}
+
 impl WorldModel {
     /// Writes both files into a directory that exists.
     ///
@@ -51,7 +60,7 @@ impl WorldModel {
         } = self.interface().clone();
         let file = File {
             kind: KIND.to_owned(),
-            version: VERSION,
+            version: version(&self.model().config()),
             cameras,
             action_mean: actions.mean,
             action_std: actions.std,
@@ -93,9 +102,10 @@ impl WorldModel {
         let wrong = failed("these are not the settings of a world model that this version knows");
         let file: File = serde_json::from_str(&json).map_err(|error| wrong(error.into()))?;
         let what = format!("{}: kind and version", path.display());
-        let known = file.kind == KIND && file.version == VERSION;
+        let expected = version(&file.model);
+        let known = file.kind == KIND && file.version == expected;
         let found = format!("{} {}", file.kind, file.version);
-        ensure(known, &what, format!("{KIND} {VERSION}"), found)?;
+        ensure(known, &what, format!("{KIND} {expected}"), found)?;
         let interface = Interface {
             cameras: file.cameras,
             actions: ActionScale {
@@ -154,9 +164,9 @@ mod tests {
         );
         world_model(1).save(directory.path()).unwrap();
         let json = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, json.replace("\"version\": 2", "\"version\": 9")).unwrap();
+        std::fs::write(&config, json.replace("\"version\": 3", "\"version\": 9")).unwrap();
         assert!(
-            load().ends_with("expected world_model 2, found world_model 9"),
+            load().ends_with("expected world_model 3, found world_model 9"),
             "{}",
             load()
         );

@@ -1,6 +1,6 @@
 //! Two policies on the same episodes: what one solved and the other did not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -21,10 +21,11 @@ pub(crate) struct Paired {
 }
 
 /// The other row, as `armilla eval --json` wrote it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Other {
+    /// Where it is from, for people.
     #[serde(skip)]
-    path: PathBuf,
+    origin: String,
     env: String,
     protocol: String,
     policy: String,
@@ -35,73 +36,77 @@ pub(crate) struct Other {
     successes: String,
 }
 
-impl From<&ResultRow> for Other {
-    fn from(row: &ResultRow) -> Self {
-        Self {
-            path: PathBuf::from(&row.protocol),
-            env: row.env.clone(),
-            protocol: row.protocol.clone(),
-            policy: row.policy.clone(),
-            execution: row.execution.clone(),
-            delay_steps: row.delay_steps,
-            scenes: row.scenes.clone(),
-            first_seed: row.first_seed,
-            successes: row.successes.clone(),
-        }
-    }
+/// A file of one row, or of several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum File {
+    Several { rows: Vec<Other> },
+    One(Other),
 }
 
 /// Which episodes: environment, protocol, first seed, how many.
-type Which<'a> = (&'a str, &'a str, u64, usize);
+pub(crate) type Which<'a> = (&'a str, &'a str, u64, usize);
 
 impl Other {
-    /// Reads the file.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Reads the rows of a file.
+    pub(crate) fn open(path: &Path) -> Result<Vec<Self>> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let other: Self = serde_json::from_str(&text)
+        let file = serde_json::from_str(&text)
             .with_context(|| format!("{shown}: expected what `armilla eval --json` writes"))?;
-        let path = path.to_path_buf();
-        Ok(Self { path, ..other })
+        let rows = match file {
+            File::Several { rows } => rows,
+            File::One(row) => vec![row],
+        };
+        let from_here = |row| Self {
+            origin: shown.to_string(),
+            ..row
+        };
+        Ok(rows.into_iter().map(from_here).collect())
     }
 
-    /// Checks, before they are run, that episodes are those of the other row. They may look otherwise: a seed's task is the same in
-    /// other colours and shapes, but not in other sizes.
-    pub(crate) fn check(&self, episodes: Which<'_>) -> Result<()> {
+    /// That of several rows that is of the same episodes, before they are run: of the same looks if there is one.
+    pub(crate) fn of<'a>(rows: &'a [Self], episodes: Which<'_>) -> Result<&'a Self> {
+        let mut alike = rows.iter().filter(|row| row.is_of(episodes));
+        let same = alike.clone().find(|row| row.protocol == episodes.1);
+        let (env, protocol, seed, count) = episodes;
+        same.or_else(|| alike.next()).with_context(|| {
+            let found = rows.first().map_or("none".to_owned(), |row| {
+                let count = row.successes.len();
+                format!("{} {} from {} on, {count} of them", row.env, row.protocol, row.first_seed)
+            });
+            let origin = rows.first().map_or("", |row| &row.origin);
+            format!(
+                "{origin}: expected the same episodes, {env} {protocol} from seed {seed} on, {count} of them, found {found}"
+            )
+        })
+    }
+
+    /// Whether it has the tasks of episodes. They may look otherwise: a seed's task is the same in other colours and shapes, but not in
+    /// other sizes.
+    pub(crate) fn is_of(&self, episodes: Which<'_>) -> bool {
         let (env, protocol, seed, count) = episodes;
         let looks = |protocol: &str| protocol.replace(":colors", "").replace(":shapes", "");
-        let same = env == self.env
+        env == self.env
             && looks(protocol) == looks(&self.protocol)
-            && (seed, count) == (self.first_seed, self.successes.len());
-        ensure!(
-            same,
-            "{}: expected the same episodes, {env} {protocol} from seed {seed} on, {count} of them, found {} {} from {} on, {} of them",
-            self.path.display(),
-            self.env,
-            self.protocol,
-            self.first_seed,
-            self.successes.len()
-        );
-        Ok(())
+            && (seed, count) == (self.first_seed, self.successes.len())
     }
 
-    /// What a row has solved that this one has not, and the other way round.
-    pub(crate) fn beside(self, row: &ResultRow) -> Result<Paired> {
-        let count = row.successes.len();
-        self.check((&row.env, &row.protocol, row.first_seed, count))?;
+    /// What a row of the same tasks has solved that this one has not, and the other way round.
+    pub(crate) fn beside(&self, row: &ResultRow) -> Result<Paired> {
+        let looks_alike = row.protocol == self.protocol;
         // Other looks are other scenes.
         ensure!(
-            row.protocol != self.protocol || row.scenes == self.scenes,
+            !looks_alike || row.scenes == self.scenes,
             "{}: expected the same scenes, {}, found {}: the simulator is another one",
-            self.path.display(),
+            self.origin,
             row.scenes,
             self.scenes
         );
         let pairs = row.successes.bytes().zip(self.successes.bytes());
         let only = |here: u8| pairs.clone().filter(|&(a, b)| a != b && a == here).count();
         let (only_here, only_there) = (only(b'1'), only(b'0'));
-        let policy = carried_out(self.policy, self.execution, self.delay_steps);
-        let looks_alike = row.protocol == self.protocol;
+        let policy = carried_out(&self.policy, self.execution.as_deref(), self.delay_steps);
         Ok(Paired {
             policy: match looks_alike {
                 true => policy,
@@ -111,6 +116,22 @@ impl Other {
             only_there,
             p_value: mcnemar(only_here, only_there),
         })
+    }
+}
+
+impl From<&ResultRow> for Other {
+    fn from(row: &ResultRow) -> Self {
+        Self {
+            origin: row.protocol.clone(),
+            env: row.env.clone(),
+            protocol: row.protocol.clone(),
+            policy: row.policy.clone(),
+            execution: row.execution.clone(),
+            delay_steps: row.delay_steps,
+            scenes: row.scenes.clone(),
+            first_seed: row.first_seed,
+            successes: row.successes.clone(),
+        }
     }
 }
 
@@ -143,9 +164,9 @@ fn mcnemar(one: usize, other: usize) -> f64 {
 }
 
 /// A policy's name, and how its chunks were carried out where that is not one after the other.
-fn carried_out(policy: String, execution: Option<String>, delay_steps: Option<usize>) -> String {
+fn carried_out(policy: &str, execution: Option<&str>, delay_steps: Option<usize>) -> String {
     let late = delay_steps.map(|steps| format!("{steps} steps late"));
-    let parts = [Some(policy), execution, late];
+    let parts = [Some(policy), execution, late.as_deref()];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -170,7 +191,7 @@ mod tests {
         assert!((mcnemar(10, 2) - 2.0 * 79.0 / 4096.0).abs() < 1e-12);
         assert_eq!(mcnemar(0, 0), 1.0);
         assert_eq!(mcnemar(3, 3), 1.0);
-        let how = carried_out("flow".into(), Some("ensemble 0.01".into()), Some(3));
+        let how = carried_out("flow", Some("ensemble 0.01"), Some(3));
         assert_eq!(how, "flow, ensemble 0.01, 3 steps late");
         let large = mcnemar(300, 200);
         assert!((large - 9e-6).abs() < 3e-6, "{large}");
@@ -182,7 +203,10 @@ mod tests {
         let path = folder.path().join("other.json");
         let other = serde_json::to_string(&row("two-room", "110100")).unwrap();
         std::fs::write(&path, other).unwrap();
-        let beside = |row: &ResultRow| Other::open(&path)?.beside(row);
+        let beside = |row: &ResultRow| {
+            let rows = Other::open(&path)?;
+            Other::of(&rows, row.which())?.beside(row)
+        };
         let found = beside(&row("two-room", "101111")).unwrap();
         assert_eq!((found.only_here, found.only_there), (3, 1));
         assert!(found.line(6).contains("+33.3 points"), "{}", found.line(6));
@@ -203,6 +227,11 @@ mod tests {
             let error = beside(&row).unwrap_err().to_string();
             assert!(error.contains("expected the same"), "{error}");
         }
+        let rows = [in_other("crossing:colors"), row("two-room", "110100")];
+        let several = serde_json::json!({ "rows": rows }).to_string();
+        std::fs::write(&path, several).unwrap();
+        let found = beside(&row("two-room", "101111")).unwrap();
+        assert_eq!((found.only_here, found.policy.as_str()), (3, "planner"));
         std::fs::write(&path, "{}").unwrap();
         let error = beside(&row("two-room", "1")).unwrap_err().to_string();
         assert!(error.contains("armilla eval --json"), "{error}");

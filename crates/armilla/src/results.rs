@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use armilla_core::{EpisodeOutcome, Rate};
 use serde::Serialize;
 
-use crate::paired::Paired;
+use crate::paired::{Paired, Which};
 
 /// The figure of an environment whose largest value says how well an episode went.
 const COVERAGE: &str = "coverage";
@@ -135,6 +135,12 @@ impl ResultRow {
                 .collect(),
             against: None,
         }
+    }
+
+    /// Which episodes it is of.
+    pub(crate) fn which(&self) -> Which<'_> {
+        let count = self.successes.len();
+        (&self.env, &self.protocol, self.first_seed, count)
     }
 
     /// Puts a floor beside the row: its episodes.

@@ -61,7 +61,7 @@ pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Weights {
 ///
 /// # Errors
 ///
-/// If the weights are not exactly the module's: the error lists each missing, extra and misshapen one.
+/// If the weights are not exactly the module's, or no finite numbers: the error lists each missing, extra, misshapen and broken one.
 pub fn with_weights<M: Module>(module: M, weights: Weights, origin: &Path) -> Result<M> {
     traverse::apply(module, weights, origin)
 }

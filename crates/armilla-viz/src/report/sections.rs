@@ -3,7 +3,7 @@
 use super::{Estimate, Figure, Plot, ReportData, ResultRow};
 use crate::chart::{escape, line_chart, number, write_to};
 use crate::error::Result;
-use crate::filmstrip;
+use crate::filmstrip::{self, Filmstrip};
 
 /// Title, summary and facts.
 pub(super) fn head(data: &ReportData) -> String {
@@ -171,16 +171,13 @@ fn interval(estimate: Estimate) -> String {
     format!("{} – {}", percent(estimate.low), percent(estimate.high))
 }
 
-/// Reality against imagination.
-pub(super) fn filmstrips(data: &ReportData) -> Result<String> {
-    if data.filmstrips.is_empty() {
+/// Rows of pictures under a heading.
+pub(super) fn filmstrips(title: &str, text: &str, strips: &[Filmstrip]) -> Result<String> {
+    if strips.is_empty() {
         return Ok(String::new());
     }
-    let mut html = String::from(
-        "<section><h2>Imagination</h2><p>What the camera saw, above what the world model foresaw from the first frames and \
-         the actions alone.</p>",
-    );
-    for strip in &data.filmstrips {
+    let mut html = format!("<section><h2>{title}</h2><p>{text}</p>");
+    for strip in strips {
         html += "<div class=\"block\">";
         html += &filmstrip::html(strip)?;
         html += "</div>";

@@ -25,7 +25,7 @@ impl GoalCloning {
     ///
     /// # Errors
     ///
-    /// When the environment's actions have not the width, the units and the rate that the model was trained on.
+    /// When the environment has not the camera, or its actions not the width, the units and the rate, that the model was trained on.
     pub fn new(model: GoalPolicy, spec: &EnvironmentSpec) -> Result<Self> {
         let (expected, found) = (model.shape.action_mean.len(), spec.action_low.len());
         if expected != found {
@@ -33,6 +33,8 @@ impl GoalCloning {
             let expected = format!("{expected} values, as the policy was trained on");
             return Err(armilla_core::Error::invalid(what, expected, found).into());
         }
+        let camera = std::slice::from_ref(&model.shape.camera);
+        spec.check_cameras(camera, model.shape.side)?;
         spec.check_rate(model.shape.fps, CONFIG)?;
         if !model.shape.action_min.is_empty() {
             let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();

@@ -1,8 +1,8 @@
 use super::*;
 use crate::test_support::Descent;
 use armilla_core::{
-    CameraWindows, EnvironmentSpec, Features, Goal, Image, Observation, Policy as _, PolicyRequest,
-    WindowBatch,
+    CameraWindows, EnvironmentSpec, Feature, Features, Goal, Image, Observation, Policy as _,
+    PolicyRequest, WindowBatch,
 };
 
 const SIDE: usize = 16;
@@ -106,7 +106,11 @@ fn chunks_lie_within_bounds_and_wrong_pictures_are_named() {
     let spec = |high: Vec<f32>| EnvironmentSpec {
         name: "points".to_owned(),
         protocol: "any".to_owned(),
-        features: Features::default(),
+        features: Features::robot(
+            ("top", Feature::camera(SIDE, SIDE)),
+            Feature::vector(&["x", "y"]),
+            Feature::vector(&["dx", "dy"]),
+        ),
         rate_hz: 10.0,
         max_steps: 100,
         action_low: high.iter().map(|high| -high).collect(),
@@ -137,7 +141,12 @@ fn chunks_lie_within_bounds_and_wrong_pictures_are_named() {
         rate_hz: 50.0,
         ..spec(vec![1.0; 2])
     };
-    assert!(GoalCloning::new(model, &fast).is_err());
+    assert!(GoalCloning::new(model.clone(), &fast).is_err());
+    let blind = EnvironmentSpec {
+        features: Features::default(),
+        ..spec(vec![1.0; 2])
+    };
+    assert!(GoalCloning::new(model, &blind).is_err());
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) fn dataset(shape: &Shape, cameras: &[String], dataset: &Dataset) -> R
         let Some((_, feature)) = known.find(|(name, _)| name == camera) else {
             let found: Vec<_> = dataset.features().cameras().map(|(name, _)| name).collect();
             bail!(
-                "{root}: expected camera `{camera}`, which the model looks through, found {}; what trains says which by `cameras`",
+                "{root}: expected camera `{camera}`, which the model looks through, found {}; a training takes another by `cameras`",
                 found.join(", ")
             );
         };
@@ -44,7 +44,7 @@ pub(crate) fn rate(learnt_hz: Option<f64>, dataset: &Dataset) -> Result<()> {
     if let Some(learnt) = learnt_hz {
         ensure!(
             (found - learnt).abs() < 1e-3 * learnt,
-            "{}: expected {learnt} Hz, as the recordings that the model learnt from, found {found} Hz",
+            "{}: expected {learnt} Hz, as in the recordings that the model learnt from, found {found} Hz; who wants it all the same takes `fps` out of the checkpoint's config.json",
             dataset.root().display()
         );
     }

@@ -265,13 +265,14 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
         title: "Armilla demo".to_owned(),
         summary: summary(findings).to_owned(),
         facts,
-        results: findings.rows.iter().map(page_row).collect(),
+        results: findings.rows.iter().map(aimed_row).collect(),
         latents: latents.map(|(name, &value)| figure(name, value)).collect(),
         filmstrips: findings
             .imagined
             .as_ref()
             .map_or_else(Vec::new, |imagined| viz::filmstrips(&imagined.episodes)),
         curves: Vec::new(),
+        episodes: Vec::new(),
         lines: Vec::new(),
         plots,
         stages: findings
@@ -342,14 +343,8 @@ fn estimate(success: &Success) -> Estimate {
     }
 }
 
-/// A row as the page has it.
-pub(crate) fn page_row(row: &ResultRow) -> page::ResultRow {
-    let list = |parts: &BTreeMap<String, Success>| -> Vec<(String, Estimate)> {
-        parts
-            .iter()
-            .map(|(name, success)| (name.clone(), estimate(success)))
-            .collect()
-    };
+/// A row of the demo, with what it aims at.
+fn aimed_row(row: &ResultRow) -> page::ResultRow {
     let target = match (row.env.as_str(), row.protocol.as_str()) {
         ("two-room", "crossing") => Some(0.6),
         ("two-room", "ahead") => Some(0.9),
@@ -358,12 +353,26 @@ pub(crate) fn page_row(row: &ResultRow) -> page::ResultRow {
         _ => None,
     };
     page::ResultRow {
+        target,
+        ..page_row(row)
+    }
+}
+
+/// A row as the page has it.
+pub(crate) fn page_row(row: &ResultRow) -> page::ResultRow {
+    let list = |parts: &BTreeMap<String, Success>| -> Vec<(String, Estimate)> {
+        parts
+            .iter()
+            .map(|(name, success)| (name.clone(), estimate(success)))
+            .collect()
+    };
+    page::ResultRow {
         env: row.env.clone(),
         protocol: row.protocol.clone(),
         policy: row.policy.clone(),
         success: estimate(&row.success),
         success_at_end: Some(estimate(&row.success_at_end)),
-        target,
+        target: None,
         floors: list(&row.floor_intervals),
         families: list(&row.family_intervals),
     }

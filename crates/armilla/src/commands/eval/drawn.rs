@@ -28,8 +28,7 @@ pub(super) fn write(arguments: &EvalArguments, rows: &[ResultRow], shown: &[Show
     }
     if let Some(path) = &arguments.report {
         let page = render(&page(arguments, rows, shown))?;
-        let written = armilla_nn::checkpoint::write_atomically(path, page.as_bytes());
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
         say(&format!("written to {}", path.display()));
     }
     Ok(())
@@ -49,7 +48,7 @@ fn page(arguments: &EvalArguments, rows: &[ResultRow], shown: &[Shown]) -> Repor
         summary: "Success on episodes that nothing was learnt from, with its 95 % interval and the floors on the same episodes."
             .to_owned(),
         results: rows.iter().map(page_row).collect(),
-        filmstrips: strips.collect(),
+        episodes: strips.collect(),
         lines: lines(rows),
         ..ReportData::default()
     }

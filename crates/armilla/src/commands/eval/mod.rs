@@ -12,6 +12,7 @@ use armilla_core::{Environment, EpisodeOutcome, Policy};
 use armilla_envs::{EnvironmentConfig, Script, make, run_script};
 use armilla_imagine::{Evaluation, EvaluationConfig, Execution, InstructionControl, evaluate};
 use rayon::prelude::*;
+use serde_json::json;
 
 use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
 use crate::commands::viz;
@@ -62,36 +63,42 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
         [] => &[VariationChoice::Plain],
         chosen => chosen,
     };
-    let other = arguments.against.as_deref().map(Other::open).transpose()?;
+    let others = arguments.against.as_deref().map(Other::open).transpose()?;
     ensure!(
-        other.is_none() || variations.len() == 1,
+        others.is_none() || variations.len() == 1,
         "--against: expected one --variation at most, found {}; several are compared with the first",
         variations.len()
     );
     let (mut rows, mut shown) = (Vec::new(), Vec::new());
     for &variation in variations {
-        let (row, seen) = evaluated(arguments, variation, other.as_ref())?;
+        let (row, seen) = evaluated(arguments, variation, others.as_deref())?;
         rows.push(row);
         shown.extend(seen);
     }
-    let against = compare(&mut rows, other);
-    // Episodes that were run are told, whatever they are compared with.
-    drawn::write(arguments, &rows, &shown)?;
+    let compared = compare(&mut rows, others.as_deref());
+    // Episodes that were run are told, whatever they are compared with and whether they can be drawn.
     report(&rows, arguments.json.as_deref())?;
-    against
+    drawn::write(arguments, &rows, &shown)?;
+    compared
 }
 
 /// Runs the episodes of a variation: their row, and the first of them to look at, if a policy acts.
 fn evaluated(
     arguments: &EvalArguments,
     variation: VariationChoice,
-    other: Option<&Other>,
+    others: Option<&[Other]>,
 ) -> Result<(ResultRow, Option<viz::Shown>)> {
     let mut opened = opened::open(arguments, variation)?;
     let episodes = opened.episodes(arguments)?;
-    if let Some(other) = other {
+    if let Some(others) = others {
         let EnvironmentConfig { name, protocol, .. } = &episodes.environment;
-        other.check((name, protocol, episodes.first_seed(), episodes.count))?;
+        let which = (
+            name.as_str(),
+            protocol.as_str(),
+            episodes.first_seed(),
+            episodes.count,
+        );
+        Other::of(others, which)?;
     }
     let instruction = match arguments.instruction {
         InstructionChoice::Own => InstructionControl::Own,
@@ -114,11 +121,15 @@ fn evaluated(
             (row, Some(shown))
         }
         None => {
+            ensure!(
+                arguments.rerun.is_none(),
+                "--rerun: expected with a policy or a planner, found with a script, whose episodes are not kept"
+            );
             let name = arguments.policy.as_deref().unwrap_or_default();
             let script = script(name).context("no such script")?;
             if let Some(endpoint) = endpoint {
                 // Scripts act on the simulator's truth, which does not travel; still, a wrong endpoint must not pass.
-                connect(endpoint, &episodes.environment.name)?;
+                connect(endpoint, &episodes.environment)?;
             }
             let outcomes = script_outcomes(&episodes, script)?;
             (row(&episodes, name, &outcomes), None)
@@ -130,18 +141,18 @@ fn evaluated(
     Ok((row, shown))
 }
 
-/// Holds the one row against another file's, or each of several against the first of them.
-fn compare(rows: &mut [ResultRow], other: Option<Other>) -> Result<()> {
-    if let (Some(other), [row]) = (other, &mut *rows) {
-        row.against = Some(other.beside(row)?);
+/// Holds the one row against another file's, or each of several that has the same tasks against the first of them.
+fn compare(rows: &mut [ResultRow], others: Option<&[Other]>) -> Result<()> {
+    if let (Some(others), [row]) = (others, &mut *rows) {
+        row.against = Some(Other::of(others, row.which())?.beside(row)?);
         return Ok(());
     }
     let Some((first, rest)) = rows.split_first_mut() else {
         return Ok(());
     };
-    for row in rest {
-        // In other sizes a seed has another task.
-        row.against = Other::from(&*first).beside(row).ok();
+    let first = Other::from(&*first);
+    for row in rest.iter_mut().filter(|row| first.is_of(row.which())) {
+        row.against = Some(first.beside(row)?);
     }
     Ok(())
 }
@@ -177,7 +188,7 @@ pub(crate) fn over_bus(
         .as_ref()
         .map_or(endpoint.unwrap_or_default(), |served| served.bus.endpoint())
         .to_owned();
-    let client = connect(&endpoint, &episodes.environment.name)?;
+    let client = connect(&endpoint, &episodes.environment)?;
     let mut sessions: Vec<Box<dyn Environment>> = Vec::new();
     for _ in 0..episodes.parallel.min(episodes.count) {
         sessions.push(Box::new(client.open_session()));
@@ -237,9 +248,24 @@ pub(crate) fn serve(
     })
 }
 
-fn connect(endpoint: &str, name: &str) -> Result<EnvironmentClient> {
+/// A simulator on the bus that has the episodes and the pictures that are asked for.
+fn connect(endpoint: &str, environment: &EnvironmentConfig) -> Result<EnvironmentClient> {
     let bus = Bus::connect(&BusConfig::at(endpoint))?;
-    Ok(EnvironmentClient::connect(&bus, name)?)
+    let client = EnvironmentClient::connect(&bus, &environment.name)?;
+    let (asked, found) = (make(environment)?, client.spec());
+    let asked = asked.spec();
+    ensure!(
+        asked.protocol == found.protocol,
+        "{endpoint}: expected `--protocol {}`, found one that was served with `{}`",
+        asked.protocol,
+        found.protocol
+    );
+    ensure!(
+        asked.features == found.features,
+        "{endpoint}: expected `--image-size {}`, as is asked for, found pictures or values of another shape",
+        environment.image_size
+    );
+    Ok(client)
 }
 
 /// Runs a script on all episodes, in parallel, by calling the simulator: scripts need its truth, which does not travel.
@@ -295,11 +321,11 @@ pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]
     }
 }
 
-/// Prints rows, and writes them as JSON where asked: one as an object, several as a list.
+/// Prints rows, and writes them as JSON where asked: several as `rows` of one object.
 fn report(rows: &[ResultRow], json: Option<&Path>) -> Result<()> {
     let text = match rows {
         [row] => serde_json::to_string_pretty(row)?,
-        rows => serde_json::to_string_pretty(rows)?,
+        rows => serde_json::to_string_pretty(&json!({ "rows": rows }))?,
     };
     match json {
         Some(path) if path == Path::new("-") => return Ok(print(&text)?),

@@ -1,6 +1,6 @@
 //! What is trained on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -115,8 +115,12 @@ impl TrainingData {
         settings.cameras = Some(self.cameras(cameras)?);
         settings.transforms.clone_from(&config.transforms);
         settings.memory_limit_bytes = (config.memory_limit_gib * f64::from(1 << 30)) as u64;
-        let root = || self.first.root().display().to_string();
-        let loader = preloaded(sources, settings).with_context(root)?;
+        let alone = self.others.is_empty();
+        let loader = preloaded(sources, settings);
+        let loader = match alone {
+            true => loader.with_context(|| self.first.root().display().to_string()),
+            false => loader,
+        }?;
         for camera in loader.cameras() {
             let feature = format!("{IMAGE_PREFIX}{}", camera.name);
             let recorded = &self.first.features().0[&feature].shape;
@@ -133,7 +137,7 @@ impl TrainingData {
         Ok(loader)
     }
 
-    /// Whether a world model can learn from the first dataset, which the others must be like.
+    /// Whether a world model can learn from the first dataset.
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
         let cameras = self.cameras(shape.cameras)?;
         fit::dataset(shape, &cameras, &self.first)
@@ -146,11 +150,11 @@ impl TrainingData {
         let root = self.first.root().display();
         if let Some(chosen) = &self.chosen {
             let known = chosen.iter().all(|name| names.contains(name));
+            let distinct: BTreeSet<_> = chosen.iter().collect();
             ensure!(
-                known && chosen.len() == count,
-                "`cameras`: expected {count} of {} in {root}, found {}",
-                names.join(", "),
-                chosen.join(", ")
+                known && distinct.len() == count && chosen.len() == count,
+                "`cameras`: expected {count} of {} in {root}, each once, found {chosen:?}",
+                names.join(", ")
             );
             return Ok(chosen.clone());
         }

@@ -40,7 +40,7 @@ pub(crate) struct TrainRunConfig {
     /// More datasets, drawn beside it, which counts as one of weight 1.
     #[serde(default)]
     pub mixture: Vec<MixturePart>,
-    /// The first dataset's cameras that the model looks through, in its order; its first ones unless given.
+    /// The cameras of the first dataset that the model looks through, in this order; its first ones unless given.
     #[serde(default)]
     pub cameras: Option<Vec<String>>,
     /// Windows a batch.
