@@ -217,7 +217,7 @@ fn variations(folder: &Path, row: &Value, evaluate: &dyn Fn(&str, &[&str]) -> Va
     let drawn = ["--no-floors", "--report", "e.html", "--rerun", "e.rrd"];
     let varied = ["--variation", "plain,colors,sizes"];
     let rows = evaluate("straight", &[&drawn[..], &varied].concat());
-    check_variations(&rows, row);
+    check_variations(&rows["rows"], row);
     let page = std::fs::read_to_string(folder.join("e.html")).unwrap();
     for expected in [
         "crossing:colors",

@@ -15,6 +15,7 @@ pub(crate) mod train;
 mod viz;
 pub(crate) mod world;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
@@ -78,4 +79,13 @@ fn asked_to_stop(safe_points: bool) {
 /// Whether Ctrl-C was pressed.
 fn stop_asked() -> bool {
     STOP.load(Ordering::SeqCst)
+}
+
+/// Writes a file under a temporary name and moves it into place.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::File::open(&partial)?.sync_all())
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

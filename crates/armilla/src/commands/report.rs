@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use armilla_core::WilsonInterval;
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader};
 use armilla_imagine::{Imagination, imagine};
@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
-use crate::commands::{train, viz, world};
+use crate::commands::{replace, train, viz, world};
 use crate::machine::{Machine, versions};
 use crate::results::{ResultRow, Success, scene_hash};
 
@@ -168,15 +168,6 @@ pub(crate) fn write_figures(findings: &Findings, out: &Path) -> Result<()> {
         &out.join("report.json"),
         serde_json::to_string_pretty(&findings.json())?.as_bytes(),
     )
-}
-
-/// Writes a file under a temporary name and moves it into place.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::File::open(&partial)?.sync_all())
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `demo.rrd`: episodes, predictions, plans, chunks, curves.

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
-use crate::commands::viz;
+use crate::commands::{replace, viz};
 use crate::paired::Other;
 use crate::progress::{Progress, print, say};
 use crate::results::ResultRow;
@@ -329,8 +329,7 @@ fn report(rows: &[ResultRow], json: Option<&Path>) -> Result<()> {
     };
     match json {
         Some(path) if path == Path::new("-") => return Ok(print(&text)?),
-        Some(path) => std::fs::write(path, text)
-            .with_context(|| format!("cannot write {}", path.display()))?,
+        Some(path) => replace(path, text.as_bytes())?,
         None => {}
     }
     let lines = rows.iter().flat_map(ResultRow::lines);

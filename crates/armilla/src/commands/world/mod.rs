@@ -10,7 +10,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use armilla_imagine::Imagination;
 use armilla_viz::report::Plot;
 use armilla_viz::{LineChart, Recording, ReportData, Series, render};
@@ -19,7 +19,7 @@ use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use crate::commands::viz;
+use crate::commands::{replace, viz};
 use crate::hub::{self, HubType};
 use crate::progress::{print, say};
 
@@ -141,7 +141,7 @@ impl ModelArguments {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(path, text.as_bytes())?;
     say(&format!("written to {}", path.display()));
     Ok(())
 }
