@@ -69,6 +69,11 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
         "--against: expected one --variation at most, found {}; several are compared with the first",
         variations.len()
     );
+    ensure!(
+        arguments.connect.is_none() || variations.len() == 1,
+        "--connect: expected one --variation at most, as a simulator serves one protocol, found {}",
+        variations.len()
+    );
     let (mut rows, mut shown) = (Vec::new(), Vec::new());
     for &variation in variations {
         let (row, seen) = evaluated(arguments, variation, others.as_deref())?;
