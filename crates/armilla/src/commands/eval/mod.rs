@@ -194,6 +194,11 @@ pub(crate) fn over_bus(
         .map_or(endpoint.unwrap_or_default(), |served| served.bus.endpoint())
         .to_owned();
     let client = connect(&endpoint, &episodes.environment)?;
+    ensure!(
+        client.spec().features == make(&episodes.environment)?.spec().features,
+        "{endpoint}: expected `--image-size {}`, as the policy's camera, found pictures or values of another shape",
+        episodes.environment.image_size
+    );
     let mut sessions: Vec<Box<dyn Environment>> = Vec::new();
     for _ in 0..episodes.parallel.min(episodes.count) {
         sessions.push(Box::new(client.open_session()));
@@ -253,22 +258,14 @@ pub(crate) fn serve(
     })
 }
 
-/// A simulator on the bus that has the episodes and the pictures that are asked for.
+/// A simulator on the bus that has the episodes that are asked for.
 fn connect(endpoint: &str, environment: &EnvironmentConfig) -> Result<EnvironmentClient> {
     let bus = Bus::connect(&BusConfig::at(endpoint))?;
     let client = EnvironmentClient::connect(&bus, &environment.name)?;
-    let (asked, found) = (make(environment)?, client.spec());
-    let asked = asked.spec();
+    let (expected, found) = (&environment.protocol, &client.spec().protocol);
     ensure!(
-        asked.protocol == found.protocol,
-        "{endpoint}: expected `--protocol {}`, found one that was served with `{}`",
-        asked.protocol,
-        found.protocol
-    );
-    ensure!(
-        asked.features == found.features,
-        "{endpoint}: expected `--image-size {}`, as is asked for, found pictures or values of another shape",
-        environment.image_size
+        expected == found,
+        "{endpoint}: expected `--protocol {expected}`, found one that was served with `{found}`"
     );
     Ok(client)
 }
