@@ -11,6 +11,8 @@ const TILE_PIXELS: usize = 128;
 const GAP: usize = 6;
 const TEXT_SCALE: usize = 2;
 const PAPER: [u8; 3] = [0xff, 0xff, 0xff];
+/// How long each picture of a moving one stays.
+const DELAY_MILLISECONDS: u16 = 200;
 
 /// A row of pictures.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,7 +103,33 @@ fn paste(paper: &mut Image, image: &Image, (left, top): (usize, usize), scale: u
     }
 }
 
-/// The filmstrip as HTML: a table that scrolls sideways where the screen is narrow.
+/// The rows side by side, column after column; a row that is shorter stays at its last picture. None where nothing moves.
+fn moving(strip: &Filmstrip) -> Result<Option<picture::Encoded>> {
+    let rows: Vec<_> = strip.rows.iter().map(|row| &row.images).collect();
+    let columns = rows.iter().map(|images| images.len()).max().unwrap_or(0);
+    if columns < 2 || rows.iter().any(|images| images.is_empty()) {
+        return Ok(None);
+    }
+    let images = || rows.iter().copied().flatten();
+    let (Some(height), Some(width)) = (
+        images().map(Image::height).max(),
+        images().map(Image::width).max(),
+    ) else {
+        return Ok(None);
+    };
+    let frame = |column: usize| {
+        let mut paper = Image::filled(height, rows.len() * (width + GAP) - GAP, PAPER);
+        for (index, images) in rows.iter().enumerate() {
+            let image = &images[column.min(images.len() - 1)];
+            paste(&mut paper, image, (index * (width + GAP), 0), 1);
+        }
+        paper
+    };
+    let frames: Vec<_> = (0..columns).map(frame).collect();
+    picture::moving(&frames, DELAY_MILLISECONDS).map(Some)
+}
+
+/// The filmstrip as HTML: the rows moving side by side, above a table that scrolls sideways where the screen is narrow.
 ///
 /// # Errors
 ///
@@ -110,11 +138,18 @@ pub fn html(strip: &Filmstrip) -> Result<String> {
     let mut html = String::new();
     write_to(
         &mut html,
-        format_args!(
-            "<figure class=\"film\"><h3>{}</h3><div class=\"scroll\"><table>",
-            escape(&strip.title)
-        ),
+        format_args!("<figure class=\"film\"><h3>{}</h3>", escape(&strip.title)),
     );
+    if let Some(moving) = moving(strip)? {
+        let labels = strip.rows.iter().map(|row| escape(&row.label));
+        let labels = labels.collect::<Vec<_>>().join(" beside ");
+        let uri = moving.data_uri();
+        write_to(
+            &mut html,
+            format_args!("<img class=\"moving\" alt=\"{labels}, moving\" src=\"{uri}\">"),
+        );
+    }
+    html += "<div class=\"scroll\"><table>";
     if !strip.columns.is_empty() {
         html += "<thead><tr><td></td>";
         for head in &strip.columns {
@@ -137,7 +172,7 @@ pub fn html(strip: &Filmstrip) -> Result<String> {
                 .columns
                 .get(index)
                 .map_or_else(String::new, |head| escape(head));
-            let uri = picture::data_uri(image)?;
+            let uri = picture::smallest(image)?.data_uri();
             write_to(
                 &mut html,
                 format_args!("<td><img alt=\"{label} {head}\" src=\"{uri}\"></td>"),
@@ -158,6 +193,9 @@ pub fn html(strip: &Filmstrip) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::AnimationDecoder as _;
+    use image::codecs::png::PngDecoder;
+    use std::io::Cursor;
 
     fn strip() -> Filmstrip {
         let row = |label: &str, color, count| FilmRow {
@@ -197,9 +235,30 @@ mod tests {
     }
 
     #[test]
+    fn rows_move_side_by_side_and_a_shorter_one_waits() {
+        let encoded = moving(&strip()).unwrap().unwrap();
+        let decoder = PngDecoder::new(Cursor::new(encoded.bytes)).unwrap();
+        let frames = decoder.apng().unwrap().into_frames();
+        let last = frames.last().unwrap().unwrap().into_buffer();
+        assert_eq!(last.dimensions(), (2 * 16 + GAP as u32, 16));
+        assert_eq!(last.get_pixel(0, 0).0[..3], [255, 0, 0]);
+        assert_eq!(last.get_pixel(16 + GAP as u32, 0).0[..3], [0, 255, 0]);
+    }
+
+    #[test]
+    fn one_picture_does_not_move() {
+        let mut strip = strip();
+        strip.rows[0].images.truncate(1);
+        assert_eq!(moving(&strip).unwrap(), None);
+        strip.rows[1].images.clear();
+        assert_eq!(moving(&strip).unwrap(), None);
+    }
+
+    #[test]
     fn a_page_holds_every_picture() {
         let html = html(&strip()).unwrap();
-        assert_eq!(html.matches("<img ").count(), 3);
+        assert_eq!(html.matches("<img alt").count(), 3);
+        assert_eq!(html.matches("<img class=\"moving\"").count(), 1);
         assert!(html.contains("&lt;two rooms&gt;") && !html.contains("<two"));
     }
 }
