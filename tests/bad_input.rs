@@ -332,6 +332,10 @@ fn a_dataset_that_does_not_fit_a_model_is_refused_before_training() {
         (&["jepa.action=3"], "`action`: expected 3 values"),
         (&["jepa.history=400"], "as long as a window"),
         (&["cameras=['wrist']"], "`cameras`: expected 1 of top"),
+        (
+            &["mixture=[{dataset='data',weight=1.0,cameras={top='wrist'}}]"],
+            "expected camera `wrist`, which the model looks through, found top",
+        ),
         (&["jepa.symmetries=false", "jepa.state=2"], "`state`"),
         (
             &["jepa.symmetries=false", "jepa.cameras=2", "jepa.state=0"],

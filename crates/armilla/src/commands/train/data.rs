@@ -137,10 +137,18 @@ impl TrainingData {
         Ok(loader)
     }
 
-    /// Whether a world model can learn from the first dataset.
+    /// Whether a world model can learn from the datasets.
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
         let cameras = self.cameras(shape.cameras)?;
-        fit::dataset(shape, &cameras, &self.first)
+        fit::dataset(shape, &cameras, &self.first)?;
+        for (dataset, part) in &self.others {
+            let own = cameras
+                .iter()
+                .map(|name| part.cameras.get(name).unwrap_or(name));
+            let own: Vec<_> = own.cloned().collect();
+            fit::part_of_mixture(shape, &own, dataset)?;
+        }
+        Ok(())
     }
 
     /// Names of the chosen cameras, or of the first ones, as observations have them.
