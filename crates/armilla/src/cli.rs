@@ -167,7 +167,7 @@ pub(crate) struct EvalArguments {
     /// unseen-verb-object, ahead or object (tabletop).
     #[arg(long)]
     pub protocol: String,
-    /// Scenes unlike all recorded ones (two-room and push-t). Several, as `plain,colors,sizes,shapes`, make a table, each beside the first.
+    /// Scenes unlike all recorded ones. Several, as `plain,colors,sizes,shapes`, make a table, each beside the first.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub variation: Vec<VariationChoice>,
     /// Number of episodes.

@@ -36,18 +36,18 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// A moment of a noisy expert's way in a held-out scene, and the moment 25 steps later. With [`Protocol::Object`] an object moves
-    /// between them.
+    /// between them. The pusher's radius is in metres.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when no moment of the ways tried is as the protocol asks; no seed is known for which that is so.
-    pub(super) fn draw(protocol: Protocol, seed: u64) -> Result<(Scene, Self)> {
+    pub(super) fn draw(protocol: Protocol, seed: u64, pusher_radius: f32) -> Result<(Scene, Self)> {
         let must_move = protocol == Protocol::Object;
         let mut rng = stream(seed, "tabletop-ahead", u64::from(must_move));
         for _ in 0..WAYS {
             let seed = rng.random();
             let scene = Scene::draw(Protocol::NewScenes, seed)?;
-            let way = Way::walked(&scene, seed);
+            let way = Way::walked(&scene, seed, pusher_radius);
             if way.commands.len() < AHEAD_STEPS {
                 continue;
             }
@@ -117,8 +117,8 @@ struct Way {
 }
 
 impl Way {
-    fn walked(scene: &Scene, seed: u64) -> Self {
-        let mut physics = Physics::of(&scene.layout.table());
+    fn walked(scene: &Scene, seed: u64, pusher_radius: f32) -> Self {
+        let mut physics = Physics::of(&scene.layout.table(pusher_radius));
         let mut judge = Judge::new(scene.layout.centers.clone());
         let mut noise = CorrelatedNoise::new(seed, "tabletop-way");
         let mut way = Self {

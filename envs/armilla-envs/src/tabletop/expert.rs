@@ -8,7 +8,7 @@ use rapier2d::prelude::Vector;
 use super::ACTION_SCALE_M;
 use super::instruction::{Edge, Goal, Task};
 use super::navigation::{Disc, heading};
-use super::physics::{PUSHER_RADIUS, Physics};
+use super::physics::Physics;
 
 /// Share of full speed at which the expert pushes and touches.
 const CONTACT_SPEED: f32 = 0.7;
@@ -66,7 +66,7 @@ fn touch(physics: &Physics, target: usize) -> Vector {
         .collect();
     let gap = (center - pusher).length() - reach(physics, target);
     let speed = CONTACT_SPEED + (1.0 - CONTACT_SPEED) * smooth_step(0.02, 0.10, gap);
-    speed * way(pusher, center, &discs(physics, &others))
+    speed * way(physics, center, &discs(physics, &others))
 }
 
 /// Goes behind the target and pushes it.
@@ -83,16 +83,17 @@ fn push(physics: &Physics, target: usize, direction: Vector) -> Vector {
     if pushing > 0.999 {
         return forward;
     }
-    let low = Vector::splat(PUSHER_RADIUS + 0.002);
+    let low = Vector::splat(physics.pusher_radius() + 0.002);
     let behind = (center - direction * (reach + STAND_OFF)).clamp(low, Vector::ONE - low);
     let all: Vec<_> = (0..physics.len()).collect();
-    let around = way(pusher, behind, &discs(physics, &all));
+    let around = way(physics, behind, &discs(physics, &all));
     pushing * forward + (1.0 - pushing) * around
 }
 
 /// Unit direction of the way to a place, bent away from the objects whose clearance it is already in.
-fn way(pusher: Vector, goal: Vector, discs: &[Disc]) -> Vector {
-    let ahead = heading(pusher, goal, discs, PUSHER_RADIUS);
+fn way(physics: &Physics, goal: Vector, discs: &[Disc]) -> Vector {
+    let pusher = physics.pusher();
+    let ahead = heading(pusher, goal, discs, physics.pusher_radius());
     let bent = discs.iter().fold(ahead, |bent, disc| {
         let outward = pusher - disc.center;
         let depth = (disc.radius - outward.length()) / CLEARANCE;
@@ -103,7 +104,7 @@ fn way(pusher: Vector, goal: Vector, discs: &[Disc]) -> Vector {
 
 /// Distance between the centres of pusher and object at which they may touch.
 fn reach(physics: &Physics, index: usize) -> f32 {
-    physics.shape(index).radius() + PUSHER_RADIUS
+    physics.shape(index).radius() + physics.pusher_radius()
 }
 
 /// What the pusher's centre keeps out of so as not to touch these objects.

@@ -64,11 +64,12 @@ impl Layout {
         clear.then_some(layout)
     }
 
-    /// The table so laid out.
-    pub(super) fn table(&self) -> Table {
+    /// The table so laid out, with a pusher of a radius in metres.
+    pub(super) fn table(&self, pusher_radius: f32) -> Table {
         let object = |at: usize| (self.kinds[at].shape, self.centers[at], self.angles[at]);
         Table {
             pusher: self.pusher,
+            pusher_radius,
             objects: (0..self.kinds.len()).map(object).collect(),
         }
     }

@@ -16,6 +16,9 @@
 //! later on a noisy expert's way, within 50 steps; in `object`, where one of them must move. The cheat of these drives the pusher
 //! to its place and minds no object, the expert repeats the way.
 //!
+//! All but `record` take a [`Variation`]: `new-scenes:colors`. Colours are paler than recorded and keep their names; sizes and shapes are
+//! the pusher's.
+//!
 //! Held out of the `record` protocol: four colour × shape pairs altogether, three target kinds a family, two phrasings a family.
 
 mod ahead;
@@ -44,10 +47,12 @@ use self::ahead::Ahead;
 use self::judge::{Judge, Verdict};
 use self::kinds::Kind;
 use self::physics::{Physics, STEP_SECS, Table};
+use self::picture::Look;
 use self::scene::{Protocol, Scene};
 use crate::noise::CorrelatedNoise;
 use crate::search::Planner;
 use crate::simulator::{Script, ScriptedAction, Simulator, Truth};
+use crate::variation::{self, Variation};
 
 /// Which episodes can be drawn: `record` is for training, and each of the others differs from it in one respect; `ahead` and `object`
 /// ask by a picture.
@@ -84,6 +89,7 @@ const COLOR_PLACES: [[&str; 2]; 5] = [
 pub struct Tabletop {
     spec: EnvironmentSpec,
     protocol: Protocol,
+    variation: Option<Variation>,
     image_size: usize,
     episode: Option<Episode>,
 }
@@ -91,6 +97,7 @@ pub struct Tabletop {
 /// What lasts from a reset to the next.
 struct Episode {
     seed: u64,
+    look: Look,
     scene: Scene,
     /// Where the goal is a picture: what it shows, and the picture.
     ahead: Option<(Ahead, Goal)>,
@@ -117,7 +124,8 @@ impl Tabletop {
                 image_size,
             ));
         }
-        let kind = Protocol::parse(protocol)?;
+        let (base, variation) = variation::split(protocol)?;
+        let kind = Protocol::parse(base)?;
         let spec = EnvironmentSpec {
             name: "tabletop".to_owned(),
             protocol: protocol.to_owned(),
@@ -138,6 +146,7 @@ impl Tabletop {
         Ok(Self {
             spec,
             protocol: kind,
+            variation,
             image_size,
             episode: None,
         })
@@ -153,8 +162,8 @@ fn before_reset() -> Error {
 }
 
 /// A table as a goal: its picture, and where the pusher is.
-fn shown(table: &Table, kinds: &[Kind], size: usize) -> Goal {
-    let picture = picture::draw(&Physics::of(table), kinds, size);
+fn shown(look: &Look, table: &Table, kinds: &[Kind], size: usize) -> Goal {
+    let picture = picture::draw(look, &Physics::of(table), kinds, size);
     Goal {
         state: table.pusher.to_array().to_vec(),
         ..Goal::picture("top", picture)
@@ -167,12 +176,13 @@ impl Environment for Tabletop {
     }
 
     fn reset(&mut self, reset: &Reset) -> Result<(Observation, Info)> {
+        let look = Look::of(reset.seed, self.variation);
         let episode = if self.protocol.has_picture() {
-            let (scene, ahead) = Ahead::draw(self.protocol, reset.seed)?;
-            let goal = shown(&ahead.goal, &scene.layout.kinds, self.image_size);
-            Episode::new(reset, scene, Some((ahead, goal)))
+            let (scene, ahead) = Ahead::draw(self.protocol, reset.seed, look.pusher_radius)?;
+            let goal = shown(&look, &ahead.goal, &scene.layout.kinds, self.image_size);
+            Episode::new(reset, look, scene, Some((ahead, goal)))
         } else {
-            Episode::new(reset, Scene::draw(self.protocol, reset.seed)?, None)
+            Episode::new(reset, look, Scene::draw(self.protocol, reset.seed)?, None)
         };
         let episode = self.episode.insert(episode);
         Ok((episode.observe(self.image_size), episode.info()))
@@ -280,10 +290,10 @@ impl Simulator for Tabletop {
 }
 
 impl Episode {
-    fn new(reset: &Reset, scene: Scene, ahead: Option<(Ahead, Goal)>) -> Self {
+    fn new(reset: &Reset, look: Look, scene: Scene, ahead: Option<(Ahead, Goal)>) -> Self {
         let start = match &ahead {
             Some((ahead, _)) => ahead.start.clone(),
-            None => scene.layout.table(),
+            None => scene.layout.table(look.pusher_radius),
         };
         let own = match &ahead {
             Some(_) => PICTURE_INSTRUCTION,
@@ -297,6 +307,7 @@ impl Episode {
             steps: 0,
             noise: CorrelatedNoise::new(reset.seed, "tabletop-noise"),
             planner: ceiling::planner(reset.seed),
+            look,
             scene,
             ahead,
         }
@@ -307,7 +318,7 @@ impl Episode {
     }
 
     fn observe(&self, size: usize) -> Observation {
-        let picture = picture::draw(&self.physics, &self.scene.layout.kinds, size);
+        let picture = picture::draw(&self.look, &self.physics, &self.scene.layout.kinds, size);
         Observation {
             images: [("top".to_owned(), picture)].into(),
             state: self.physics.pusher().to_array().to_vec(),

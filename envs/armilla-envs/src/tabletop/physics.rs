@@ -9,7 +9,7 @@ use rapier2d::prelude::*;
 
 use super::kinds::Shape;
 
-/// Radius of the pusher, in metres.
+/// Radius of the pusher, in metres, where it does not vary.
 pub(super) const PUSHER_RADIUS: f32 = 0.04;
 /// Seconds a control step.
 pub(super) const STEP_SECS: f32 = 0.1;
@@ -30,6 +30,7 @@ struct Body {
 pub(super) struct Physics {
     world: PhysicsWorld,
     pusher: RigidBodyHandle,
+    pusher_radius: f32,
     bodies: Vec<Body>,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Physics {
 pub(super) struct Table {
     /// The pusher's centre, in metres.
     pub(super) pusher: Vector,
+    /// Its radius, in metres.
+    pub(super) pusher_radius: f32,
     /// Shape, centre in metres and angle in radians of each object.
     pub(super) objects: Vec<(Shape, Vector, f32)>,
 }
@@ -53,11 +56,6 @@ impl Table {
 }
 
 impl Physics {
-    /// Lays out a table.
-    pub(super) fn of(table: &Table) -> Self {
-        Self::new(table.pusher, table.objects.iter().copied())
-    }
-
     /// Where all things are.
     pub(super) fn table(&self) -> Table {
         let object = |index| {
@@ -66,15 +64,13 @@ impl Physics {
         };
         Table {
             pusher: self.pusher(),
+            pusher_radius: self.pusher_radius,
             objects: (0..self.len()).map(object).collect(),
         }
     }
 
-    /// Lays out a table: where the pusher is, and each object's shape, centre and angle.
-    pub(super) fn new(
-        pusher: Vector,
-        objects: impl IntoIterator<Item = (Shape, Vector, f32)>,
-    ) -> Self {
+    /// Lays out a table.
+    pub(super) fn of(table: &Table) -> Self {
         let mut world = PhysicsWorld {
             gravity: Vector::ZERO,
             ..PhysicsWorld::default()
@@ -85,24 +81,44 @@ impl Physics {
         world.integration_parameters.contact_recycling = false;
         insert_rim(&mut world);
         let body = RigidBodyBuilder::dynamic()
-            .translation(pusher)
+            .translation(table.pusher)
             .lock_rotations()
             .can_sleep(false);
         let (pusher, _) = world.insert(
             body,
-            ColliderBuilder::ball(PUSHER_RADIUS)
+            ColliderBuilder::ball(table.pusher_radius)
                 .mass(PUSHER_MASS)
                 .friction(0.3),
         );
-        let bodies = objects
-            .into_iter()
-            .map(|(shape, center, angle)| insert_object(&mut world, shape, center, angle))
+        let bodies = table
+            .objects
+            .iter()
+            .map(|&(shape, center, angle)| insert_object(&mut world, shape, center, angle))
             .collect();
         Self {
             world,
             pusher,
+            pusher_radius: table.pusher_radius,
             bodies,
         }
+    }
+
+    /// A table with a pusher as recorded, and each object's shape, centre and angle.
+    #[cfg(test)]
+    pub(super) fn new(
+        pusher: Vector,
+        objects: impl IntoIterator<Item = (Shape, Vector, f32)>,
+    ) -> Self {
+        Self::of(&Table {
+            pusher,
+            pusher_radius: PUSHER_RADIUS,
+            objects: objects.into_iter().collect(),
+        })
+    }
+
+    /// The pusher's radius, in metres.
+    pub(super) fn pusher_radius(&self) -> f32 {
+        self.pusher_radius
     }
 
     /// Moves the pusher by up to `displacement` in one control step; returns the objects it touched, in order of touching.
@@ -127,7 +143,7 @@ impl Physics {
 
     /// Puts the pusher somewhere else at once, if no object is there.
     pub(super) fn put_pusher(&mut self, place: Vector) -> bool {
-        let room = |body: &Body| PUSHER_RADIUS + body.shape.radius() + TOUCH_GAP;
+        let room = |body: &Body| self.pusher_radius + body.shape.radius() + TOUCH_GAP;
         let is_free = (0..self.len())
             .all(|index| (self.center(index) - place).length() > room(&self.bodies[index]));
         if is_free {
@@ -174,12 +190,12 @@ impl Physics {
     /// Distance between the outlines of the pusher and an object; only an upper bound while they are far apart.
     fn pusher_gap(&self, index: usize) -> f32 {
         let pose = self.pose(index);
-        let apart = (pose.translation - self.pusher()).length() - PUSHER_RADIUS;
+        let apart = (pose.translation - self.pusher()).length() - self.pusher_radius;
         if apart > self.bodies[index].shape.radius() + 0.02 {
             return apart;
         }
         let (ball, at) = (
-            SharedShape::ball(PUSHER_RADIUS),
+            SharedShape::ball(self.pusher_radius),
             Pose::from_translation(self.pusher()),
         );
         self.bodies[index]

@@ -7,6 +7,7 @@ use armilla_core::EpisodeOutcome;
 use super::ahead::{AHEAD_STEPS, MOVED_M, REACHED_M};
 use super::instruction::FAMILIES;
 use super::kinds::{Kind, UNSEEN_PAIRS};
+use super::physics::PUSHER_RADIUS;
 use super::scene::{Protocol, Scene};
 use super::*;
 use crate::simulator::run_script;
@@ -229,12 +230,17 @@ fn pictures_show_a_moment_of_a_held_out_way() {
         .collect();
     let mut families = BTreeSet::new();
     for seed in 0..40 {
-        let (scene, ahead) = Ahead::draw(Protocol::Object, seed).unwrap();
+        let (scene, ahead) = Ahead::draw(Protocol::Object, seed, PUSHER_RADIUS).unwrap();
         assert!(!recorded.contains(&scene.layout.hash()));
         assert_eq!(ahead.commands.len(), AHEAD_STEPS);
         assert_eq!(ahead.farthest(&ahead.goal), 0.0);
         assert!(ahead.farthest(&ahead.start) >= MOVED_M && MOVED_M > REACHED_M);
-        assert_eq!(Ahead::draw(Protocol::Object, seed).unwrap().1, ahead);
+        assert_eq!(
+            Ahead::draw(Protocol::Object, seed, PUSHER_RADIUS)
+                .unwrap()
+                .1,
+            ahead
+        );
         families.insert(ahead.family(&scene.layout.kinds));
     }
     assert!(
@@ -287,4 +293,43 @@ fn a_step_before_the_first_reset_is_refused() {
         error.contains("unseen-verb-object") && error.contains("nowhere"),
         "{error}"
     );
+}
+
+#[test]
+fn colours_and_shapes_leave_the_task_as_it_is() {
+    let begun = |protocol: &str| {
+        let mut table = Tabletop::new(protocol, 64).unwrap();
+        let reset = Reset {
+            seed: 3,
+            instruction: None,
+        };
+        let (observation, info) = table.reset(&reset).unwrap();
+        let Episode { look, physics, .. } = table.episode.unwrap();
+        (observation, info, look, physics.table())
+    };
+    for base in ["new-scenes", "object"] {
+        let (plain, info, look, table) = begun(base);
+        for variation in ["colors", "shapes"] {
+            let varied = begun(&format!("{base}:{variation}"));
+            assert_eq!((&varied.1, &varied.3), (&info, &table), "{variation}");
+            assert_eq!(varied.0.instruction, plain.instruction);
+            assert_ne!(varied.2, look, "{variation}");
+            assert_ne!(varied.0.images, plain.images, "{variation}");
+        }
+        let sizes = begun(&format!("{base}:sizes")).3;
+        assert_ne!(sizes.pusher_radius, table.pusher_radius);
+    }
+}
+
+#[test]
+fn varied_episodes_can_be_done() {
+    for variation in ["colors", "sizes", "shapes"] {
+        for (protocol, least) in [("new-scenes", 0.9), ("object", 1.0)] {
+            let outcomes = outcomes_of(&format!("{protocol}:{variation}"), Script::Expert, 40);
+            let share = share(&outcomes);
+            assert!(share >= least, "{protocol}:{variation} {share}");
+        }
+    }
+    let refused = Tabletop::new("record:colors", 64);
+    assert!(refused.is_err_and(|error| error.to_string().contains("never")));
 }
