@@ -11,6 +11,8 @@ const TILE_PIXELS: usize = 128;
 const GAP: usize = 6;
 const TEXT_SCALE: usize = 2;
 const PAPER: [u8; 3] = [0xff, 0xff, 0xff];
+/// Longest side of a picture that moves, as high as the page shows it: camera pictures of full size would make pages of many megabytes.
+const MOVING_PIXELS: usize = 160;
 /// How long each picture of a moving one stays.
 const DELAY_MILLISECONDS: u16 = 200;
 
@@ -105,12 +107,16 @@ fn paste(paper: &mut Image, image: &Image, (left, top): (usize, usize), scale: u
 
 /// The rows side by side, column after column; a row that is shorter stays at its last picture. None where nothing moves.
 fn moving(strip: &Filmstrip) -> Result<Option<picture::Encoded>> {
-    let rows: Vec<_> = strip.rows.iter().map(|row| &row.images).collect();
-    let columns = rows.iter().map(|images| images.len()).max().unwrap_or(0);
-    if columns < 2 || rows.iter().any(|images| images.is_empty()) {
+    let shrunk = |image| picture::within(image, MOVING_PIXELS);
+    let rows = strip.rows.iter();
+    let rows: Vec<Vec<_>> = rows
+        .map(|row| row.images.iter().map(shrunk).collect())
+        .collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    if columns < 2 || rows.iter().any(Vec::is_empty) {
         return Ok(None);
     }
-    let images = || rows.iter().copied().flatten();
+    let images = || rows.iter().flatten();
     let (Some(height), Some(width)) = (
         images().map(Image::height).max(),
         images().map(Image::width).max(),

@@ -5,7 +5,8 @@ use base64::Engine as _;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::error::{EncodingError, ImageFormatHint};
-use image::{ExtendedColorType, ImageEncoder as _, ImageError, ImageFormat};
+use image::imageops::thumbnail;
+use image::{ExtendedColorType, ImageEncoder as _, ImageError, ImageFormat, RgbImage};
 
 use crate::error::{Error, Result};
 
@@ -103,6 +104,25 @@ pub fn moving(images: &[Image], delay_milliseconds: u16) -> Result<Encoded> {
     })
 }
 
+/// The picture with no side above a number of pixels, its proportions kept.
+#[must_use]
+pub fn within(image: &Image, side: usize) -> Image {
+    let (height, width) = (image.height(), image.width());
+    let largest = height.max(width);
+    if largest <= side {
+        return image.clone();
+    }
+    let scaled = |pixels: usize| (pixels * side / largest).max(1) as u32;
+    let whole = RgbImage::from_raw(width as u32, height as u32, image.data().to_vec());
+    let small = whole.map(|whole| thumbnail(&whole, scaled(width), scaled(height)));
+    let small = small.and_then(|small| {
+        let [height, width] = [small.height(), small.width()].map(|pixels| pixels as usize);
+        Image::new(height, width, small.into_raw()).ok()
+    });
+    // An image has as many bytes as it says, so that both steps succeed.
+    small.unwrap_or_else(|| image.clone())
+}
+
 impl Encoded {
     /// The picture as a `data:` URI, for a page that needs no other file.
     #[must_use]
@@ -159,6 +179,15 @@ mod tests {
     fn a_uri_names_its_type() {
         let uri = smallest(&Image::filled(2, 2, [0; 3])).unwrap().data_uri();
         assert!(uri.starts_with("data:image/png;base64,iVBOR"), "{uri}");
+    }
+
+    #[test]
+    fn a_large_picture_shrinks_and_a_small_one_stays() {
+        let picture = Image::filled(480, 640, [200, 30, 40]);
+        let small = within(&picture, 160);
+        assert_eq!((small.height(), small.width()), (120, 160));
+        assert_eq!(small.pixel(60, 80), [200, 30, 40]);
+        assert_eq!(within(&small, 160), small);
     }
 
     #[test]
