@@ -37,17 +37,13 @@ pub fn make(config: &EnvironmentConfig) -> Result<Box<dyn Simulator>> {
             &config.name,
         ));
     };
-    let (base, varied) = variation::split(&config.protocol)?;
+    let (base, _) = variation::split(&config.protocol)?;
     if !protocols.contains(&base) {
         return Err(Error::invalid(
             format!("protocol of environment {}", config.name),
             format!("one of {protocols:?}"),
             base,
         ));
-    }
-    if let (Some(varied), "tabletop") = (varied, config.name.as_str()) {
-        let expected = "none with environment tabletop: two-room and push-t have them";
-        return Err(Error::invalid("variation", expected, varied.name()));
     }
     if ![64, 96, 224].contains(&config.image_size) {
         return Err(Error::invalid(

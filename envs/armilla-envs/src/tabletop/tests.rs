@@ -10,6 +10,7 @@ use super::kinds::{Kind, UNSEEN_PAIRS};
 use super::physics::PUSHER_RADIUS;
 use super::scene::{Protocol, Scene};
 use super::*;
+use crate::registry::{EnvironmentConfig, make};
 use crate::simulator::run_script;
 
 fn outcomes(script: Script, seeds: u64) -> Vec<EpisodeOutcome> {
@@ -330,6 +331,12 @@ fn varied_episodes_can_be_done() {
             assert!(share >= least, "{protocol}:{variation} {share}");
         }
     }
+    let config = EnvironmentConfig {
+        name: "tabletop".to_owned(),
+        protocol: "object:colors".to_owned(),
+        image_size: 64,
+    };
+    assert_eq!(make(&config).unwrap().spec().protocol, config.protocol);
     let refused = Tabletop::new("record:colors", 64);
     assert!(refused.is_err_and(|error| error.to_string().contains("never")));
 }
