@@ -29,7 +29,7 @@ pub struct SessionLimits {
     pub max_sessions: usize,
     /// Threads that step them; zero for as many as there are cores.
     pub workers: usize,
-    /// A session without a request for this long makes room for another; its client is taken for dead.
+    /// A session without a request for this long makes room for another where there is none; its client is taken for dead.
     pub idle_timeout: Duration,
 }
 
