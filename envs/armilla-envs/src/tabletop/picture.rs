@@ -41,7 +41,7 @@ impl Look {
                 table: std::array::from_fn(|_| generator.random_range(100..=160)),
                 pusher: vivid(generator.random_range(0.0..6.0)),
                 // Paler, but still what their names say.
-                objects: recorded.objects.map(|color| color.map(pale)),
+                objects: recorded.objects.map(|color| color.map(half_white)),
                 ..recorded
             },
             Some(Variation::Sizes) => Self {
@@ -56,8 +56,8 @@ impl Look {
     }
 }
 
-/// Half way to white.
-fn pale(value: u8) -> u8 {
+/// Half way to white, of one channel.
+fn half_white(value: u8) -> u8 {
     u8::MAX - (u8::MAX - value) / 2
 }
 
