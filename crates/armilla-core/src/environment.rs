@@ -83,7 +83,7 @@ impl EnvironmentSpec {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] with both where some value reaches much further or less far, or there are others.
+    /// [`Error::Invalid`] with both where a recorded value reaches much further than the environment's, none nearly as far, or there are others.
     pub fn check_units(&self, low: &[f32], high: &[f32]) -> Result<()> {
         let what = format!("actions of environment {}", self.name);
         let (expected, found) = (low.len(), self.action_low.len());
@@ -93,14 +93,20 @@ impl EnvironmentSpec {
         }
         let recorded = low.iter().zip(high);
         let taken = self.action_low.iter().zip(&self.action_high);
-        for ((low, high), (least, most)) in recorded.zip(taken) {
-            let ratio = (high - low) / (most - least);
-            // A value that never moved in the recordings tells no unit.
-            if high > low && !(1.0 / MOST_APART..=MOST_APART).contains(&ratio) {
-                let expected =
-                    format!("the units of the recordings, which reach from {low} to {high}");
-                return Err(Error::invalid(what, expected, format!("{least} to {most}")));
-            }
+        // Neither a value that never moved in the recordings nor one without bounds tells a unit.
+        let told: Vec<_> = recorded
+            .zip(taken)
+            .map(|((low, high), (least, most))| [*low, *high, *least, *most])
+            .filter(|[low, high, least, most]| high > low && (most - least).is_finite())
+            .collect();
+        let ratio = |[low, high, least, most]: &[f32; 4]| (high - low) / (most - least);
+        // One joint may hardly have moved; that none did by a fiftieth of its range is no chance.
+        let too_wide = told.iter().find(|value| ratio(value) > MOST_APART);
+        let too_narrow = told.iter().all(|value| ratio(value) < 1.0 / MOST_APART);
+        let wrong = too_wide.or(told.first().filter(|_| too_narrow));
+        if let Some([low, high, least, most]) = wrong {
+            let expected = format!("the units of the recordings, which reach from {low} to {high}");
+            return Err(Error::invalid(what, expected, format!("{least} to {most}")));
         }
         Ok(())
     }
@@ -184,13 +190,25 @@ mod tests {
             said.contains("expected 30 Hz") && said.contains("found 10 Hz"),
             "{said}"
         );
-        assert!(spec.check_units(&[100.0, 0.0], &[400.0, 0.0]).is_ok());
+        for (low, high) in [
+            ([100.0, 0.0], [400.0, 0.0]),
+            ([255.0, -0.5], [257.0, 0.5]), // hardly moved
+        ] {
+            assert!(spec.check_units(&low, &high).is_ok());
+        }
+        let unbounded = EnvironmentSpec {
+            action_low: vec![f32::NEG_INFINITY; 2],
+            action_high: vec![f32::INFINITY; 2],
+            ..spec.clone()
+        };
+        assert!(unbounded.check_units(&[0.0; 2], &[512.0; 2]).is_ok());
         for (low, high, expected) in [
             (
-                &[-1.0, -1.0][..],
-                &[1.0, 1.0][..],
+                &[-1.0, 0.0][..],
+                &[1.0, 0.0][..],
                 "from -1 to 1, found 0 to 512",
             ),
+            (&[0.0, 0.0], &[512.0, 512.0], "from 0 to 512, found -1 to 1"),
             (
                 &[0.0],
                 &[512.0],

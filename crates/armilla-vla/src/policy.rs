@@ -34,7 +34,7 @@ impl CheckpointPolicy {
     ///
     /// # Errors
     ///
-    /// When the environment's cameras, state, action or rate are not those that the policy was trained on: both are listed side by side.
+    /// When the environment's cameras, state, action, its units or rate are not those that the policy was trained on: both are listed side by side.
     pub fn new(
         trained: Box<dyn TrainedPolicy>,
         spec: &EnvironmentSpec,
@@ -54,6 +54,9 @@ impl CheckpointPolicy {
                 let what = format!("the environment's {what}");
                 return Err(armilla_core::Error::invalid(what, expected, found).into());
             }
+        }
+        if let Some([low, high]) = trained.processors().after.extremes(ACTION) {
+            spec.check_units(&low, &high)?;
         }
         Ok(Self {
             low: spec.action_low.clone(),
@@ -318,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_what_is_carried_out() {
-        let chunks = policy(0.01)
+        let chunks = policy(0.1)
             .act(&[request(1, 0, "touch the red circle")])
             .unwrap();
         assert_eq!(chunks[0].action_horizon(), 2);
@@ -330,7 +333,7 @@ mod tests {
             chunks[0]
                 .actions
                 .iter()
-                .all(|action| action.0.iter().all(|value| value.abs() <= 0.01))
+                .all(|action| action.0.iter().all(|value| value.abs() <= 0.1))
         );
         assert!(policy(1.0).act(&[]).unwrap().is_empty());
         let mut whole = policy(1.0).with_whole_chunks();
@@ -399,6 +402,10 @@ mod tests {
             !refused(&other).contains("rename_map"),
             "which of two is not known"
         );
+        let places = refused(&spec(&["x", "y"], 512.0));
+        let units =
+            "expected the units of the recordings, which reach from -1 to 1, found -512 to 512";
+        assert!(places.contains(units), "{places}");
         let mut timed = trained(&Device::flex());
         timed.train_config = Some(serde_json::json!({ RATE: 30 }));
         let error = new(timed, &spec(&["x", "y"], 1.0), 0).err().unwrap();

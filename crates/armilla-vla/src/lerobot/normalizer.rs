@@ -80,6 +80,16 @@ impl Normalizer {
         })
     }
 
+    /// The least and the largest value of each element of a feature in the recordings, if its file tells them.
+    #[must_use]
+    pub fn extremes(&self, key: &str) -> Option<[Vec<f32>; 2]> {
+        let read = |statistic| {
+            let values = self.statistics.get(&format!("{key}.{statistic}"))?;
+            values.try_to_vec::<f32>().ok()
+        };
+        Some([read("min")?, read("max")?])
+    }
+
     fn factors<const D: usize>(
         &self,
         key: &str,

@@ -71,3 +71,70 @@ pub(crate) fn rate(learnt_hz: Option<f64>, dataset: &Dataset) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_core::{Action, Features, Image, Observation};
+    use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
+    use armilla_world::{JepaConfig, ModelConfig};
+
+    const SIDE: usize = 64;
+
+    /// One episode of two steps, seen by one camera.
+    fn recorded(root: &std::path::Path, camera: &str) -> Dataset {
+        let features = Features::robot(
+            (camera, Feature::camera(SIDE, SIDE)),
+            Feature::vector(&["x_m"]),
+            Feature::vector(&["dx_m", "dy_m"]),
+        );
+        let config = RecorderConfig::new(features, 10, "test", "test");
+        let mut recorder = Recorder::create(root, config).unwrap();
+        let mut frames = EpisodeFrames::default();
+        for _ in 0..2 {
+            let image = Image::filled(SIDE, SIDE, [90; 3]);
+            let observation = Observation {
+                images: [(camera.to_owned(), image)].into(),
+                state: vec![0.5],
+                ..Observation::default()
+            };
+            frames.push(observation, Action(vec![0.1, -0.1]));
+        }
+        recorder.add_episodes(&[frames]).unwrap();
+        recorder.finish().unwrap();
+        Dataset::open(root).unwrap()
+    }
+
+    #[test]
+    fn what_a_model_cannot_look_at_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("seen");
+        let seen = recorded(&root, "wrist");
+        let nano = ModelConfig::Jepa(JepaConfig::nano()).shape();
+        let shape = |image_size, action| Shape {
+            image_size,
+            action,
+            state: 1,
+            ..nano.clone()
+        };
+        let wrist = ["wrist".to_owned()];
+        assert!(dataset(&shape(SIDE, 2), &wrist, &seen).is_ok());
+        let said = dataset(&shape(32, 2), &wrist, &seen).unwrap_err();
+        assert!(
+            said.to_string().contains("expected pictures of 32 x 32"),
+            "{said}"
+        );
+        let part = |shape: &Shape, camera: &str| {
+            part_of_mixture(shape, &[camera.to_owned()], &seen).map_err(|error| error.to_string())
+        };
+        assert!(part(&shape(32, 2), "wrist").is_ok(), "a resize may follow");
+        let said = part(&shape(SIDE, 2), "top").unwrap_err();
+        let lacks = "seen: expected camera `top`, which the model looks through, found wrist";
+        assert!(said.contains(lacks), "{said}");
+        let said = part(&shape(SIDE, 3), "wrist").unwrap_err();
+        assert!(
+            said.contains("expected 3 values, the model's `action`, found 2"),
+            "{said}"
+        );
+    }
+}
