@@ -39,6 +39,26 @@ fn trained(folder: &Path, config: &str) {
     );
 }
 
+/// What a run that was killed in its evaluation lacks, the next one makes up for; no step of a run that is done is done again.
+fn made_up(folder: &Path) {
+    let [evaluations, best] = ["run/evaluations.jsonl", "run/checkpoints/best"];
+    let metrics = || std::fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+    let before = metrics();
+    std::fs::remove_file(folder.join(evaluations)).unwrap();
+    std::fs::remove_file(folder.join(best)).unwrap();
+    // As in a copy that followed the links.
+    let last = folder.join("run/checkpoints/last");
+    std::fs::remove_file(&last).unwrap();
+    std::fs::create_dir(&last).unwrap();
+    for _ in 0..2 {
+        succeed(folder, &["train", "--resume", "run"]);
+        let text = std::fs::read_to_string(folder.join(evaluations)).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert_eq!(metrics(), before);
+        assert!(folder.join(MODEL).is_dir());
+    }
+}
+
 /// What evaluates a policy on two episodes.
 fn evaluation<'a>(policy: &'a str, execution: &[&'a str]) -> Vec<&'a str> {
     let episodes = ["--env", "push-t", "--protocol", "ahead", "--episodes", "2"];
@@ -100,8 +120,11 @@ fn act_is_trained_carried_out_and_exchanged() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     trained(folder, "train/push-t-act");
+    made_up(folder);
     let row = evaluated(folder, &[]);
     assert!(row.get("execution").is_none(), "{row}");
+    let row = evaluated(folder, &["--instruction", "blank"]);
+    assert_eq!(row["instruction"], "blank", "{row}");
     let row = evaluated(folder, &["--execution", "ensemble", "--delay-ms", "100"]);
     assert_eq!(row["execution"], "ensemble 0.01", "{row}");
     assert_eq!(row["delay_steps"], 1, "{row}");
@@ -113,21 +136,14 @@ fn act_is_trained_carried_out_and_exchanged() {
     );
     let said = fail(folder, &evaluation("expert", &["--delay-ms", "100"]));
     assert!(said.contains("found with a script"), "{said}");
+    let said = fail(folder, &evaluation(MODEL, &["--delay-ms", "-5"]));
+    assert!(said.contains("--delay-ms"), "{said}");
+    let elsewhere = ["--env", "push-t-moves", "--protocol", "block"];
     let said = fail(
         folder,
-        &[
-            "eval",
-            "--policy",
-            MODEL,
-            "--env",
-            "tabletop",
-            "--protocol",
-            "new-scenes",
-            "--delay-ms",
-            "-5",
-        ],
+        &[&["eval", "--policy", MODEL][..], &elsewhere].concat(),
     );
-    assert!(said.contains("--delay-ms"), "{said}");
+    assert!(said.contains("the units of the recordings"), "{said}");
 }
 
 #[test]

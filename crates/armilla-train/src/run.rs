@@ -99,13 +99,29 @@ impl RunDirectory {
     }
 
     /// The newest checkpoint, if there is one: its exported model lies in the folder `model` in it.
+    ///
+    /// It is the one that `last` points to. Where a copy of the run has lost that link, or has a folder in its place, it is the one of most steps.
     #[must_use]
     pub fn last_checkpoint(&self) -> Option<PathBuf> {
         let last = self.checkpoints().join(LAST);
         let target = std::fs::read_link(&last)
             .or_else(|_| std::fs::read_to_string(&last).map(PathBuf::from));
-        let checkpoint = self.checkpoints().join(target.ok()?);
-        checkpoint.is_dir().then_some(checkpoint)
+        let pointed = target.ok().map(|target| self.checkpoints().join(target));
+        pointed
+            .filter(|checkpoint| checkpoint.is_dir())
+            .or_else(|| self.most_steps())
+            .or_else(|| last.is_dir().then_some(last))
+    }
+
+    /// The checkpoint of most steps; a name that is a number alone belongs to a whole one.
+    fn most_steps(&self) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(self.checkpoints()).ok()?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        let numbered = paths.filter(|path| path.is_dir()).filter_map(|path| {
+            let step: u64 = path.file_name()?.to_str()?.parse().ok()?;
+            Some((step, path))
+        });
+        numbered.max().map(|(_, path)| path)
     }
 
     /// The folder of the checkpoint after so many steps.
@@ -154,6 +170,10 @@ impl RunDirectory {
         let target = Path::new(checkpoint.file_name().unwrap_or_default());
         remove(&part)?;
         link(target, &part).map_err(file_error("create", &part))?;
+        // A copy of a run may have a folder here, which nothing can be renamed over.
+        if whole.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            remove(&whole)?;
+        }
         std::fs::rename(&part, &whole).map_err(file_error("replace", &whole))?;
         sync_entry(&self.checkpoints())
     }
@@ -261,6 +281,27 @@ mod tests {
         run.mark_best(&run.checkpoint(7)).unwrap();
         let text = std::fs::read_to_string(path.join("checkpoints/best/file")).unwrap();
         assert_eq!(text, "b");
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_copy_without_its_links_goes_on() {
+        let path = std::env::temp_dir().join(format!("armilla-run-copy-{}", std::process::id()));
+        let run = RunDirectory::create(&path, "").unwrap();
+        let write = |step| run.write_checkpoint(step, |_| Ok(())).unwrap();
+        write(5);
+        let newest = write(10);
+        let last = path.join("checkpoints/last");
+        remove(&last).unwrap();
+        assert_eq!(run.last_checkpoint(), Some(newest.clone()));
+        std::fs::create_dir(&last).unwrap();
+        assert_eq!(run.last_checkpoint(), Some(newest.clone()));
+        remove(&newest).unwrap();
+        remove(&run.checkpoint(5)).unwrap();
+        assert_eq!(run.last_checkpoint(), Some(last.clone()));
+        let after = write(15);
+        assert!(last.is_symlink());
+        assert_eq!(run.last_checkpoint(), Some(after));
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

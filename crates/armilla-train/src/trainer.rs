@@ -135,7 +135,8 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
     let clock = Clock::start(&state);
     let lanes = Lanes::new(&state.model, config)?;
     let mut control = Control::Continue;
-    let mut saved = None;
+    // What a run that is done already ends with is not written again.
+    let mut saved = run.last_checkpoint().map(|last| (state.step, last));
     let first = state.step;
     let (sender, batches) = sync_channel(0);
     state = std::thread::scope(|scope| {

@@ -50,6 +50,15 @@ fn recorded(root: &Path) -> Result<Arc<Dataset>> {
 
 impl TrainingData {
     pub(super) fn open(config: &TrainRunConfig) -> Result<Self> {
+        let share = config.validation_share;
+        ensure!(
+            (0.0..1.0).contains(&share),
+            "validation_share: expected at least 0 and less than 1, found {share}"
+        );
+        ensure!(
+            config.validate_every == 0 || config.validation_batches > 0,
+            "validation_batches: expected at least 1 beside validate_every, found 0"
+        );
         let root = config.dataset.as_ref();
         let root = root.context("config.toml: `dataset` is missing")?;
         let open = |part: &MixturePart| Ok((recorded(&part.dataset)?, part.clone()));

@@ -1,10 +1,12 @@
 //! Evaluating a policy while it is trained, and keeping its best checkpoint.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use armilla_envs::EnvironmentConfig;
+use anyhow::{Context as _, Result, ensure};
+use armilla_core::Reset;
+use armilla_envs::{EnvironmentConfig, make};
 use armilla_imagine::{Execution, InstructionControl};
 use armilla_train::RunDirectory;
 use burn::tensor::Device;
@@ -16,6 +18,8 @@ use crate::progress::say;
 /// Episodes that choose a checkpoint are none of those that judge it: `armilla eval` begins at seed 0.
 const SEED: u64 = 1000;
 const FILE: &str = "evaluations.jsonl";
+/// Of pictures that nobody looks at.
+const SIDE: usize = 64;
 
 /// Which episodes each checkpoint runs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -70,15 +74,8 @@ pub(super) fn evaluate(
     let success = row.success.success;
     let score = match &config.figure {
         None => success,
-        Some(name) => *row.figures.get(name).with_context(|| {
-            let known: Vec<_> = row.figures.keys().map(String::as_str).collect();
-            format!(
-                "[evaluation] figure: expected one of {}, found {name}",
-                known.join(", ")
-            )
-        })?,
+        Some(name) => figure(&row.figures, name)?,
     };
-    let best = best(run)?;
     append(
         run,
         &Line {
@@ -93,24 +90,89 @@ pub(super) fn evaluate(
         "step {step}: {name} {score:.3}, success {:.1} %",
         100.0 * success
     ));
-    if best.is_none_or(|best| score > best) {
-        run.mark_best(checkpoint)?;
+    mark_best(run)
+}
+
+/// Refuses what would end a training at its first checkpoint.
+pub(super) fn check(config: &EvaluationRunConfig) -> Result<()> {
+    ensure!(
+        config.episodes > 0,
+        "[evaluation] episodes: expected at least 1, found 0"
+    );
+    let mut simulator = make(&EnvironmentConfig {
+        name: config.env.clone(),
+        protocol: config.protocol.clone(),
+        image_size: SIDE,
+    })
+    .context("[evaluation]")?;
+    let first = Reset {
+        seed: SEED,
+        instruction: None,
+    };
+    let (_, info) = simulator.reset(&first)?;
+    if let Some(name) = &config.figure {
+        figure(&info.figures, name)?;
     }
     Ok(())
 }
 
-/// The highest score so far.
-fn best(run: &RunDirectory) -> Result<Option<f64>> {
+/// Does what a run that ended too early has left: evaluates its last checkpoint, if that was not done, and points to the best.
+pub(super) fn make_up(
+    config: &EvaluationRunConfig,
+    run: &RunDirectory,
+    device: &Device,
+) -> Result<()> {
+    let Some(last) = run.last_checkpoint() else {
+        return Ok(());
+    };
+    let name = last.file_name().and_then(|name| name.to_str());
+    let step = name.and_then(|name| name.parse().ok());
+    match step {
+        Some(step) if lines(run)?.iter().all(|line| line.step != step) => {
+            evaluate(config, run, (step, &last), device)
+        }
+        _ => mark_best(run),
+    }
+}
+
+fn figure(figures: &BTreeMap<String, f64>, name: &str) -> Result<f64> {
+    figures.get(name).copied().with_context(|| {
+        let known: Vec<_> = figures.keys().map(String::as_str).collect();
+        format!(
+            "[evaluation] figure: expected one of {}, found {name}",
+            known.join(", ")
+        )
+    })
+}
+
+/// Points `checkpoints/best` to the first of those with the highest score.
+fn mark_best(run: &RunDirectory) -> Result<()> {
+    let lines = lines(run)?;
+    let best = lines
+        .iter()
+        .rev()
+        .max_by(|one, other| one.score.total_cmp(&other.score));
+    if let Some(best) = best {
+        let checkpoint = run.checkpoint(best.step);
+        if checkpoint.is_dir() {
+            run.mark_best(&checkpoint)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was evaluated so far.
+fn lines(run: &RunDirectory) -> Result<Vec<Line>> {
     let path = run.path().join(FILE);
     if !path.exists() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let lines = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    Ok(lines.map(|line| line.score).max_by(f64::total_cmp))
+    let lines = text.lines();
+    Ok(lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 fn append(run: &RunDirectory, line: &Line) -> Result<()> {

@@ -131,6 +131,7 @@ pub(crate) fn train(
     for part in &mut config.mixture {
         part.dataset = absolute(&part.dataset)?;
     }
+    config.encoder = config.encoder.as_deref().map(absolute).transpose()?;
     // Opened before the run's folder is made, so that bad data leaves nothing behind.
     TrainingData::open(&config)?;
     let run = RunDirectory::create(out, &toml::to_string_pretty(&config)?)?;
@@ -154,6 +155,9 @@ fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result
         config.evaluation.is_none() || config.policy.is_some(),
         "[evaluation]: expected beside [policy] only"
     );
+    if let Some(evaluation) = &config.evaluation {
+        evaluation::check(evaluation)?;
+    }
     let data = TrainingData::open(config)?;
     let world = |model: ModelConfig| world_model::train(config, &model, &data, run, device);
     let TrainRunConfig {
@@ -205,13 +209,16 @@ fn finish<M: Trainable>(
         }
     };
     let device = model.devices().into_iter().next().map(Device::inner);
-    let mut heed = |step: u64, checkpoint: &Path| match (&config.evaluation, &device) {
-        (Some(wanted), Some(device)) => Ok(evaluation::evaluate(
-            wanted,
-            run,
-            (step, checkpoint),
-            device,
-        )?),
+    let evaluation = config.evaluation.as_ref().zip(device.as_ref());
+    if let Some((wanted, device)) = evaluation {
+        evaluation::make_up(wanted, run, device)?;
+    }
+    let mut heed = |step: u64, checkpoint: &Path| match evaluation {
+        // Who asked to stop waits for nothing; a run that goes on makes up for it.
+        Some((wanted, device)) if !stop_asked() => {
+            let saved = (step, checkpoint);
+            Ok(evaluation::evaluate(wanted, run, saved, device)?)
+        }
         _ => Ok(()),
     };
     let validation = sources.validation.map(|source| Validation {
