@@ -17,7 +17,9 @@ use episode::{Episode, Rhythm};
 
 /// Of how many episodes plans are kept for people to look at.
 const KEPT_EPISODES: usize = 8;
-/// Episodes a policy keeps state of, at most; beyond it the oldest is forgotten.
+/// Plans that are kept of each of these, at most; beyond it the earliest goes.
+const KEPT_PLANS: usize = 1024;
+/// Episodes a policy keeps state of, at most; beyond it the one asked for longest ago is forgotten.
 const EPISODES: usize = 4096;
 
 /// Plans to the goal, carries out the first `receding_horizon` model steps, and plans again from what it sees then.
@@ -26,6 +28,8 @@ pub struct PlannerPolicy {
     planner: Planner,
     period_secs: f64,
     episodes: BTreeMap<EpisodeId, Episode>,
+    /// How often an episode was begun or asked for.
+    touches: u64,
     plans: BTreeMap<EpisodeId, BTreeMap<u64, Plan>>,
 }
 
@@ -67,6 +71,7 @@ impl PlannerPolicy {
             planner,
             period_secs,
             episodes: BTreeMap::new(),
+            touches: 0,
             plans: BTreeMap::new(),
         })
     }
@@ -92,9 +97,28 @@ impl PlannerPolicy {
         }
     }
 
+    /// What is kept of an episode, which is now the last that was asked for.
+    fn touch(&mut self, episode: EpisodeId) -> &mut Episode {
+        self.touches += 1;
+        let kept = self.episodes.entry(episode).or_default();
+        kept.touched = self.touches;
+        kept
+    }
+
+    /// Forgets the episodes asked for longest ago, where there are too many.
+    fn forget(&mut self) {
+        while self.episodes.len() > EPISODES {
+            let oldest = self.episodes.iter().min_by_key(|(_, kept)| kept.touched);
+            let Some(oldest) = oldest.map(|(&episode, _)| episode) else {
+                return;
+            };
+            self.episodes.remove(&oldest);
+        }
+    }
+
     /// Encodes what is new and states the searches.
     fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
-        let mut frames = Vec::new();
+        let (mut frames, mut with_goal) = (Vec::new(), Vec::new());
         for PolicyRequest {
             episode,
             observation,
@@ -104,7 +128,9 @@ impl PlannerPolicy {
             let Observation { images, state, .. } = observation;
             frames.push(frame(&self.model, "observation", images, state)?);
             let episode = self.episodes.get(episode);
-            if episode.is_none_or(|episode| episode.goal.is_none()) {
+            let is_new = episode.is_none_or(|episode| episode.goal.is_none());
+            with_goal.push(is_new);
+            if is_new {
                 let none = || Error::invalid("observation", "a goal to plan to", "none");
                 let Goal { images, state } = observation.goal.as_ref().ok_or_else(none)?;
                 frames.push(frame(&self.model, "goal", images, state)?);
@@ -119,12 +145,14 @@ impl PlannerPolicy {
             .into_iter();
         let rhythm = self.rhythm();
         let mut problems = Vec::with_capacity(requests.len());
-        for request in requests {
-            let episode = self.episodes.entry(request.episode).or_default();
+        for (request, with_goal) in requests.iter().zip(with_goal) {
+            let episode = self.touch(request.episode);
             let latent = latents.next().unwrap_or_default();
             let warm_start = episode.see(request.step, latent, rhythm);
+            // Of a new episode that is asked for twice at once both have brought a goal.
+            let goal = if with_goal { latents.next() } else { None };
             if episode.goal.is_none() {
-                episode.goal = latents.next();
+                episode.goal = goal;
             }
             problems.push(Problem {
                 episode: request.episode,
@@ -135,6 +163,7 @@ impl PlannerPolicy {
                 warm_start,
             });
         }
+        self.forget();
         Ok(problems)
     }
 
@@ -145,10 +174,11 @@ impl PlannerPolicy {
             episode.plan(request.step, plan.clone(), rhythm);
         }
         if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
-            self.plans
-                .entry(request.episode)
-                .or_default()
-                .insert(request.step, plan.clone());
+            let plans = self.plans.entry(request.episode).or_default();
+            plans.insert(request.step, plan.clone());
+            if plans.len() > KEPT_PLANS {
+                plans.pop_first();
+            }
         }
     }
 }
@@ -160,10 +190,9 @@ impl Policy for PlannerPolicy {
 
     fn reset(&mut self, episode: EpisodeId) -> Result<()> {
         self.plans.remove(&episode);
-        self.episodes.insert(episode, Episode::default());
-        if self.episodes.len() > EPISODES {
-            self.episodes.pop_first();
-        }
+        self.episodes.remove(&episode);
+        self.touch(episode);
+        self.forget();
         Ok(())
     }
 
@@ -177,6 +206,7 @@ impl Policy for PlannerPolicy {
         let steps = self.planner.config().receding_horizon * repeat;
         let mut chunks = Vec::with_capacity(plans.len());
         for (request, plan) in requests.iter().zip(&plans) {
+            check_cost(request, plan)?;
             self.remember(request, plan);
             let actions = plan.environment_actions(repeat).take(steps);
             let chunk = ActionChunk {
@@ -189,6 +219,16 @@ impl Policy for PlannerPolicy {
         }
         Ok(chunks)
     }
+}
+
+/// Whether a plan was chosen by what it costs: where the model predicts nothing, none is better than another.
+fn check_cost(request: &PolicyRequest, plan: &Plan) -> Result<()> {
+    if plan.cost.is_finite() {
+        return Ok(());
+    }
+    let PolicyRequest { episode, step, .. } = request;
+    let what = format!("cost of the plan of episode {episode} at step {step}");
+    Err(Error::invalid(what, "a finite number", plan.cost))
 }
 
 /// Whether the model can look through an environment's cameras and act at its rate and in its units.

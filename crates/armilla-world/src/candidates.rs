@@ -101,14 +101,20 @@ impl<'a> Candidates<'a> {
         plan
     }
 
-    /// Learns from the candidates of one iteration. A cost that is not a number is the worst.
+    /// Learns from the candidates of one iteration. A cost that is no finite number is the worst, and nothing is learnt from it.
     pub(crate) fn update(&mut self, plans: &[f32], found: &Evaluated) {
         let config = self.planner.config();
         let length = self.mean.len();
         let costs: Vec<_> = found
             .costs
             .iter()
-            .map(|&cost| if cost.is_nan() { f32::INFINITY } else { cost })
+            .map(|&cost| {
+                if cost.is_finite() {
+                    cost
+                } else {
+                    f32::INFINITY
+                }
+            })
             .collect();
         let mut order: Vec<_> = (0..costs.len()).collect();
         order.sort_by(|&a, &b| costs[a].total_cmp(&costs[b]));
@@ -127,7 +133,11 @@ impl<'a> Candidates<'a> {
         if !config.method.has_elites() {
             return;
         }
-        let elites = &order[..config.num_elites];
+        let elites = order[..config.num_elites].iter().copied();
+        let elites: Vec<_> = elites.filter(|&index| costs[index].is_finite()).collect();
+        if elites.is_empty() {
+            return;
+        }
         let weight = |index: usize| match config.method {
             Method::Mppi => (-(costs[index] - costs[first]) / config.temperature).exp(),
             _ => 1.0,
@@ -143,13 +153,10 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Moves mean and deviation to those of plans with their weights; they stay where no weight is a number.
+    /// Moves mean and deviation to those of plans with their weights, of which the largest is 1.
     fn fit(&mut self, elites: &[(f32, &[f32])]) {
         let config = self.planner.config();
         let total = elites.iter().map(|(weight, _)| weight).sum::<f32>();
-        if !total.is_finite() {
-            return;
-        }
         let momentum = config.momentum;
         let blend = |old: f32, new: f32| momentum * old + (1.0 - momentum) * new;
         let lost = match config.unbiased_std && config.method != Method::Mppi {
@@ -162,7 +169,8 @@ impl<'a> Candidates<'a> {
                 values.sum::<f32>()
             };
             let mean = sum(&|value| value) / total;
-            let variance = sum(&|value| (value - mean).powi(2)) / (total - lost);
+            // One plan alone has no deviation, however it is counted.
+            let variance = sum(&|value| (value - mean).powi(2)) / (total - lost).max(1.0);
             self.mean[at] = blend(self.mean[at], mean);
             self.std[at] = blend(self.std[at], variance.sqrt()).max(config.std_min);
         }
@@ -290,12 +298,52 @@ mod tests {
 
     #[test]
     fn nothing_is_learnt_where_no_cost_is_a_number() {
-        let planner = planner(four(Method::Mppi), 1);
-        let mut candidates = Candidates::new(&planner, &problem(&[]));
-        candidates.update(&[0.9, 0.2, 0.4, -1.0], &costs(&[f32::NAN; 4]));
-        near([candidates.mean[0], candidates.std[0]], [0.0, 0.8]);
-        candidates.update(&[0.5, 0.2, 0.4, -1.0], &costs(&[1.0, f32::NAN, 5.0, 4.0]));
-        assert_eq!(candidates.result(), [0.5]);
+        for method in [
+            Method::RandomShooting,
+            Method::Cem,
+            Method::Icem,
+            Method::Mppi,
+            Method::Gradient,
+        ] {
+            let planner = planner(four(method), 1);
+            let mut candidates = Candidates::new(&planner, &problem(&[]));
+            for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                candidates.update(&[0.9, 0.2, 0.4, -1.0], &costs(&[wrong; 4]));
+                near([candidates.mean[0], candidates.std[0]], [0.0, 0.8]);
+                assert!(candidates.elites.is_empty(), "{method:?} {wrong}");
+            }
+            candidates.update(&[0.5, 0.2, 0.4, -1.0], &costs(&[1.0, f32::NAN, 5.0, 4.0]));
+            assert_eq!(candidates.result(), [0.5], "{method:?}");
+        }
+    }
+
+    #[test]
+    fn the_only_cost_that_is_a_number_is_learnt_from_alone() {
+        for (method, unbiased_std) in [
+            (Method::Cem, false),
+            (Method::Cem, true),
+            (Method::Icem, false),
+            (Method::Mppi, false),
+        ] {
+            let config = PlanConfig {
+                keep_elites: 2,
+                unbiased_std,
+                ..four(method)
+            };
+            let planner = planner(config, 1);
+            let mut candidates = Candidates::new(&planner, &problem(&[]));
+            let mut one = [f32::NAN; 4];
+            one[0] = 1.0;
+            candidates.update(&[0.5, 0.2, 0.4, -1.0], &costs(&one));
+            let kept: &[[f32; 1]] = match method {
+                Method::Icem => &[[0.5]],
+                _ => &[],
+            };
+            assert_eq!(candidates.elites, kept, "{method:?}");
+            let found = [candidates.mean[0], candidates.std[0]];
+            assert_eq!(found, [0.5, 0.0], "{method:?}");
+            assert_eq!(candidates.result(), [0.5], "{method:?}");
+        }
     }
 
     #[test]

@@ -38,10 +38,11 @@ struct File {
     model: ModelConfig,
 }
 
+/// By what latents hold, whatever of it was trained.
 fn version(model: &ModelConfig) -> u32 {
-    match model.shape().has_plane {
-        true => PLANE_VERSION,
-        false => VERSION,
+    match model {
+        ModelConfig::Jepa(config) if config.plane() > 0 => PLANE_VERSION,
+        _ => VERSION,
     }
 }
 
@@ -85,7 +86,8 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], [`Error::Weights`] or [`Error::Invalid`], naming the file and what is wrong with it.
+    /// [`Error::File`], [`Error::Weights`] or [`Error::Invalid`], naming the file and what is wrong with it. Settings out of range are
+    /// an [`Error::File`] that names their key.
     pub fn load(directory: &Path, device: &Device) -> Result<Self> {
         let path = directory.join(CONFIG);
         let failed = |context| {
@@ -99,8 +101,12 @@ impl WorldModel {
         let absent =
             failed("cannot read the world model's settings; is this a world model's directory?");
         let json = std::fs::read_to_string(&path).map_err(|error| absent(error.into()))?;
-        let wrong = failed("these are not the settings of a world model that this version knows");
-        let file: File = serde_json::from_str(&json).map_err(|error| wrong(error.into()))?;
+        let wrong =
+            || failed("these are not the settings of a world model that this version knows");
+        let file: File = serde_json::from_str(&json).map_err(|error| wrong()(error.into()))?;
+        // Before anything is computed from sizes that may be none.
+        let valid = file.model.validate();
+        valid.map_err(|error| wrong()(error.into()))?;
         let what = format!("{}: kind and version", path.display());
         let expected = version(&file.model);
         let known = file.kind == KIND && file.version == expected;
@@ -128,8 +134,14 @@ impl WorldModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world_model::tests::world_model;
+    use crate::dino_wm;
+    use crate::dino_wm::config::DinoWmConfig;
+    use crate::jepa::config::JepaConfig;
+    use crate::model::Model;
+    use crate::world_model::tests::{jepa_config, world_model};
     use armilla_core::Image;
+    use armilla_nn::Activation;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_checkpoint_comes_back_whole() {
@@ -144,6 +156,82 @@ mod tests {
             loaded.encode(&[(&image).into()]).unwrap(),
             model.encode(&[(&image).into()]).unwrap()
         );
+    }
+
+    #[test]
+    fn an_encoder_keeps_its_activation() {
+        let (directory, device) = (tempfile::tempdir().unwrap(), Device::flex());
+        let jepa = JepaConfig {
+            activation: Activation::Relu,
+            ..jepa_config(1)
+        };
+        let jepa = jepa.init(0, &device).unwrap();
+        let config = DinoWmConfig {
+            state: 0,
+            ..dino_wm::tests::tiny()
+        };
+        let dino_wm = config.init(0, &device).unwrap();
+        let dino_wm = dino_wm.with_encoder(jepa.encoder().clone(), jepa.config().activation);
+        let interface = world_model(1).interface().clone();
+        let model = WorldModel::new(&Model::DinoWm(dino_wm), interface).unwrap();
+        model.save(directory.path()).unwrap();
+        let loaded = WorldModel::load(directory.path(), &device).unwrap();
+        assert_eq!(loaded.model().config().activation(), Activation::Relu);
+        let pixels = (0..16 * 16 * 3).map(|index| (index * 7 % 251) as u8);
+        let image = Image::new(16, 16, pixels.collect()).unwrap();
+        assert_eq!(
+            loaded.encode(&[(&image).into()]).unwrap(),
+            model.encode(&[(&image).into()]).unwrap()
+        );
+        // Checkpoints from before it was written are of SiLU.
+        let config = directory.path().join(CONFIG);
+        let json = std::fs::read_to_string(&config).unwrap();
+        let mut json: Value = serde_json::from_str(&json).unwrap();
+        let settings = json["model"].as_object_mut().unwrap();
+        assert_eq!(settings.remove("activation"), Some(json!("relu")));
+        std::fs::write(&config, json.to_string()).unwrap();
+        let older = WorldModel::load(directory.path(), &device).unwrap();
+        assert_eq!(older.model().config().activation(), Activation::Silu);
+    }
+
+    #[test]
+    fn settings_that_no_model_can_have_are_named_before_they_are_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join(CONFIG);
+        world_model(1).save(directory.path()).unwrap();
+        let json = std::fs::read_to_string(&config).unwrap();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let dino_wm = |encoder: Value| json!({ "kind": "dino_wm", "encoder": encoder });
+        let vit = json!({ "kind": "vision_transformer", "patch": 0 });
+        let flat = json!({ "kind": "convolutions", "patch": 0 });
+        let empty = json!({ "kind": "convolutions", "patch": 2, "channels": [] });
+        for (model, key) in [
+            (dino_wm(vit), "encoder.patch"),
+            (dino_wm(flat), "encoder.patch"),
+            (dino_wm(empty), "encoder.channels"),
+            (json!({ "kind": "jepa", "sprites": usize::MAX }), "sprites"),
+            (
+                json!({ "kind": "jepa", "history": 1_000_000_000_000_usize }),
+                "history",
+            ),
+        ] {
+            let mut json = json.clone();
+            json["model"] = model;
+            std::fs::write(&config, json.to_string()).unwrap();
+            let error = WorldModel::load(directory.path(), &Device::flex());
+            let said = error.unwrap_err().to_string();
+            let named = said.contains(&format!("{key}: expected"));
+            assert!(named && said.contains(CONFIG), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_version_tells_what_latents_hold_and_not_what_was_trained() {
+        let mut config = jepa_config(1);
+        config.loss.plane_weight = 0.0;
+        assert_eq!(version(&ModelConfig::Jepa(config.clone())), PLANE_VERSION);
+        config.sprites = 0;
+        assert_eq!(version(&ModelConfig::Jepa(config)), VERSION);
     }
 
     #[test]

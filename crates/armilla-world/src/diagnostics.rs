@@ -13,11 +13,14 @@ use crate::transition::Transition as _;
 /// Figures of one batch. Healthy: effective rank of 8 or more, smallest deviation of 0.1 or more, action-shuffle ratio of 2 or more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostics {
+    /// Windows that they were measured on.
+    pub windows: usize,
     /// Standard deviation of each of a latent's values.
     pub std: Vec<f64>,
     /// See [`effective_rank`].
     pub effective_rank: f64,
-    /// Error of the one-step prediction under another window's action, over that under the right one.
+    /// Error of the one-step prediction under another window's action, over that under the right one. It takes two windows: of one alone
+    /// the other action is its own, and the ratio 1.
     pub action_shuffle_ratio: f64,
     /// Error of predicting no change at all, over that of the one-step prediction.
     pub copy_ratio: f64,
@@ -57,6 +60,7 @@ impl Diagnostics {
         let copied = error(latents.clone().narrow(1, 0, time - 1));
         let rows: Vec<f64> = latents.into_data().iter::<f64>().collect();
         Self {
+            windows,
             std: standard_deviations(&rows, latent),
             effective_rank: effective_rank(&rows, latent),
             action_shuffle_ratio: shuffled / predicted,
@@ -170,6 +174,7 @@ mod tests {
     fn an_untrained_model_barely_heeds_the_action() {
         let (jepa, batch) = tiny();
         let figures = Diagnostics::measure(&Model::Jepa(jepa), &batch);
+        assert_eq!(figures.windows, 2);
         assert!(figures.smallest_std() > 0.0 && figures.smallest_std() <= figures.mean_std());
         assert!((1.0..=6.0).contains(&figures.effective_rank), "{figures:?}");
         let ratio = figures.action_shuffle_ratio;

@@ -8,6 +8,12 @@ pub(crate) const LARGEST: usize = 1 << 16;
 const DEEPEST: usize = 1 << 10;
 /// No picture is halved or doubled more often.
 pub(crate) const MOST_DOUBLINGS: usize = 8;
+/// No plan is longer, in model steps.
+pub(crate) const LONGEST_PLAN: usize = 1 << 12;
+/// No plan with colored noise has more actions: its waves are a matrix of as many rows and columns.
+pub(crate) const MOST_COLORED: usize = 1 << 10;
+/// No problem's candidates are of more numbers in all: a gibibyte.
+pub(crate) const MOST_DRAWN: usize = 1 << 28;
 
 /// Fails with the first size that nothing can have.
 pub(crate) fn sizes(found: &[(&str, usize)]) -> Result<()> {

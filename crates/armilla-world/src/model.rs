@@ -1,5 +1,6 @@
 //! The world models behind the same few verbs: `encode`, `predict`, `rollout`, `decode`, loss; and what a latent costs.
 
+use armilla_nn::Activation;
 use armilla_nn::dropout::Dropout;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -50,9 +51,9 @@ pub struct Shape {
     pub rollout: usize,
     /// Whether it is trained on turned and mirrored windows.
     pub symmetries: bool,
-    /// Whether it knows a temporal distance.
+    /// Whether it knows a temporal distance: training placed the embedding of its latents.
     pub has_distance: bool,
-    /// Whether its latents hold sprites' poses or points in the plane of the picture.
+    /// Whether it knows sprites' poses or points in the plane of the picture: training taught those of its latents.
     pub has_plane: bool,
 }
 
@@ -79,8 +80,9 @@ impl ModelConfig {
                 action_repeat: config.action_repeat,
                 rollout: config.loss.rollout,
                 symmetries: config.symmetries,
-                has_distance: config.embedding > 0,
-                has_plane: config.plane() > 0,
+                // What no loss reached is a random projection.
+                has_distance: config.embedding > 0 && config.loss.distance_weight > 0.0,
+                has_plane: config.plane() > 0 && config.loss.plane_weight > 0.0,
             },
             Self::DinoWm(config) => Shape {
                 image_size: config.image_size,
@@ -104,6 +106,15 @@ impl ModelConfig {
         match self {
             Self::Jepa(config) => &config.encoder,
             Self::DinoWm(config) => &config.encoder,
+        }
+    }
+
+    /// The non-linearity of its encoder's convolutions.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        match self {
+            Self::Jepa(config) => config.activation,
+            Self::DinoWm(config) => config.activation,
         }
     }
 
@@ -260,7 +271,8 @@ impl Model {
         }
     }
 
-    /// Predicted model steps from latents to the goal of their group, if the model knows a temporal distance.
+    /// Predicted model steps from latents to the goal of their group, if the model's latents have an embedding. They mean something where
+    /// the model [knows](Shape::has_distance) a temporal distance.
     ///
     /// # Shapes
     ///

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, ensure};
+use crate::limits::{LONGEST_PLAN, MOST_COLORED, sizes};
 use crate::views::MOST;
 
 pub use choices::{Aggregation, Coordinates, Method, Noise, Objective, Returned};
@@ -122,15 +123,18 @@ impl PlanConfig {
     ///
     /// [`Error::Invalid`](crate::Error::Invalid) for the first that is out of range, with its key.
     pub fn validate(&self) -> Result<()> {
-        for (key, value) in [
-            ("horizon", self.horizon),
+        sizes(&[
             ("num_samples", self.num_samples),
             ("iterations", self.iterations),
-            ("rows", self.rows),
-        ] {
-            ensure(value > 0, key, "at least 1", value)?;
-        }
+        ])?;
+        // Candidates of many problems may well be more than any size.
+        ensure(self.rows > 0, "rows", "at least 1", self.rows)?;
+        let longest = match self.noise {
+            Noise::Colored => MOST_COLORED,
+            Noise::White | Noise::Autoregressive => LONGEST_PLAN,
+        };
         for (key, value, most) in [
+            ("horizon", self.horizon, longest),
             ("views", self.views, MOST),
             ("receding_horizon", self.receding_horizon, self.horizon),
         ] {
@@ -246,9 +250,17 @@ mod tests {
     fn every_wrong_setting_names_its_key() {
         assert!(PlanConfig::default().validate().is_ok());
         type Change = fn(&mut PlanConfig);
-        let wrong: [(&str, Change); 14] = [
+        let wrong: [(&str, Change); 20] = [
             ("plane_weight", |c| c.plane_weight = f32::INFINITY),
             ("horizon", |c| c.horizon = 0),
+            ("horizon", |c| c.horizon = 1 << 13),
+            ("horizon", |c| {
+                (c.noise, c.horizon) = (Noise::Colored, 1 << 11)
+            }),
+            ("num_samples", |c| c.num_samples = 1 << 40),
+            ("num_elites", |c| c.num_elites = 1 << 40),
+            ("iterations", |c| c.iterations = 1 << 40),
+            ("rows", |c| c.rows = 0),
             ("receding_horizon", |c| c.receding_horizon = 0),
             ("receding_horizon", |c| c.receding_horizon = 17),
             ("views", |c| c.views = 9),

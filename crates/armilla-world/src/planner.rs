@@ -17,7 +17,8 @@ use armilla_nn::lanes::side_by_side;
 
 use crate::error::{Result, ensure};
 use crate::evaluation::{Cost, Dynamics};
-use crate::plan_config::{Coordinates, PlanConfig};
+use crate::limits::{MOST_COLORED, MOST_DRAWN};
+use crate::plan_config::{Coordinates, Noise, PlanConfig};
 use crate::scale::ActionScale;
 
 use group::{Group, search};
@@ -136,7 +137,7 @@ impl Planner {
     }
 
     /// Plans for a model whose steps are so many environment steps, each with an action of its own unless it is
-    /// [held](PlanConfig::hold). Without this there is one.
+    /// [held](PlanConfig::hold). Without this there is one; with 0, nothing to plan.
     #[must_use]
     pub fn with_action_repeat(mut self, action_repeat: usize) -> Self {
         self.actions_a_step = if self.config.hold { 1 } else { action_repeat };
@@ -169,14 +170,15 @@ impl Planner {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when a latent or a warm start has the wrong width, or gradient descent finds no way through
-    /// model and cost.
+    /// [`Error::Invalid`](crate::Error::Invalid) when a plan has no actions or more than a search can hold, a latent or a warm start has the
+    /// wrong width, or gradient descent finds no way through model and cost.
     pub fn plan(
         &self,
         dynamics: &dyn Dynamics,
         cost: &dyn Cost,
         problems: &[Problem],
     ) -> Result<Vec<Plan>> {
+        self.check_length()?;
         let limit = Duration::from_millis(self.config.deadline_ms);
         let until = (!limit.is_zero()).then(|| Instant::now() + limit);
         for problem in problems {
@@ -195,6 +197,21 @@ impl Planner {
         });
         let plans: Result<Vec<_>> = plans.into_iter().collect();
         Ok(plans?.concat())
+    }
+
+    /// Whether a plan has actions, and not more than a search can hold: how many there are depends on the model too.
+    pub(crate) fn check_length(&self) -> Result<()> {
+        let (config, repeat) = (&self.config, self.actions_a_step);
+        ensure(repeat > 0, "action_repeat", "at least 1", repeat)?;
+        let actions = config.horizon.saturating_mul(repeat);
+        let fits = config.noise != Noise::Colored || actions <= MOST_COLORED;
+        let expected = format!("one of `colored` noise with at most {MOST_COLORED} actions");
+        ensure(fits, "plan", expected, actions)?;
+        let drawn = actions
+            .saturating_mul(self.space.action())
+            .saturating_mul(config.num_samples);
+        let expected = format!("candidates of at most {MOST_DRAWN} numbers in all");
+        ensure(drawn <= MOST_DRAWN, "num_samples", expected, drawn)
     }
 
     /// Whether a problem fits a model with so many values a latent.

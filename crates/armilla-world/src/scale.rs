@@ -4,6 +4,9 @@ use armilla_core::{FeatureStatistics, Normalization};
 
 use crate::error::{Result, ensure};
 
+/// What normalisation adds to a deviation: a value that spreads no further did not move.
+const EPSILON: f32 = 1e-8;
+
 /// Units of actions: what the model divides by, and within which a planner searches. One value an element of an action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionScale {
@@ -53,9 +56,34 @@ impl ActionScale {
         ensure(ordered, "action bounds", "low at most high", found)
     }
 
-    /// Brings actions, one after the other, into the model's range.
+    /// Brings actions, one after the other, into the model's range. A value that never moved in the recordings becomes 0.
     pub fn normalize(&self, actions: &mut [f32]) {
         normalize(&self.mean, &self.std, actions);
+    }
+
+    /// The same with other bounds, but for a value that never moved in the recordings: it has its mean alone, as far as they allow it.
+    /// What else would do is nothing that a model can know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::validate`], for as many values as the bounds have.
+    pub(crate) fn within(&self, low: &[f32], high: &[f32]) -> Result<Self> {
+        let mut within = Self {
+            low: low.to_vec(),
+            high: high.to_vec(),
+            ..self.clone()
+        };
+        within.validate(low.len())?;
+        for at in (0..low.len()).filter(|&at| self.is_still(at)) {
+            let held = self.mean[at].clamp(low[at], high[at]);
+            (within.low[at], within.high[at]) = (held, held);
+        }
+        Ok(within)
+    }
+
+    /// Whether a value never moved in the recordings. Their extremes tell it where a deviation was rounded.
+    fn is_still(&self, at: usize) -> bool {
+        self.low[at] >= self.high[at] || self.std[at] <= EPSILON
     }
 }
 
@@ -86,7 +114,7 @@ impl StateScale {
         finite("state std", &self.std, width)
     }
 
-    /// Brings states, one after the other, into the model's range.
+    /// Brings states, one after the other, into the model's range. A value that never moved in the recordings becomes 0.
     pub fn normalize(&self, states: &mut [f32]) {
         normalize(&self.mean, &self.std, states);
     }
@@ -98,6 +126,13 @@ fn finite(key: &str, values: &[f32], width: usize) -> Result<()> {
     ensure(holds, key, expected, format!("{values:?}"))
 }
 
+/// What distances from the mean are divided by. Of a value that never moved any distance is unknown to the model: over infinity it is 0,
+/// where over next to nothing it would drown all other values.
+pub(crate) fn divisors(std: &[f32]) -> Vec<f32> {
+    let divisor = |&std: &f32| if std > EPSILON { std } else { f32::INFINITY };
+    std.iter().map(divisor).collect()
+}
+
 fn normalize(mean: &[f32], std: &[f32], values: &mut [f32]) {
     if mean.is_empty() {
         return;
@@ -105,7 +140,7 @@ fn normalize(mean: &[f32], std: &[f32], values: &mut [f32]) {
     let widen = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
     let statistics = FeatureStatistics {
         mean: widen(mean),
-        std: widen(std),
+        std: widen(&divisors(std)),
         ..FeatureStatistics::default()
     };
     statistics.normalize(Normalization::MeanStd, values);
@@ -133,5 +168,37 @@ mod tests {
         };
         let error = turned.validate(2).unwrap_err().to_string();
         assert!(error.contains("low at most high"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_never_moved_says_nothing_and_stays() {
+        let scale = ActionScale {
+            mean: vec![1.0, 0.25, 0.5, 0.0],
+            std: vec![2.0, 0.0, 1e-9, 1e-3],
+            low: vec![-1.0, 0.25, 0.4, 0.0],
+            high: vec![3.0, 0.25, 0.6, 0.0],
+        };
+        let mut actions = [3.0, 0.75, -7.0, 1e-3];
+        scale.normalize(&mut actions);
+        assert_eq!(actions[..3], [1.0, 0.0, 0.0]);
+        let mut states = [0.75];
+        let still = StateScale {
+            mean: vec![0.25],
+            std: vec![0.0],
+        };
+        still.normalize(&mut states);
+        assert_eq!(states, [0.0]);
+        let within = scale.within(&[-2.0, -1.0, -1.0, -1.0], &[2.0, 1.0, 0.375, 1.0]);
+        let within = within.unwrap();
+        assert_eq!(within.low, [-2.0, 0.25, 0.375, 0.0]);
+        assert_eq!(within.high, [2.0, 0.25, 0.375, 0.0]);
+        assert_eq!(
+            (within.mean, within.std),
+            (scale.mean.clone(), scale.std.clone())
+        );
+        let error = scale.within(&[0.0; 3], &[1.0; 3]).unwrap_err().to_string();
+        assert!(error.contains("3 finite numbers"), "{error}");
+        let turned = scale.within(&[1.0; 4], &[0.0; 4]).unwrap_err();
+        assert!(turned.to_string().contains("low at most high"), "{turned}");
     }
 }

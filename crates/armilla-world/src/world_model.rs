@@ -13,7 +13,7 @@ use crate::model::{Model, Shape};
 use crate::observations::{Frame, Observations};
 use crate::plan_config::{Objective, PlanConfig};
 use crate::planner::{Plan, Planner, Problem};
-use crate::scale::{ActionScale, StateScale};
+use crate::scale::{ActionScale, StateScale, divisors};
 use crate::symmetry::Symmetry;
 use crate::transition::Transition;
 use crate::views::{Views, turned};
@@ -222,17 +222,14 @@ impl WorldModel {
         Ok(latents.into_data().iter::<f32>().collect())
     }
 
-    /// A planner within bounds, in the units of the recordings and with the model's `action_repeat`.
+    /// A planner within bounds, in the units of the recordings and with the model's `action_repeat`. A value that never moved in the
+    /// recordings stays where it was.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when a setting is out of range or the bounds do not fit.
     pub fn planner(&self, config: PlanConfig, low: &[f32], high: &[f32]) -> Result<Planner> {
-        let actions = ActionScale {
-            low: low.to_vec(),
-            high: high.to_vec(),
-            ..self.interface.actions.clone()
-        };
+        let actions = self.interface.actions.within(low, high)?;
         let planner = Planner::in_units(config, &actions)?;
         Ok(planner.with_action_repeat(self.shape.action_repeat))
     }
@@ -280,15 +277,21 @@ impl WorldModel {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when its objective, its actions a model step or its views are none that the model knows.
+    /// [`Error::Invalid`] when its objective, its actions, how many there are of them or its views are none that the model knows.
     pub fn check_planner(&self, planner: &Planner) -> Result<()> {
+        planner.check_length()?;
         let (config, shape) = (planner.config(), &self.shape);
+        let (width, found) = (shape.action, planner.space.action());
+        let expected = format!("{width} values, as the model's actions have");
+        ensure(found == width, "planner's action bounds", expected, found)?;
         let knows = config.objective != Objective::Distance || shape.has_distance;
-        let expected = "`latent`, for a model without an embedding to take distances in";
+        let expected =
+            "`latent`, for a model without an embedding, or with a `loss.distance_weight` of 0";
         ensure(knows, "objective", expected, "`distance`")?;
         let weight = config.plane_weight;
         let knows = weight == 0.0 || shape.has_plane;
-        let expected = "0 for a model without sprites or points";
+        let expected =
+            "0 for a model without sprites or points, or with a `loss.plane_weight` of 0";
         ensure(knows, "plane_weight", expected, weight)?;
         let (repeat, found) = (shape.action_repeat, planner.actions_a_step());
         let expected = if config.hold { 1 } else { repeat };
@@ -313,7 +316,7 @@ impl WorldModel {
             let row = Tensor::<1>::from_floats(values, &device).reshape([1, 1, -1]);
             row.repeat_dim(2, count)
         };
-        (actions - row(&scale.mean)) / (row(&scale.std) + 1e-8)
+        (actions - row(&scale.mean)) / (row(&divisors(&scale.std)) + 1e-8)
     }
 }
 

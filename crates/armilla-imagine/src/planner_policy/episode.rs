@@ -22,6 +22,8 @@ pub(super) struct Episode {
     pub(super) past: Vec<Vec<f32>>,
     /// The goal's latent, encoded once.
     pub(super) goal: Option<Vec<f32>>,
+    /// When it was last begun or asked for, counted over all episodes.
+    pub(super) touched: u64,
     planned: Option<Planned>,
 }
 

@@ -3,7 +3,9 @@
 use super::*;
 use armilla_core::{Feature, Features};
 use armilla_world::encoder::{ConvolutionsConfig, EncoderConfig};
-use armilla_world::{ActionScale, Coordinates, Interface, JepaConfig, Method, Model, StateScale};
+use armilla_world::{
+    ActionScale, Coordinates, Interface, JepaConfig, Method, Model, Objective, StateScale,
+};
 
 fn config(history: usize) -> JepaConfig {
     JepaConfig {
@@ -74,17 +76,34 @@ fn actions_of_other_units_are_refused() {
     let error = PlannerPolicy::new(model(1), plan(), &spec).err().unwrap();
     let said = error.to_string();
     assert!(said.contains("from -3 to 3, found 0 to 512"), "{said}");
+}
+
+#[test]
+fn a_value_that_never_moved_stays_where_it_was() {
     let recorded = model(1);
     let mut interface = recorded.interface().clone();
-    (interface.actions.low[1], interface.actions.high[1]) = (0.0, 0.0);
+    let ActionScale {
+        mean,
+        std,
+        low,
+        high,
+    } = &mut interface.actions;
+    (mean[1], std[1], low[1], high[1]) = (0.25, 0.0, 0.25, 0.25);
     let still = WorldModel::new(recorded.model(), interface).unwrap();
-    let spec = EnvironmentSpec {
-        action_low: vec![-3.0, -1.0],
-        action_high: vec![3.0, 1.0],
-        ..spec
-    };
-    let planned = PlannerPolicy::new(still, plan(), &spec);
-    assert!(planned.is_ok(), "a value that never moved");
+    for coordinates in [Coordinates::Bounds, Coordinates::Standard] {
+        let config = PlanConfig {
+            coordinates,
+            ..plan()
+        };
+        let mut policy = PlannerPolicy::new(still.clone(), config, &spec()).unwrap();
+        for Action(values) in act(&mut policy, 0) {
+            assert!(values[0].is_finite(), "{values:?}");
+            assert_eq!(values[1], 0.25, "{coordinates:?}");
+        }
+        let made = &policy.plans()[&0][&0];
+        let predicted = made.latents.iter().chain(&made.step_costs);
+        assert!(predicted.chain([&made.cost]).all(|value| value.is_finite()));
+    }
 }
 
 fn plan() -> PlanConfig {
@@ -180,6 +199,77 @@ fn an_episode_does_not_depend_on_what_is_asked_beside_it() {
 }
 
 #[test]
+fn two_requests_of_a_new_episode_move_no_goal_of_another() {
+    let [mut alone, mut beside] = [(); 2].map(|()| policy(1, plan()).unwrap());
+    let requests = [request(1, 0), request(1, 3), request(2, 0)];
+    let chunks = beside.act(&requests).unwrap();
+    for index in [0, 2] {
+        let chunk = alone.act(&requests[index..=index]).unwrap().remove(0);
+        assert_eq!(chunks[index].actions, chunk.actions, "{index}");
+    }
+}
+
+#[test]
+fn the_episode_asked_for_longest_ago_is_forgotten() {
+    let mut policy = policy(1, plan()).unwrap();
+    let more = EPISODES as u64;
+    for episode in (0..more).rev() {
+        policy.reset(episode).unwrap();
+    }
+    policy.act(&[request(more - 1, 0)]).unwrap();
+    policy.reset(more).unwrap();
+    let kept = |policy: &PlannerPolicy, episode: EpisodeId| policy.episodes.contains_key(&episode);
+    assert_eq!(policy.episodes.len(), EPISODES);
+    assert!(kept(&policy, more - 1) && kept(&policy, 0) && !kept(&policy, more - 2));
+    // Who never begins an episode makes no more of them.
+    policy.act(&[request(more + 1, 0)]).unwrap();
+    assert_eq!(policy.episodes.len(), EPISODES);
+    assert!(kept(&policy, more + 1) && !kept(&policy, more - 3));
+}
+
+#[test]
+fn an_episode_without_end_keeps_its_last_plans() {
+    let mut policy = policy(1, plan()).unwrap();
+    policy.act(&[request(0, 0)]).unwrap();
+    let made = policy.plans()[&0][&0].clone();
+    for step in 1..=KEPT_PLANS as u64 {
+        policy.remember(&request(0, step), &made);
+    }
+    let kept = &policy.plans()[&0];
+    assert_eq!(kept.len(), KEPT_PLANS);
+    assert!(!kept.contains_key(&0) && kept.contains_key(&(KEPT_PLANS as u64)));
+}
+
+/// A small model that takes two values of proprioception.
+fn feeling() -> PlannerPolicy {
+    let mut config = JepaConfig {
+        state: 2,
+        ..config(1)
+    };
+    config.loss.distance_weight = 0.0;
+    let states = StateScale {
+        mean: vec![0.5, -3.0],
+        std: vec![2.0, 0.5],
+    };
+    let plan = PlanConfig {
+        objective: Objective::Latent,
+        ..plan()
+    };
+    PlannerPolicy::new(model_of(&config, states), plan, &spec()).unwrap()
+}
+
+#[test]
+fn a_plan_that_costs_no_number_is_not_carried_out() {
+    let mut policy = feeling();
+    let mut asked = request(5, 6);
+    asked.observation.state = vec![f32::NAN, 0.0];
+    asked.observation.goal.as_mut().unwrap().state = vec![0.5, -1.0];
+    let error = policy.act(&[asked]).unwrap_err().to_string();
+    let expected = "cost of the plan of episode 5 at step 6: expected a finite number, found NaN";
+    assert_eq!(error, expected);
+}
+
+#[test]
 fn settings_that_do_not_fit_are_named() {
     let config = PlanConfig {
         receding_horizon: 5,
@@ -205,17 +295,7 @@ fn a_goal_is_encoded_as_an_observation_is() {
 /// A model that takes proprioception has to know it of the goal too.
 #[test]
 fn a_goal_has_proprioception_where_the_model_takes_some() {
-    let mut config = JepaConfig {
-        state: 2,
-        ..config(1)
-    };
-    config.loss.distance_weight = 0.0;
-    let states = StateScale {
-        mean: vec![0.5, -3.0],
-        std: vec![2.0, 0.5],
-    };
-    let model = model_of(&config, states);
-    let mut policy = PlannerPolicy::new(model, plan(), &spec()).unwrap();
+    let mut policy = feeling();
     policy.reset(0).unwrap();
     let mut asked = request(0, 0);
     asked.observation.state = vec![0.5, -1.0];

@@ -1,5 +1,6 @@
 //! The settings of a [`DinoWm`](super::DinoWm): its shape, and the weights of its loss.
 
+use armilla_nn::Activation;
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::{ConvolutionsConfig, EncoderConfig, VitConfig};
@@ -20,6 +21,8 @@ pub struct DinoWmConfig {
     pub state_embedding: usize,
     /// Pictures to tokens; never trained.
     pub encoder: EncoderConfig,
+    /// The non-linearity of the encoder's convolutions; that of the model whose encoder it takes over, where it does.
+    pub activation: Activation,
     /// Latents the predictor looks back on, the newest included.
     pub history: usize,
     /// Values of one action.
@@ -32,7 +35,8 @@ pub struct DinoWmConfig {
     pub predictor: TokenPredictorConfig,
     /// Width of the decoder of a token to its square of the picture; 0 for a model without.
     pub decoder_hidden: usize,
-    /// Weight of proprioception in what a latent costs: 1 for `push-t` upstream, 0 where goals are pictures alone.
+    /// Weight of proprioception in what a latent costs: 1 for `push-t` upstream; 0 compares pictures alone, though a goal still comes with
+    /// its proprioception.
     pub state_cost_weight: f64,
     /// What the training minimises.
     pub loss: DinoWmLossConfig,
@@ -105,6 +109,7 @@ impl DinoWmConfig {
             state: 4,
             state_embedding: 10,
             encoder: EncoderConfig::VisionTransformer(VitConfig::dinov2_small()),
+            activation: Activation::Silu,
             history: 3,
             action: 2,
             action_repeat: 5,

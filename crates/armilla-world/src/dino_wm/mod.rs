@@ -83,7 +83,7 @@ impl DinoWmConfig {
         let decoder =
             || MlpConfig::new(token, self.decoder_hidden, square).with_activation(Activation::Gelu);
         DinoWm {
-            encoder: Encoder::new(&self.encoder, self.image_size, Activation::Silu, device),
+            encoder: Encoder::new(&self.encoder, self.image_size, self.activation, device),
             state: (self.state > 0).then(|| linear(self.state, self.state_embedding)),
             action: linear(self.block(), self.action_embedding),
             positions: start.init([self.history * self.tokens(), width], device),
@@ -108,10 +108,18 @@ impl DinoWm {
         &self.encoder
     }
 
-    /// The same with a trained encoder of the same configuration.
+    /// The same with a trained encoder of the same configuration, and the activation that it was built with.
     #[must_use]
-    pub fn with_encoder(self, encoder: Encoder) -> Self {
-        Self { encoder, ..self }
+    pub fn with_encoder(self, encoder: Encoder, activation: Activation) -> Self {
+        let config = DinoWmConfig {
+            activation,
+            ..self.config
+        };
+        Self {
+            encoder,
+            config,
+            ..self
+        }
     }
 
     /// Observations to latents, token after token. The encoder passes no gradient on; proprioception's embedding does.

@@ -22,9 +22,10 @@ impl DinoWm {
     ///
     /// # Errors
     ///
-    /// [`Error`](crate::Error) when the file is missing or foreign, or the weights are not those of the configuration: every tensor that is missing,
-    /// extra or misshapen is named as the file names it.
+    /// [`Error`](crate::Error) when a setting is out of range, the file is missing or foreign, or the weights are not those of the configuration:
+    /// every tensor that is missing, extra or misshapen is named as the file names it.
     pub fn load_published(config: &DinoWmConfig, path: &Path, device: &Device) -> Result<Self> {
+        config.validate()?;
         let mut weights = read_any(path)?;
         resize(
             &mut weights,
@@ -54,8 +55,9 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// [`Error`](crate::Error) when the file is missing or foreign, or the weights are not those of the configuration.
+    /// [`Error`](crate::Error) when a setting is out of range, the file is missing or foreign, or the weights are not those of the configuration.
     pub fn load_dinov2(config: &DinoWmConfig, path: &Path, device: &Device) -> Result<Self> {
+        config.validate()?;
         let mut weights = read_any(path)?;
         resize(&mut weights, "embeddings.position_embeddings", config)?;
         let activation = armilla_nn::Activation::Gelu;

@@ -35,9 +35,10 @@ impl Space {
     pub(super) fn validate(&self) -> Result<()> {
         let Self { low, high, .. } = self;
         let mut pairs = low.iter().zip(high);
-        let ordered = pairs.all(|(low, high)| low.is_finite() && high.is_finite() && low <= high);
+        // A difference is finite only where both are; of the largest numbers none is.
+        let ordered = pairs.all(|(low, high)| (high - low).is_finite() && low <= high);
         let fits = ordered && low.len() == high.len() && !low.is_empty();
-        let expected = "finite, equally many, low at most high";
+        let expected = "finite and a finite way apart, equally many, low at most high";
         ensure(
             fits,
             "action bounds",
@@ -60,7 +61,7 @@ impl Space {
             // A value that is always the same has nowhere to go.
             _ if self.length(at) <= 0.0 => 0.0,
             Some((mean, std)) => (value - mean[at]) / std[at],
-            None => 2.0 * (value - self.low[at]) / (self.high[at] - self.low[at]) - 1.0,
+            None => 2.0 * ((value - self.low[at]) / (self.high[at] - self.low[at])) - 1.0,
         };
         values.map(unit).collect()
     }
@@ -139,6 +140,33 @@ mod tests {
         let mut slopes = [1.0, 1.0];
         space.slopes(&mut slopes);
         assert_eq!(slopes, [2.0, 0.0]);
+    }
+
+    #[test]
+    fn bounds_of_no_width_hold_a_value_and_those_without_end_are_refused() {
+        let still = ActionScale {
+            mean: vec![0.5],
+            std: vec![0.0],
+            low: vec![0.5],
+            high: vec![0.5],
+        };
+        for space in [Space::bounds(&[0.5], &[0.5]), Space::standard(&still)] {
+            space.validate().unwrap();
+            let mut unit = [0.7];
+            space.confine(&mut unit);
+            assert_eq!(unit, [0.0]);
+            let mut actions = space.to_actions(&[0.0, 0.3]);
+            space.clamp(&mut actions);
+            assert_eq!(actions, [0.5; 2]);
+        }
+        for (low, high) in [(-3.4e38, 3.4e38), (0.0, f32::INFINITY), (f32::NAN, 1.0)] {
+            let error = Space::bounds(&[low], &[high]).validate().unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("a finite way apart"), "{said}");
+        }
+        let wide = Space::bounds(&[0.0], &[3.4e38]);
+        wide.validate().unwrap();
+        assert_eq!(wide.to_unit(&[3.4e38]), [1.0]);
     }
 
     #[test]

@@ -416,6 +416,26 @@ fn a_warm_start_is_never_worse_than_what_it_starts_from() {
 fn what_does_not_fit_is_refused() {
     let bounds = Planner::new(PlanConfig::default(), &[1.0], &[-1.0]).unwrap_err();
     assert!(bounds.to_string().contains("low at most high"));
+    let without = |change: fn(&mut PlanConfig), repeat| {
+        let mut config = config(Method::Cem, Aggregation::Sum);
+        config.hold = false;
+        change(&mut config);
+        let planner = with_bounds(config).with_action_repeat(repeat);
+        let found = planner.plan(&PointMass, &LatentCost, &[problem(0, [0.0, 0.0])]);
+        found.unwrap_err().to_string()
+    };
+    let none = without(|_| (), 0);
+    assert_eq!(none, "action_repeat: expected at least 1, found 0");
+    let colored = without(|config| config.noise = Noise::Colored, 257);
+    assert!(
+        colored.ends_with("at most 1024 actions, found 1028"),
+        "{colored}"
+    );
+    let many = without(|config| config.num_samples = 1 << 16, 1 << 10);
+    assert!(
+        many.starts_with("num_samples: expected candidates of"),
+        "{many}"
+    );
     let mut wrong = problem(0, [0.0, 0.0]);
     wrong.goal = vec![0.0];
     let found = planner(Method::Cem, Aggregation::Sum).plan(&PointMass, &LatentCost, &[wrong]);

@@ -197,29 +197,67 @@ fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
 
 #[test]
 fn an_objective_that_the_model_does_not_know_is_refused() {
-    let model = world_model_of(&JepaConfig {
-        embedding: 0,
-        sprites: 0,
-        loss: crate::jepa::config::LossConfig {
-            distance_weight: 0.0,
-            ..Default::default()
-        },
-        ..jepa_config(1)
-    });
-    for (objective, plane_weight, expected) in [
-        (Objective::Distance, 0.0, "without an embedding"),
-        (Objective::Latent, 1.0, "without sprites or points"),
-    ] {
-        let config = PlanConfig {
-            objective,
-            plane_weight,
-            ..PlanConfig::default()
-        };
-        let actions = &model.interface().actions;
-        let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
-        let error = model.plan(&planner, &[]).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+    // Nor what its latents have a place for and no loss has taught.
+    for (embedding, sprites, plane_weight) in [(0, 0, 25.0), (4, 1, 0.0)] {
+        let model = world_model_of(&JepaConfig {
+            embedding,
+            sprites,
+            loss: crate::jepa::config::LossConfig {
+                distance_weight: 0.0,
+                plane_weight,
+                ..Default::default()
+            },
+            ..jepa_config(1)
+        });
+        assert!(!model.shape().has_distance && !model.shape().has_plane);
+        for (objective, plane_weight, expected) in [
+            (Objective::Distance, 0.0, "without an embedding"),
+            (Objective::Latent, 1.0, "without sprites or points"),
+        ] {
+            let config = PlanConfig {
+                objective,
+                plane_weight,
+                ..PlanConfig::default()
+            };
+            let actions = &model.interface().actions;
+            let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
+            let error = model.plan(&planner, &[]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
+}
+
+#[test]
+fn a_planner_for_actions_of_another_width_is_refused() {
+    let model = world_model(1);
+    let problem = Problem {
+        episode: 0,
+        step: 0,
+        context: vec![0.0; 12],
+        goal: vec![0.3; 12],
+        past: Vec::new(),
+        warm_start: Vec::new(),
+    };
+    for width in [1, 3] {
+        let planner = Planner::new(PlanConfig::default(), &vec![-1.0; width], &vec![1.0; width]);
+        let found = model.plan(&planner.unwrap(), std::slice::from_ref(&problem));
+        let error = found.unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{error}");
+        let expected = format!("expected 2 values, as the model's actions have, found {width}");
+        assert!(error.to_string().ends_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn an_action_value_that_never_moved_is_none_to_the_model() {
+    let recorded = world_model(1);
+    let mut interface = recorded.interface().clone();
+    interface.actions.std[1] = 0.0;
+    let model = WorldModel::new(recorded.model(), interface).unwrap();
+    let imagine = |value| model.imagine(&[0.5; 12], &[vec![3.0, value]]).unwrap();
+    let found = imagine(0.7);
+    assert_eq!(found, imagine(0.0), "its mean");
+    assert!(found.iter().all(|value| value.is_finite()));
 }
 
 #[test]

@@ -169,4 +169,15 @@ fn what_does_not_fit_is_named_as_in_the_file() {
     };
     let shape = "`extra_encoders.proprio.patch_embed.weight` has shape [5, 4, 1], expected [5, 3]";
     assert!(load(&wrong).contains(shape), "{}", load(&wrong));
+    let mut wrong = config();
+    let EncoderConfig::VisionTransformer(vit) = &mut wrong.encoder else {
+        unreachable!("as built above");
+    };
+    vit.patch = 0;
+    let patch = "encoder.patch: expected at least 1";
+    assert!(load(&wrong).contains(patch), "{}", load(&wrong));
+    let path = folder().join("model.safetensors");
+    let found = Encoder::load_dinov2(&wrong, &path, &device);
+    let said = found.unwrap_err().to_string();
+    assert!(said.contains(patch), "{said}");
 }

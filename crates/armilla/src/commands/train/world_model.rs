@@ -60,6 +60,8 @@ pub(super) fn train(
     run: &RunDirectory,
     device: &Device,
 ) -> Result<TrainOutcome> {
+    // Before windows are as long as a setting that may be any number.
+    world.validate()?;
     let shape = world.shape();
     data.check(&shape)?;
     let kept = data.kept(config, windows(world, 2), shape.cameras)?;
@@ -111,7 +113,7 @@ pub(super) fn train(
     )
 }
 
-/// Puts the encoder in that the configuration names.
+/// Puts the encoder in that the configuration names, with its activation.
 fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Result<Model> {
     let (model, path) = match (model, &config.encoder) {
         (model, None) => return Ok(model),
@@ -119,7 +121,7 @@ fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Resul
         _ => bail!("`encoder`: expected only beside [dino-wm], whose encoder is not trained"),
     };
     let wanted = &model.config().encoder;
-    let encoder = if path.is_dir() {
+    let (encoder, activation) = if path.is_dir() {
         let other = WorldModel::load(path, device)?;
         let found = other.model().config().encoder().clone();
         ensure!(
@@ -129,11 +131,13 @@ fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Resul
             other.shape().image_size,
             path.display()
         );
-        other.model().encoder().clone()
+        let activation = other.model().config().activation();
+        (other.model().encoder().clone(), activation)
     } else {
-        Encoder::load_dinov2(model.config(), path, device)?
+        let encoder = Encoder::load_dinov2(model.config(), path, device)?;
+        (encoder, model.config().activation)
     };
-    Ok(Model::DinoWm(model.with_encoder(encoder)))
+    Ok(Model::DinoWm(model.with_encoder(encoder, activation)))
 }
 
 /// A world model in training.
@@ -183,5 +187,46 @@ impl BatchSource for Windows {
 
     fn state(&self) -> serde_json::Value {
         serde_json::to_value(self.loader.state()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+    use armilla_nn::Activation;
+    use armilla_world::JepaConfig;
+
+    #[test]
+    fn an_encoder_brings_its_activation() {
+        let (directory, device) = (tempfile::tempdir().unwrap(), Device::flex());
+        let source = Source::open("train/push-t-dino-wm").unwrap();
+        let mut config: TrainRunConfig = source.parse().unwrap();
+        config.encoder = Some(directory.path().to_owned());
+        let dino_wm = config.dino_wm.clone().unwrap();
+        let jepa = JepaConfig {
+            image_size: dino_wm.image_size,
+            encoder: dino_wm.encoder.clone(),
+            activation: Activation::Relu,
+            ..JepaConfig::nano()
+        };
+        let interface = Interface {
+            cameras: vec!["top".to_owned()],
+            actions: ActionScale {
+                mean: vec![0.0; 2],
+                std: vec![1.0; 2],
+                low: vec![-1.0; 2],
+                high: vec![1.0; 2],
+            },
+            states: StateScale::default(),
+            rate_hz: None,
+        };
+        let jepa = Model::Jepa(jepa.init(0, &device).unwrap());
+        let jepa = WorldModel::new(&jepa, interface).unwrap();
+        jepa.save(directory.path()).unwrap();
+        let model = Model::DinoWm(dino_wm.init(0, &device).unwrap());
+        assert_eq!(model.config().activation(), Activation::Silu);
+        let model = with_encoder(model, &config, &device).unwrap();
+        assert_eq!(model.config().activation(), Activation::Relu);
     }
 }
