@@ -8,6 +8,7 @@ settings that replace those of the training's configuration; success is counted 
 """
 import argparse
 import json
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -86,7 +87,10 @@ if __name__ == "__main__":
     if not arguments.table:
         out.mkdir(parents=True, exist_ok=True)
         if not (out / "dataset").exists():
-            armilla("record", "--config", plan["record"], "--out", out / "dataset")
+            part = out / "dataset.part"
+            shutil.rmtree(part, ignore_errors=True)
+            armilla("record", "--config", plan["record"], "--out", part)
+            part.rename(out / "dataset")
         for seed in seeds:
             for variant in plan["variants"]:
                 if arguments.only is None or variant["name"] in arguments.only:
