@@ -185,6 +185,94 @@ fn a_wrong_type_or_setting_of_a_training_names_key_and_choices() {
     }
 }
 
+#[test]
+fn what_would_be_ignored_or_lost_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let eval = ["eval", "--policy", "expert", "--env", "two-room"];
+    for (protocol, more, expected) in [
+        ("record", &[][..], "found `record`"),
+        (
+            "crossing",
+            &["--instruction", "swapped"],
+            "--instruction: expected with a policy",
+        ),
+        (
+            "crossing",
+            &["--set", "horizon=4"],
+            "--plan, --set: expected with --planner",
+        ),
+        (
+            "crossing",
+            &["--threshold", "0.3"],
+            "with `--execution asynchronous` or `real-time`",
+        ),
+        (
+            "crossing",
+            &["--ensemble", "0.3"],
+            "with `--execution ensemble`, found receding",
+        ),
+        (
+            "crossing",
+            &["--image-size", "96"],
+            "--image-size: expected with a served policy",
+        ),
+        (
+            "crossing",
+            &["--json", "absent/row.json"],
+            "cannot write absent/row.json",
+        ),
+        (
+            "crossing",
+            &["--report", "."],
+            "expected a file, found a folder",
+        ),
+    ] {
+        let said = fail(
+            folder,
+            &[&eval[..], &["--protocol", protocol], more].concat(),
+        );
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+    for (policy, expected) in [("noisy-expert", "`noise` above 0"), ("expart", "expart")] {
+        let record = [
+            "record", "--env", "two-room", "--out", "d", "--policy", policy,
+        ];
+        let said = fail(folder, &record);
+        assert!(
+            said.contains(expected) && !folder.join("d").exists(),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn settings_that_keep_nothing_to_learn_from_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d");
+    let own = [
+        "train",
+        "train/push-t-vla",
+        "--dataset",
+        "d",
+        "--out",
+        "run",
+        "--set",
+    ];
+    for (setting, expected) in [
+        ("validation_share=5", "less than 1, found 5"),
+        ("validation_batches=0", "at least 1 beside validate_every"),
+        ("evaluation.figure=coverige", "expected one of"),
+        ("evaluation.episodes=0", "[evaluation] episodes"),
+        ("evaluation.protocol=pull", "pull"),
+    ] {
+        let said = fail(folder, &[&own[..], &[setting]].concat());
+        assert!(said.contains(expected), "{expected} in {said}");
+        assert!(!folder.join("run").exists(), "{setting}");
+    }
+}
+
 /// `armilla train` of a world model on the dataset of a name, into `run`.
 fn train<'a>(dataset: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     let own = [

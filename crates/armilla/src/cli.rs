@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use armilla_imagine::{Aggregate, Execution};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -88,10 +89,10 @@ pub(crate) struct RecordArguments {
     /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: Option<String>,
-    /// expert, noisy-expert, random, nothing, or a checkpoint folder.
+    /// Who acts in all episodes: expert, noisy-expert, random, nothing, or a checkpoint folder.
     #[arg(long)]
     pub policy: Option<String>,
-    /// Episodes to record.
+    /// Episodes to record; the groups of a configuration keep their proportions.
     #[arg(long)]
     pub episodes: Option<usize>,
     /// Seed of the first episode.
@@ -191,9 +192,9 @@ pub(crate) struct EvalArguments {
     /// Add what planning on a copy of the simulator reaches (two-room; push-t with ahead or block; tabletop with ahead or object). Takes minutes.
     #[arg(long)]
     pub ceiling: bool,
-    /// Side of the camera picture that a served policy wants: 64, 96 or 224.
-    #[arg(long, default_value_t = 64)]
-    pub image_size: usize,
+    /// Side of the camera picture that a served policy wants, 64, 96 or 224; 64 unless given. A checkpoint says its own.
+    #[arg(long)]
+    pub image_size: Option<usize>,
     /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
@@ -221,15 +222,16 @@ pub(crate) struct ExecutionArguments {
     /// When the next chunk is asked for, and what becomes of actions that overlap; what the checkpoint says unless given.
     #[arg(long, value_enum)]
     pub execution: Option<ExecutionChoice>,
-    /// Of `ensemble`: predictions of one step are averaged with weights exp(-THIS * age), the oldest first.
-    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
-    pub ensemble: f64,
-    /// Of `asynchronous` and `real-time`: the next chunk is asked for when this share of one is left.
-    #[arg(long, default_value_t = 0.5)]
-    pub threshold: f64,
-    /// Of `asynchronous`: what becomes of actions that two chunks have.
-    #[arg(long, value_enum, default_value_t)]
-    pub aggregate: AggregateChoice,
+    /// Of `ensemble`: predictions of one step are averaged with weights exp(-THIS * age), the oldest first; 0.01, or what the checkpoint
+    /// says, unless given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub ensemble: Option<f64>,
+    /// Of `asynchronous` and `real-time`: the next chunk is asked for when this share of one is left; 0.5 unless given.
+    #[arg(long)]
+    pub threshold: Option<f64>,
+    /// Of `asynchronous`: what becomes of actions that two chunks have; `weighted_average` unless given.
+    #[arg(long, value_enum)]
+    pub aggregate: Option<AggregateChoice>,
     /// Milliseconds that a chunk takes to arrive, whole steps of them; the simulator goes on meanwhile.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub delay_ms: f64,
@@ -265,8 +267,36 @@ pub(crate) enum AggregateChoice {
 
 impl ExecutionArguments {
     /// What was typed, else what a checkpoint says of ensembling.
-    pub(crate) fn chosen(&self, ensemble: Option<f64>) -> Execution {
-        let aggregate = match self.aggregate {
+    ///
+    /// # Errors
+    ///
+    /// If something was typed that the way of acting has no use for.
+    pub(crate) fn chosen(&self, ensemble: Option<f64>) -> Result<Execution> {
+        let execution = self.execution(ensemble);
+        let ensembles = matches!(execution, Execution::Ensemble { .. });
+        let joins = matches!(execution, Execution::Asynchronous { .. });
+        let early = joins || matches!(execution, Execution::RealTime { .. });
+        for (name, given, used, with) in [
+            ("ensemble", self.ensemble.is_some(), ensembles, "ensemble"),
+            (
+                "threshold",
+                self.threshold.is_some(),
+                early,
+                "asynchronous` or `real-time",
+            ),
+            ("aggregate", self.aggregate.is_some(), joins, "asynchronous"),
+        ] {
+            ensure!(
+                used || !given,
+                "--{name}: expected with `--execution {with}`, found {execution}"
+            );
+        }
+        Ok(execution)
+    }
+
+    fn execution(&self, ensemble: Option<f64>) -> Execution {
+        let threshold = self.threshold.unwrap_or(0.5);
+        let aggregate = match self.aggregate.unwrap_or_default() {
             AggregateChoice::WeightedAverage => Aggregate::WeightedAverage,
             AggregateChoice::LatestOnly => Aggregate::LatestOnly,
             AggregateChoice::Average => Aggregate::Average,
@@ -275,14 +305,14 @@ impl ExecutionArguments {
         match (self.execution, ensemble) {
             (Some(ExecutionChoice::Receding), _) | (None, None) => Execution::Receding,
             (Some(ExecutionChoice::Ensemble), _) => Execution::Ensemble {
-                coefficient: self.ensemble,
+                coefficient: self.ensemble.unwrap_or(0.01),
             },
-            (None, Some(coefficient)) => Execution::Ensemble { coefficient },
-            (Some(ExecutionChoice::RealTime), _) => Execution::RealTime {
-                threshold: self.threshold,
+            (None, Some(coefficient)) => Execution::Ensemble {
+                coefficient: self.ensemble.unwrap_or(coefficient),
             },
+            (Some(ExecutionChoice::RealTime), _) => Execution::RealTime { threshold },
             (Some(ExecutionChoice::Asynchronous), _) => Execution::Asynchronous {
-                threshold: self.threshold,
+                threshold,
                 aggregate,
             },
         }

@@ -31,6 +31,7 @@ pub(crate) struct Other {
     policy: String,
     execution: Option<String>,
     delay_steps: Option<usize>,
+    instruction: Option<String>,
     scenes: String,
     first_seed: u64,
     successes: String,
@@ -92,6 +93,20 @@ impl Other {
             && (seed, count) == (self.first_seed, self.successes.len())
     }
 
+    /// Its policy, and how it acted and what it heard where that is not the usual.
+    pub(crate) fn who(&self) -> String {
+        let late = self.delay_steps.map(|steps| format!("{steps} steps late"));
+        let heard = self.instruction.as_ref();
+        let heard = heard.map(|heard| format!("instruction {heard}"));
+        let parts = [
+            Some(self.policy.clone()),
+            self.execution.clone(),
+            late,
+            heard,
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// What a row of the same tasks has solved that this one has not, and the other way round.
     pub(crate) fn beside(&self, row: &ResultRow) -> Result<Paired> {
         let looks_alike = row.protocol == self.protocol;
@@ -106,7 +121,7 @@ impl Other {
         let pairs = row.successes.bytes().zip(self.successes.bytes());
         let only = |here: u8| pairs.clone().filter(|&(a, b)| a != b && a == here).count();
         let (only_here, only_there) = (only(b'1'), only(b'0'));
-        let policy = carried_out(&self.policy, self.execution.as_deref(), self.delay_steps);
+        let policy = self.who();
         Ok(Paired {
             policy: match looks_alike {
                 true => policy,
@@ -128,6 +143,7 @@ impl From<&ResultRow> for Other {
             policy: row.policy.clone(),
             execution: row.execution.clone(),
             delay_steps: row.delay_steps,
+            instruction: row.instruction.clone(),
             scenes: row.scenes.clone(),
             first_seed: row.first_seed,
             successes: row.successes.clone(),
@@ -163,13 +179,6 @@ fn mcnemar(one: usize, other: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// A policy's name, and how its chunks were carried out where that is not one after the other.
-fn carried_out(policy: &str, execution: Option<&str>, delay_steps: Option<usize>) -> String {
-    let late = delay_steps.map(|steps| format!("{steps} steps late"));
-    let parts = [Some(policy), execution, late.as_deref()];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,10 +200,25 @@ mod tests {
         assert!((mcnemar(10, 2) - 2.0 * 79.0 / 4096.0).abs() < 1e-12);
         assert_eq!(mcnemar(0, 0), 1.0);
         assert_eq!(mcnemar(3, 3), 1.0);
-        let how = carried_out("flow", Some("ensemble 0.01"), Some(3));
-        assert_eq!(how, "flow, ensemble 0.01, 3 steps late");
         let large = mcnemar(300, 200);
         assert!((large - 9e-6).abs() < 3e-6, "{large}");
+    }
+
+    #[test]
+    fn how_a_policy_acted_is_told_with_it() {
+        let unusual = ResultRow {
+            execution: Some("ensemble 0.01".to_owned()),
+            delay_steps: Some(3),
+            instruction: Some("swapped".to_owned()),
+            ..row("tabletop", "1")
+        };
+        let text = serde_json::to_string(&unusual).unwrap();
+        let read: Other = serde_json::from_str(&text).unwrap();
+        for other in [read, Other::from(&unusual)] {
+            let expected = "planner, ensemble 0.01, 3 steps late, instruction swapped";
+            assert_eq!(other.who(), expected);
+        }
+        assert_eq!(Other::from(&row("tabletop", "1")).who(), "planner");
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub(crate) struct ResultRow {
     /// Steps that a chunk took to arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_steps: Option<usize>,
+    /// What the policy heard in place of its instruction: `blank` or `swapped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
     /// Success at any step.
     #[serde(flatten)]
     pub success: Success,
@@ -111,6 +114,7 @@ impl ResultRow {
             policy: policy.to_owned(),
             execution: None,
             delay_steps: None,
+            instruction: None,
             success: Success::of(outcomes.iter().map(|outcome| outcome.success)),
             success_at_end: Success::of(outcomes.iter().map(|outcome| outcome.success_at_end)),
             mean_steps: mean(outcomes.iter().map(|outcome| outcome.steps as f64)),
@@ -123,11 +127,7 @@ impl ResultRow {
             family_intervals,
             figures: mean_figures(outcomes),
             floor_figures: BTreeMap::new(),
-            scenes: scene_hash(
-                outcomes
-                    .iter()
-                    .filter_map(|outcome| outcome.labels.get("scene")),
-            ),
+            scenes: scenes(outcomes),
             first_seed: outcomes.first().map_or(0, |outcome| outcome.seed),
             successes: outcomes
                 .iter()
@@ -176,6 +176,8 @@ impl ResultRow {
         if !how.is_empty() {
             lines.push(format!("    chunks: {}", how.join(", ")));
         }
+        let heard = self.instruction.iter();
+        lines.extend(heard.map(|heard| format!("    instruction: {heard}")));
         let part = |title: &str, parts: &BTreeMap<String, Success>| {
             let parts: Vec<_> = parts
                 .iter()
@@ -237,6 +239,12 @@ fn mean_figures(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, f64> {
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len().max(1) as f64;
     values.sum::<f64>() / count
+}
+
+/// One hash for the scenes of episodes.
+pub(crate) fn scenes(outcomes: &[EpisodeOutcome]) -> String {
+    let labels = outcomes.iter().map(|outcome| &outcome.labels);
+    scene_hash(labels.filter_map(|labels| labels.get("scene")))
 }
 
 /// One hash for a set of scenes.

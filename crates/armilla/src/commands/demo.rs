@@ -422,6 +422,10 @@ impl Pool {
                 .collect(),
             family_intervals,
             scenes: crate::results::scene_hash(self.rows.iter().map(|row| &row.scenes)),
+            successes: self.rows.iter().map(|row| row.successes.as_str()).collect(),
+            // Of one protocol each.
+            figures: BTreeMap::new(),
+            floor_figures: BTreeMap::new(),
             ..first.clone()
         };
         for (name, success) in pooled(&|row| row.floor_intervals.clone()) {

@@ -18,7 +18,7 @@ pub(crate) mod world;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cli::Command;
 
@@ -81,11 +81,18 @@ fn stop_asked() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// Writes a file under a temporary name and moves it into place.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::File::open(&partial)?.sync_all())
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+/// Refuses files that could not be written after long work, before it begins. `-` is standard output.
+pub(crate) fn can_write(files: &[Option<&Path>]) -> Result<()> {
+    let files = files.iter().flatten();
+    for path in files.filter(|path| **path != Path::new("-")) {
+        let shown = path.display();
+        ensure!(!path.is_dir(), "{shown}: expected a file, found a folder");
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        let folder = parent.unwrap_or(Path::new("."));
+        let there = tempfile::tempfile_in(folder);
+        there.with_context(|| {
+            format!("cannot write {shown}: expected a folder that can be written to")
+        })?;
+    }
+    Ok(())
 }

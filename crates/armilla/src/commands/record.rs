@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::{EnvironmentSpec, Reset};
 use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
 use armilla_envs::{EnvironmentConfig, Script, make};
 use armilla_imagine::{EvaluationConfig, evaluate};
+use armilla_vla::CheckpointPolicy;
 use burn::tensor::Device;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -80,21 +81,69 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
     if let Some(env) = &arguments.env {
         config.env.clone_from(env);
     }
-    if arguments.policy.is_some() || arguments.episodes.is_some() {
-        let group = config.episodes.first().context("`episodes` is empty")?;
-        let policy = arguments
-            .policy
-            .clone()
-            .unwrap_or_else(|| group.policy.clone());
+    let episodes: usize = config.episodes.iter().map(|group| group.count).sum();
+    ensure!(
+        episodes > 0,
+        "`episodes`: expected at least one, found none"
+    );
+    if let Some(policy) = &arguments.policy {
+        let noise = config.episodes.iter().map(|group| group.noise);
         config.episodes = vec![EpisodeGroup {
-            policy,
-            noise: group.noise,
-            count: arguments.episodes.unwrap_or(group.count),
+            policy: policy.clone(),
+            noise: noise.fold(0.0, f32::max),
+            count: episodes,
         }];
+    }
+    if let Some(episodes) = arguments.episodes {
+        share_out(&mut config.episodes, episodes);
     }
     config.seed = arguments.seed.unwrap_or(config.seed);
     config.image_size = arguments.image_size.unwrap_or(config.image_size);
     Ok(config)
+}
+
+/// Gives groups so many episodes in all, in the proportions that they have.
+fn share_out(groups: &mut [EpisodeGroup], episodes: usize) {
+    let total: usize = groups.iter().map(|group| group.count).sum();
+    let (mut before, mut given) = (0, 0);
+    for group in groups {
+        before += group.count;
+        // Counted up to the end of each group, so that what is rounded away in one is made up for in the next.
+        let until = (episodes as f64 * before as f64 / total.max(1) as f64).round() as usize;
+        group.count = until - given;
+        given = until;
+    }
+}
+
+/// Refuses what the first episode of a group would find, before any is recorded.
+fn check(environment: &EnvironmentConfig, group: &EpisodeGroup, device: &Device) -> Result<()> {
+    let EpisodeGroup { policy, noise, .. } = group;
+    match policy.as_str() {
+        "noisy-expert" => ensure!(
+            noise.is_finite() && *noise > 0.0,
+            "noisy-expert: expected `noise` above 0, found {noise}; a configuration's `episodes` says it: --set \"episodes=[{{policy='noisy-expert', noise=0.5, count=100}}]\""
+        ),
+        name if eval::script(name).is_some() => {}
+        name => {
+            opened(environment, name, 0, device)?;
+        }
+    }
+    Ok(())
+}
+
+/// A policy's checkpoint to record with.
+fn opened(
+    environment: &EnvironmentConfig,
+    name: &str,
+    seed: u64,
+    device: &Device,
+) -> Result<CheckpointPolicy> {
+    let fixed = |_| environment.clone();
+    let found = eval::open_trained(Path::new(name), seed, &fixed, device);
+    let (policy, _) = found.with_context(|| {
+        format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint")
+    })?;
+    Ok(policy)
 }
 
 /// Records everything a configuration asks for. Ctrl-C ends it after the episodes under way, which are kept.
@@ -110,6 +159,9 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
             "{} exists: expected a new folder for the dataset; remove it or choose another --out",
             out.display()
         );
+    }
+    for group in &config.episodes {
+        check(&environment, group, device)?;
     }
     let recorder = RecorderConfig::new(
         spec.features.clone(),
@@ -246,11 +298,7 @@ fn with_policy(
     device: &Device,
 ) -> Result<Vec<Episode>> {
     let count = (seeds.end - seeds.start) as usize;
-    let fixed = |_| environment.clone();
-    let (mut policy, _) = eval::open_trained(Path::new(name), seeds.start, &fixed, device)
-        .with_context(|| {
-            format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint")
-        })?;
+    let mut policy = opened(environment, name, seeds.start, device)?;
     let config = EvaluationConfig {
         episodes: count,
         first_seed: seeds.start,
@@ -281,4 +329,25 @@ fn with_policy(
                 scene: outcome.labels.get("scene").cloned().unwrap_or_default(),
             });
     Ok(episodes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_episodes_are_of_the_same_mixture() {
+        let shared = |counts: [usize; 3], episodes| {
+            let mut groups = counts.map(|count| EpisodeGroup {
+                policy: "expert".to_owned(),
+                noise: 0.0,
+                count,
+            });
+            share_out(&mut groups, episodes);
+            groups.map(|group| group.count)
+        };
+        assert_eq!(shared([200, 500, 300], 100), [20, 50, 30]);
+        assert_eq!(shared([1, 1, 1], 10), [3, 4, 3]);
+        assert_eq!(shared([40, 100, 60], 1), [0, 1, 0]);
+    }
 }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use armilla_core::WilsonInterval;
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader};
 use armilla_imagine::{Imagination, imagine};
+use armilla_nn::checkpoint::write_atomically;
 use armilla_viz::report::{self as page, Estimate, ReportData};
 use armilla_viz::{LineChart, Recording, Series};
 use armilla_world::{Diagnostics, TrainingBatch, WorldModel};
@@ -16,8 +17,9 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
-use crate::commands::{replace, train, viz, world};
+use crate::commands::{train, viz, world};
 use crate::machine::{Machine, versions};
+use crate::paired::Other;
 use crate::results::{ResultRow, Success, scene_hash};
 
 /// Everything the demo found out.
@@ -89,13 +91,18 @@ pub(crate) fn diagnose(
 ) -> Result<Diagnostics> {
     let config = &model.model().config();
     // Straightness takes three frames.
-    let mut settings = LoaderConfig::new(train::world_model_windows(config, 3), windows, 0);
-    settings.cameras = Some(model.interface().cameras.clone());
-    let source = LoaderSource {
-        episodes: Some(episodes),
-        ..LoaderSource::new(dataset)
+    let loader = |windows| {
+        let mut settings = LoaderConfig::new(train::world_model_windows(config, 3), windows, 0);
+        settings.cameras = Some(model.interface().cameras.clone());
+        let source = LoaderSource {
+            episodes: Some(episodes.clone()),
+            ..LoaderSource::new(Arc::clone(&dataset))
+        };
+        WindowLoader::new(vec![source], settings)
     };
-    let windows = WindowLoader::new(vec![source], settings)?.batch(0)?;
+    // Beyond all that there are, windows would come again.
+    let windows = windows.min(loader(1)?.len());
+    let windows = loader(windows)?.batch(0)?;
     let batch = TrainingBatch::from_windows(&windows, model.interface(), config, device)?;
     Ok(Diagnostics::measure(model.model(), &batch))
 }
@@ -152,22 +159,18 @@ impl Findings {
 pub(crate) fn draw(findings: &Findings, out: &Path, began: Instant) -> Result<()> {
     recording(findings, &out.join("demo.rrd"))?;
     let data = page_data(findings, curves(findings)?, began.elapsed().as_secs_f64());
-    replace(&out.join("report.html"), page::render(&data)?.as_bytes())?;
-    match data.filmstrips.first() {
-        Some(strip) => replace(
-            &out.join("imagined.png"),
-            &armilla_viz::filmstrip::png(strip)?,
-        ),
-        None => Ok(()),
+    write_atomically(&out.join("report.html"), page::render(&data)?.as_bytes())?;
+    if let Some(strip) = data.filmstrips.first() {
+        let picture = armilla_viz::filmstrip::png(strip)?;
+        write_atomically(&out.join("imagined.png"), &picture)?;
     }
+    Ok(())
 }
 
 /// Writes what programs read: `report.json`, last, so that it holds every stage.
 pub(crate) fn write_figures(findings: &Findings, out: &Path) -> Result<()> {
-    replace(
-        &out.join("report.json"),
-        serde_json::to_string_pretty(&findings.json())?.as_bytes(),
-    )
+    let text = serde_json::to_string_pretty(&findings.json())?;
+    Ok(write_atomically(&out.join("report.json"), text.as_bytes())?)
 }
 
 /// `demo.rrd`: episodes, predictions, plans, chunks, curves.
@@ -287,7 +290,11 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
         splits: findings.splits().into_iter().collect(),
         reproduce: vec![page::Command {
             purpose: "The same figures on the same kind of machine".to_owned(),
-            line: format!("cargo run --release -- demo --seed {}", findings.seed),
+            line: format!(
+                "cargo run --release -- demo --seed {}{}",
+                findings.seed,
+                if findings.quick { " --quick" } else { "" }
+            ),
         }],
     }
 }
@@ -360,7 +367,7 @@ pub(crate) fn page_row(row: &ResultRow) -> page::ResultRow {
     page::ResultRow {
         env: row.env.clone(),
         protocol: row.protocol.clone(),
-        policy: row.policy.clone(),
+        policy: Other::from(row).who(),
         success: estimate(&row.success),
         success_at_end: Some(estimate(&row.success_at_end)),
         target: None,

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use armilla_core::Observation;
 use armilla_imagine::Trace;
+use armilla_nn::checkpoint::write_atomically;
 use armilla_viz::filmstrip::{FilmRow, Filmstrip};
 use armilla_viz::{Recording, ReportData, render};
 
 use crate::cli::EvalArguments;
-use crate::commands::replace;
 use crate::commands::report::page_row;
 use crate::commands::viz::{self, Shown};
 use crate::progress::say;
@@ -29,7 +29,7 @@ pub(super) fn write(arguments: &EvalArguments, rows: &[ResultRow], shown: &[Show
     }
     if let Some(path) = &arguments.report {
         let page = render(&page(arguments, rows, shown))?;
-        replace(path, page.as_bytes())?;
+        write_atomically(path, page.as_bytes())?;
         say(&format!("written to {}", path.display()));
     }
     Ok(())

@@ -11,14 +11,15 @@ use armilla_bus::{Bus, BusConfig, EnvironmentClient, EnvironmentServer, SessionL
 use armilla_core::{Environment, EpisodeOutcome, Policy};
 use armilla_envs::{EnvironmentConfig, Script, make, run_script};
 use armilla_imagine::{Evaluation, EvaluationConfig, Execution, InstructionControl, evaluate};
+use armilla_nn::checkpoint::write_atomically;
 use rayon::prelude::*;
 use serde_json::json;
 
 use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
-use crate::commands::{replace, viz};
+use crate::commands::{can_write, viz};
 use crate::paired::Other;
 use crate::progress::{Progress, print, say};
-use crate::results::ResultRow;
+use crate::results::{ResultRow, scenes};
 pub(crate) use opened::{open_planner, open_trained, script};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
@@ -63,6 +64,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
         [] => &[VariationChoice::Plain],
         chosen => chosen,
     };
+    let files = [&arguments.json, &arguments.rerun, &arguments.report];
+    can_write(&files.map(|file| file.as_deref()))?;
     let others = arguments.against.as_deref().map(Other::open).transpose()?;
     ensure!(
         others.is_none() || variations.len() == 1,
@@ -105,16 +108,17 @@ fn evaluated(
         );
         Other::of(others, which)?;
     }
-    let instruction = match arguments.instruction {
-        InstructionChoice::Own => InstructionControl::Own,
-        InstructionChoice::Blank => InstructionControl::Blank,
-        InstructionChoice::Swapped => InstructionControl::Swapped,
+    let (instruction, heard) = match arguments.instruction {
+        InstructionChoice::Own => (InstructionControl::Own, None),
+        InstructionChoice::Blank => (InstructionControl::Blank, Some("blank")),
+        InstructionChoice::Swapped => (InstructionControl::Swapped, Some("swapped")),
     };
     let endpoint = arguments.connect.as_deref();
     let (mut row, shown) = match opened.actor.policy() {
         Some(policy) => {
             let evaluation = over_bus(&episodes, policy, instruction, TRACES, endpoint)?;
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
+            row.instruction = heard.map(str::to_owned);
             if !arguments.no_floors {
                 add_floors(&mut row, &episodes)?;
             }
@@ -126,6 +130,10 @@ fn evaluated(
             (row, Some(shown))
         }
         None => {
+            ensure!(
+                heard.is_none(),
+                "--instruction: expected with a policy or a planner, found with a script, which hears none"
+            );
             ensure!(
                 arguments.rerun.is_none(),
                 "--rerun: expected with a policy or a planner, found with a script, whose episodes are not kept"
@@ -164,7 +172,11 @@ fn compare(rows: &mut [ResultRow], others: Option<&[Other]>) -> Result<()> {
 
 /// What a floor is called in an environment's table.
 fn floor_name(environment: &EnvironmentConfig, script: Script) -> &'static str {
-    let by_picture = ["ahead", "object"].contains(&environment.protocol.as_str());
+    let (protocol, _look) = environment
+        .protocol
+        .split_once(':')
+        .unwrap_or((&environment.protocol, ""));
+    let by_picture = ["ahead", "object"].contains(&protocol);
     match (script, environment.name.as_str()) {
         (Script::Nothing, _) => "nothing",
         (Script::Random, _) => "random",
@@ -304,6 +316,12 @@ pub(crate) fn add_floors(row: &mut ResultRow, episodes: &Episodes) -> Result<()>
 /// Puts a script beside a row.
 fn add_floor(row: &mut ResultRow, episodes: &Episodes, script: Script) -> Result<()> {
     let outcomes = script_outcomes(episodes, script)?;
+    let scenes = scenes(&outcomes);
+    ensure!(
+        scenes == row.scenes,
+        "floors: expected the scenes that the simulator at --connect showed, {}, found {scenes}: it is of another version",
+        row.scenes
+    );
     row.add_floor_of(floor_name(&episodes.environment, script), &outcomes);
     Ok(())
 }
@@ -329,14 +347,13 @@ fn report(rows: &[ResultRow], json: Option<&Path>) -> Result<()> {
         [row] => serde_json::to_string_pretty(row)?,
         rows => serde_json::to_string_pretty(&json!({ "rows": rows }))?,
     };
-    match json {
-        Some(path) if path == Path::new("-") => return Ok(print(&text)?),
-        Some(path) => replace(path, text.as_bytes())?,
-        None => {}
+    if json == Some(Path::new("-")) {
+        return Ok(print(&text)?);
     }
-    let lines = rows.iter().flat_map(ResultRow::lines);
-    lines.into_iter().try_for_each(|line| print(&line))?;
+    let mut lines = rows.iter().flat_map(ResultRow::lines);
+    lines.try_for_each(|line| print(&line))?;
     if let Some(path) = json {
+        write_atomically(path, text.as_bytes())?;
         say(&format!("written to {}", path.display()));
     }
     Ok(())

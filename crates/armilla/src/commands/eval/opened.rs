@@ -19,6 +19,8 @@ use crate::hub::{self, HubType};
 
 /// Side of the pictures that a policy without cameras does not see, px.
 const BLIND_SIDE: usize = 64;
+/// The protocol of recordings.
+const RECORD: &str = "record";
 
 /// Who acts.
 pub(super) enum Actor {
@@ -114,9 +116,22 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
         protocol: protocol.clone(),
         image_size,
     };
-    let device = armilla_nn::device::parse(&arguments.device)?;
-    let mut execution = arguments.execution.chosen(None);
+    ensure!(
+        arguments.protocol != RECORD,
+        "--protocol: expected episodes that nothing was learnt from, found `{RECORD}`, whose episodes are there to be recorded"
+    );
     let name = arguments.policy.as_deref().unwrap_or_default();
+    let planned = arguments.plan.is_some() || !arguments.set.is_empty();
+    ensure!(
+        arguments.planner.is_some() || !planned,
+        "--plan, --set: expected with --planner, found with --policy"
+    );
+    ensure!(
+        arguments.image_size.is_none() || name.starts_with("tcp/"),
+        "--image-size: expected with a served policy such as tcp/127.0.0.1:7448; a checkpoint says its own, and a script sees nothing"
+    );
+    let device = armilla_nn::device::parse(&arguments.device)?;
+    let mut ensemble = None;
     let (actor, side) = if let Some(checkpoint) = &arguments.planner {
         let plan = arguments.plan.as_deref();
         let mut plan = Source::open(plan.unwrap_or_else(|| usual_plan(&arguments.env)))?;
@@ -129,7 +144,8 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     } else if name.starts_with("tcp/") {
         let bus = Bus::connect(&BusConfig::at(name))?;
         let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
-        (Actor::Policy(Box::new(policy)), arguments.image_size)
+        let side = arguments.image_size.unwrap_or(BLIND_SIDE);
+        (Actor::Policy(Box::new(policy)), side)
     } else {
         let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
         if GoalPolicy::is_in(&checkpoint) {
@@ -137,8 +153,8 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
         } else {
             let seed = arguments.seed;
             let (mut policy, side) = open_trained(&checkpoint, seed, &environment, &device)?;
-            execution = arguments.execution.chosen(policy.horizons().ensemble);
-            if execution != Execution::Receding {
+            ensemble = policy.horizons().ensemble;
+            if arguments.execution.chosen(ensemble)? != Execution::Receding {
                 policy = policy.with_whole_chunks();
             }
             (Actor::Policy(Box::new(policy)), side)
@@ -147,7 +163,7 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     Ok(Opened {
         environment: environment(side),
         actor,
-        execution,
+        execution: arguments.execution.chosen(ensemble)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use armilla_viz::Series;
 use armilla_viz::report::{Figure, ReportData};
 use armilla_world::Diagnostics;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::episodes::Kept;
 use super::table::{cell, table};
-use super::{Findings, ModelArguments, at_least_one, plot};
+use super::{Findings, ModelArguments, plot};
 use crate::commands::report::{at_least, diagnose};
 use crate::hub::{self, HubType};
 
@@ -35,7 +35,11 @@ pub(crate) struct CheckArguments {
 
 /// Runs `armilla world check`.
 pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
-    at_least_one("windows", arguments.windows)?;
+    ensure!(
+        arguments.windows > 1,
+        "--windows: expected at least 2, to hold the actions of one against another's, found {}",
+        arguments.windows
+    );
     let opened = arguments.model.open()?;
     let folder = hub::folder(HubType::Dataset, &arguments.dataset)?;
     let kept = Kept::open(&opened, &folder, arguments.validation_share)?;
@@ -52,7 +56,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
     let title = format!(
         "{}: {} windows of {episodes} episodes, the last {} % kept from training",
         arguments.dataset.display(),
-        arguments.windows,
+        found.windows,
         100.0 * share
     );
     let rows: Vec<_> = figures
@@ -75,7 +79,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
         "dataset": arguments.dataset,
         "validation_share": share,
         "episodes": episodes,
-        "windows": arguments.windows,
+        "windows": found.windows,
         "figures": json,
         "std": found.std,
     });

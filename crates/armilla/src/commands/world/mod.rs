@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use armilla_imagine::Imagination;
+use armilla_nn::checkpoint::write_atomically;
 use armilla_viz::report::Plot;
 use armilla_viz::{LineChart, Recording, ReportData, Series, render};
 use armilla_world::WorldModel;
@@ -19,7 +20,7 @@ use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use crate::commands::{replace, viz};
+use crate::commands::{can_write, viz};
 use crate::hub::{self, HubType};
 use crate::progress::{print, say};
 
@@ -90,6 +91,7 @@ struct Opened {
 
 impl ModelArguments {
     fn open(&self) -> Result<Opened> {
+        can_write(&[&self.json, &self.rerun, &self.report].map(|file| file.as_deref()))?;
         let device = armilla_nn::device::parse(&self.device)?;
         let folder = hub::folder(HubType::Model, &self.checkpoint)?;
         let model = WorldModel::load(&folder, &device)?;
@@ -107,6 +109,11 @@ impl ModelArguments {
 
     /// Prints what was found for people, and writes the rest where asked.
     fn report(&self, findings: &Findings) -> Result<()> {
+        // First of all: what was measured is told, whether or not a file can be written.
+        let as_figures = self.json.as_deref() == Some(Path::new("-"));
+        if !as_figures {
+            findings.lines.iter().try_for_each(|line| print(line))?;
+        }
         if let Some(path) = &self.rerun {
             let mut recording = Recording::create(path)?;
             viz::log_imagined(&mut recording, &findings.dreams)?;
@@ -131,17 +138,15 @@ impl ModelArguments {
         }
         let text = serde_json::to_string_pretty(&findings.figures)?;
         match self.json.as_deref() {
-            Some(path) if path == Path::new("-") => return Ok(print(&text)?),
-            Some(path) => write(path, &text)?,
-            None => {}
+            Some(_) if as_figures => Ok(print(&text)?),
+            Some(path) => write(path, &text),
+            None => Ok(()),
         }
-        findings.lines.iter().try_for_each(|line| print(line))?;
-        Ok(())
     }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    replace(path, text.as_bytes())?;
+    write_atomically(path, text.as_bytes())?;
     say(&format!("written to {}", path.display()));
     Ok(())
 }
