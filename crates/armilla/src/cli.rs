@@ -217,7 +217,7 @@ pub(crate) struct EvalArguments {
 }
 
 /// How chunks become actions, of a policy's checkpoint.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ExecutionArguments {
     /// When the next chunk is asked for, and what becomes of actions that overlap; what the checkpoint says unless given.
     #[arg(long, value_enum)]

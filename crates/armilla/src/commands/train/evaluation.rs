@@ -12,6 +12,7 @@ use armilla_train::RunDirectory;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::ExecutionArguments;
 use crate::commands::eval::{self, Episodes};
 use crate::progress::say;
 
@@ -60,12 +61,17 @@ pub(super) fn evaluate(
     };
     let model = checkpoint.join("model");
     let (mut policy, side) = eval::open_trained(&model, 0, &environment, device)?;
+    // As `armilla eval` does unless told.
+    let execution = ExecutionArguments::default().chosen(policy.horizons().ensemble)?;
+    if execution != Execution::Receding {
+        policy = policy.with_whole_chunks();
+    }
     let episodes = Episodes {
         environment: environment(side),
         count: config.episodes,
         seed: SEED,
         parallel: config.episodes.clamp(1, 50),
-        execution: Execution::Receding,
+        execution,
         delay_steps: 0,
     };
     let own = InstructionControl::Own;
