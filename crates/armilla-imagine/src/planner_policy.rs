@@ -82,6 +82,12 @@ impl PlannerPolicy {
         &self.model
     }
 
+    /// Whether its model looks back on what was done: then every action that it plans must be carried out when it was planned for.
+    #[must_use]
+    pub fn looks_back(&self) -> bool {
+        self.model.shape().history > 1
+    }
+
     /// Plans of the first episodes by environment step, for people to look at.
     #[must_use]
     pub fn plans(&self) -> &BTreeMap<EpisodeId, BTreeMap<u64, Plan>> {

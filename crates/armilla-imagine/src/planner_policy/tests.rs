@@ -164,7 +164,9 @@ fn the_past_between_two_frames_is_what_was_predicted() {
         receding_horizon: 2,
         ..plan()
     };
+    assert!(!policy(1, plan()).unwrap().looks_back());
     let mut policy = policy(3, config).unwrap();
+    assert!(policy.looks_back());
     policy.reset(0).unwrap();
     act(&mut policy, 0);
     act(&mut policy, 6);

@@ -76,6 +76,11 @@ impl Opened {
                 || self.execution == Execution::Receding && delay_ms == 0.0,
             "--execution, --delay-ms: expected with a policy or a planner, found with a script, which acts without chunks"
         );
+        let looks_back = matches!(&self.actor, Actor::Planner(planner) if planner.looks_back());
+        ensure!(
+            !looks_back || self.execution == Execution::Receding && delay_ms == 0.0,
+            "--execution, --delay-ms: expected a model of `history` 1, found one that looks back, and takes what it planned for what was carried out"
+        );
         let rate_hz = make(&self.environment)?.spec().rate_hz;
         Ok(Episodes {
             environment: self.environment.clone(),
