@@ -17,7 +17,7 @@ pub struct WindowBatch {
     pub states: Vec<f32>,
     /// Actions, in their own units unless the loader normalised them, `[batch, action_horizon, action]`.
     pub actions: Vec<f32>,
-    /// Whether an action lies past the episode's end and repeats the last one, `[batch, action_horizon]`.
+    /// Whether an action lies outside the episode and repeats its first or last one, `[batch, action_horizon]`.
     pub action_is_pad: Vec<bool>,
     /// The task in words, `[batch]`.
     pub instructions: Vec<String>,

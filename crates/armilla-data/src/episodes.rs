@@ -215,7 +215,16 @@ fn read_places(
     videos: &[&str],
     records: &mut Vec<EpisodeRecord>,
 ) -> Result<()> {
-    let numbers = |name: &str| flatten(path, name, column(path, batch, name)?);
+    let numbers = |name: &str| {
+        let values = flatten(path, name, column(path, batch, name)?)?;
+        if values.len() == batch.num_rows() {
+            return Ok(values);
+        }
+        let (expected, found) = (batch.num_rows(), values.len());
+        let problem =
+            format!("column `{name}`: expected {expected} values, one a row, found {found}");
+        Err(Error::file(path, problem))
+    };
     let places = |prefix: &str| -> Result<Vec<FilePlace>> {
         let chunks = numbers(&format!("{prefix}/chunk_index"))?;
         let files = numbers(&format!("{prefix}/file_index"))?;

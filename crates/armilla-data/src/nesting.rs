@@ -97,6 +97,15 @@ pub(crate) fn is_even(array: &ArrayRef) -> bool {
                 && list.null_count() == 0
                 && is_even(list.values())
         }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            let offsets = list.value_offsets();
+            let mut lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+            let first = lengths.next();
+            lengths.all(|length| Some(length) == first)
+                && list.null_count() == 0
+                && is_even(list.values())
+        }
         DataType::FixedSizeList(_, _) => is_even(array.as_fixed_size_list().values()),
         _ => true,
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::frames_table::read_column;
 use crate::info::Info;
 use crate::layout::{FilePlace, INFO};
-use crate::nesting::flatten;
+use crate::nesting::{flatten, is_even};
 use crate::table::{Selection, column, read_footer, read_rows};
 use crate::types::videos;
 use crate::video::decode::{Decoders, decode};
@@ -81,7 +81,9 @@ impl Reader {
     pub(crate) fn numbers(&self, episode: usize, keys: &[&str]) -> Result<Vec<Vec<f64>>> {
         let frames = 0..self.episode(episode)?.length;
         let (path, batches) = self.batches(episode, keys, frames)?;
-        keys.iter().map(|key| flat(&path, &batches, key)).collect()
+        keys.iter()
+            .map(|key| flat(&path, &batches, self.width(key)))
+            .collect()
     }
 
     /// Columns of an episode of any type that the schema declares.
@@ -105,6 +107,12 @@ impl Reader {
             Column::concat(&parts?, feature.data_type)
         };
         keys.iter().map(read).collect()
+    }
+
+    /// A column, and how many values it has in a row: what the recorder adds by itself has one.
+    fn width<'a>(&self, key: &'a str) -> (&'a str, usize) {
+        let feature = self.info.features.0.get(key);
+        (key, feature.map_or(1, Feature::len))
     }
 
     /// A feature of the schema.
@@ -134,7 +142,7 @@ impl Reader {
             columns: &columns,
         };
         let batches = read_rows(&path, &footer, &selection)?;
-        let owners = flat(&path, &batches, OWNER)?;
+        let owners = flat(&path, &batches, (OWNER, 1))?;
         check_owners(&path, episode, &owners, frames.len(), selection.offset)?;
         Ok((path, batches))
     }
@@ -154,8 +162,11 @@ impl Reader {
             ..Selection::ALL
         };
         let batches = read_rows(&path, &self.footer(&path)?, &selection)?;
-        let owners = flat(&path, &batches, OWNER)?;
-        let columns: Result<Vec<_>> = keys.iter().map(|key| flat(&path, &batches, key)).collect();
+        let owners = flat(&path, &batches, (OWNER, 1))?;
+        let columns: Result<Vec<_>> = keys
+            .iter()
+            .map(|key| flat(&path, &batches, self.width(key)))
+            .collect();
         let columns = columns?;
         drop(batches);
         let of_episode = |&number: &usize| {
@@ -305,10 +316,21 @@ fn check_owners(
 }
 
 /// A column of numbers in all of some batches.
-fn flat(path: &Path, batches: &[RecordBatch], key: &str) -> Result<Vec<f64>> {
+/// Where rows are not all of the width that the schema says, values of one would be taken for another's.
+fn flat(path: &Path, batches: &[RecordBatch], (key, width): (&str, usize)) -> Result<Vec<f64>> {
     let mut values = Vec::new();
     for batch in batches {
-        values.extend(flatten(path, key, column(path, batch, key)?)?);
+        let array = column(path, batch, key)?;
+        let found = flatten(path, key, array)?;
+        let rows = batch.num_rows();
+        if found.len() != rows * width || !is_even(array) {
+            let problem = format!(
+                "column `{key}`: expected {width} values in each row, as its shape in {INFO} says, found {} in {rows} rows",
+                found.len()
+            );
+            return Err(Error::file(path, problem));
+        }
+        values.extend(found);
     }
     Ok(values)
 }

@@ -88,6 +88,16 @@ fn put_right(root: &Path) -> Result<Recovered> {
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     // Metadata is renamed into place after all else of its episode, so an episode that has it is whole.
     let records = episodes::read_all(root, &keys, false)?;
+    // Episodes are counted after all else. Fewer are known than were counted only where metadata was lost since, as in a partial copy: what it does not name
+    // is then no left-over.
+    if records.len() < info.total_episodes {
+        let (expected, found) = (info.total_episodes, records.len());
+        return Err(Error::File {
+            path: root.join("meta/episodes"),
+            problem: format!("expected metadata of {expected} episodes, as {INFO} counts, found {found}"),
+            remedy: "nothing was touched; copy what is missing, or rebuild it by `armilla dataset repair`".to_owned(),
+        });
+    }
     info.total_episodes = records.len();
     info.total_frames = records.iter().map(|record| record.episode.length).sum();
     // Before anything is written, for the disk may be full.

@@ -17,7 +17,7 @@ pub(super) fn write_tables(
     progress: Progress<'_>,
 ) -> Result<Vec<EpisodeRecord>> {
     let info = source.info();
-    let limit = info.limits.data_files_size_in_mb * MEBIBYTE;
+    let limit = info.limits.data_files_size_in_mb.saturating_mul(MEBIBYTE);
     let schema = table_schema(&info.features);
     let mut records: Vec<EpisodeRecord> = Vec::with_capacity(info.total_episodes);
     let (mut place, mut next) = (FilePlace::default(), next_episode(source, &records)?);
@@ -99,7 +99,7 @@ pub(super) fn join_videos(
 ) -> Result<()> {
     let info = source.info();
     let shape = &info.features.0[key].shape;
-    let limit = info.limits.video_files_size_in_mb * MEBIBYTE;
+    let limit = info.limits.video_files_size_in_mb.saturating_mul(MEBIBYTE);
     let (mut place, mut at) = (FilePlace::default(), 0);
     while at < records.len() {
         let path = target.join(place.path(VIDEO, key)?);

@@ -90,7 +90,7 @@ fn write_tasks(target: &Path, tasks: &[String]) -> Result<()> {
 
 /// Writes the episodes' metadata, into a new file when one would grow beyond the limit.
 fn write_episodes(target: &Path, info: &Info, records: &[EpisodeRecord]) -> Result<()> {
-    let limit = info.limits.data_files_size_in_mb * MEBIBYTE;
+    let limit = info.limits.data_files_size_in_mb.saturating_mul(MEBIBYTE);
     let picture = |key: &str| is_picture(info.features.0.get(key));
     let mut place = FilePlace::default();
     let mut chunks = records.chunks(EPISODES_AT_ONCE).peekable();

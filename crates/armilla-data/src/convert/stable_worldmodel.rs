@@ -273,6 +273,12 @@ fn read_pictures(
             return Err(Error::file(&index.path, problem));
         }
         fps = Some(found);
+        if index.shown.is_empty() {
+            return Err(Error::file(
+                &index.path,
+                "expected frames, found none".to_owned(),
+            ));
+        }
         let first = decode(&index, 0..1)?;
         let (height, width) = first
             .first()

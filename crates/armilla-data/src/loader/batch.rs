@@ -91,7 +91,7 @@ impl WindowLoader {
             let asked = window.frame as i64 + pace.frames(spec.first_action() + step);
             let frame = asked.clamp(0, length - 1) as usize;
             extend(&mut batch.actions, &plan.rows.actions, frame, action);
-            batch.action_is_pad.push(asked >= length);
+            batch.action_is_pad.push(asked != frame as i64);
         }
         batch
             .instructions

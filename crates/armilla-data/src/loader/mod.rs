@@ -11,8 +11,8 @@
 //! A window is anchored at a frame `t`:
 //! - observations are the frames `t + offset`. Offsets before the episode's start repeat its first frame, and
 //!   `observation_is_pad` says so; offsets past its end make no window;
-//! - actions are the `action_horizon` ones from `t +` the first offset on (or from [`WindowSpec::actions_from`]). Past
-//!   the episode's end they repeat the last and `action_is_pad` says so; such windows exist only if
+//! - actions are the `action_horizon` ones from `t +` the first offset on (or from [`WindowSpec::actions_from`]). Before
+//!   the episode's start they repeat the first, past its end the last, and `action_is_pad` says so; windows that reach past the end exist only if
 //!   [`WindowSpec::allow_short_tail`];
 //! - the later picture, if asked for, is drawn evenly from `min_steps` to `max_steps` after the first observation,
 //!   within the episode; if even `min_steps` lies past its end, it is the last frame. By [`LaterSpec::last_share`] it is

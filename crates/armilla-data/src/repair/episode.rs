@@ -99,6 +99,13 @@ impl SavedEpisode {
         if episode.length == rows {
             return Ok(());
         }
+        if episode.videos.is_empty() {
+            // Nothing else says who is right.
+            return Err(format!(
+                "its metadata counts {} frames, the table {rows} rows",
+                episode.length
+            ));
+        }
         for (key, place) in &episode.videos {
             let frames = (place.to_secs - place.from_secs) * f64::from(survey.info.fps);
             if (frames - rows as f64).abs() > 0.5 {

@@ -111,6 +111,19 @@ fn windows_hold_what_they_should() {
 }
 
 #[test]
+fn actions_before_the_start_are_padding() {
+    let (_folder, _, loader) = loader(WindowSpec::new(&[-2, 0], 3), 60);
+    let batch = loader.batch(0).unwrap();
+    for (i, window) in loader.windows(0).iter().enumerate() {
+        for step in 0..3 {
+            let before = window.frame + step < 2;
+            assert_eq!(batch.action_is_pad[i * 3 + step], before);
+        }
+    }
+    assert!(batch.action_is_pad.contains(&true));
+}
+
+#[test]
 fn actions_past_the_end_are_padding() {
     let mut spec = WindowSpec::new(&[0], 5);
     spec.allow_short_tail = true;
@@ -441,4 +454,20 @@ fn what_cannot_be_loaded_is_said() {
     assert!(error.contains("above zero"), "{error}");
     let error = load(&|config, _| config.spec.rate_hz = Some(0.0));
     assert!(error.contains("rate_hz"), "{error}");
+}
+
+#[test]
+fn rows_of_another_width_are_not_taken_for_others() {
+    let folder = recorded();
+    let path = folder.path().join(crate::layout::INFO);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut info: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let width = info["features"]["action"]["shape"][0].as_u64().unwrap();
+    info["features"]["action"]["shape"] = serde_json::json!([width + 1]);
+    info["features"]["action"]["names"] = serde_json::Value::Null;
+    std::fs::write(&path, info.to_string()).unwrap();
+    let error = Dataset::open(folder.path()).and_then(|dataset| dataset.actions(1));
+    let error = error.unwrap_err().to_string();
+    let expected = format!("`action`: expected {} values in each row", width + 1);
+    assert!(error.contains(&expected), "{error}");
 }

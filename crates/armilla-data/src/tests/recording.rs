@@ -252,6 +252,29 @@ fn what_cannot_be_streamed_is_refused() {
 }
 
 #[test]
+fn metadata_that_is_missing_costs_no_episode() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let mut recorder = Recorder::create(root, streamed()).unwrap();
+    recorder
+        .add_episodes(&[0, 1, 2].map(|index| streamed_episode(index, 3)))
+        .unwrap();
+    drop(recorder);
+    std::fs::remove_file(root.join("meta/episodes/chunk-000/file-002.parquet")).unwrap();
+    let before = layout::files_below(root).unwrap();
+    let error = Dataset::open(root).err().unwrap().to_string();
+    assert!(
+        error.contains("metadata of 3 episodes") && error.contains("found 2"),
+        "{error}"
+    );
+    assert_eq!(layout::files_below(root).unwrap(), before);
+    let copy = tempfile::tempdir().unwrap();
+    let copy = copy.path().join("mended");
+    crate::repair(root, &copy, &|_, _| ()).unwrap();
+    assert_eq!(Dataset::open(&copy).unwrap().episodes().len(), 3);
+}
+
+#[test]
 fn a_recording_that_was_cut_off_before_it_began_says_so() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(layout::RECORDING)).unwrap();
