@@ -1,11 +1,12 @@
 //! The cache: contents by hash, and folders of links to them by commit, as the Python packages lay them out.
 //!
-//! Beside their folders `blobs`, `refs` and `snapshots` stands `armilla`, with the listing of each commit that was pulled whole.
+//! Beside their folders `blobs`, `refs` and `snapshots` stands `armilla`, with the listing of each commit that a pull began with.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::{Cache, CacheRepo};
 
@@ -53,8 +54,7 @@ impl<'a> RepositoryCache<'a> {
             return Ok(());
         }
         make_parent(&pointer)?;
-        let partial = beside(&pointer, ".partial");
-        remove(&partial)?;
+        let partial = partial(&pointer);
         // From the file's folder up to `snapshots/COMMIT`, and two more to the repository's.
         let up = "../".repeat(entry.path.split('/').count() + 1);
         link(&format!("{up}blobs/{}", entry.hash), &blob, &partial)
@@ -62,13 +62,17 @@ impl<'a> RepositoryCache<'a> {
             .map_err(Error::io("link", &pointer))
     }
 
-    /// Notes that a commit is here whole, and that the revision is this commit.
-    pub(crate) fn finish(&self, listing: &Listing) -> Result<Snapshot> {
+    /// Notes what a commit is made of, before anything of it is here: what a pull has not brought yet is missed by [`Self::snapshot`].
+    pub(crate) fn begin(&self, listing: &Listing) -> Result<()> {
         let path = self.listing_path(&listing.commit);
         let text =
             serde_json::to_vec(listing).map_err(|error| Error::io("write", &path)(error.into()))?;
         make_parent(&path)?;
-        write(&path, &text)?;
+        write(&path, &text)
+    }
+
+    /// Notes that the revision is this commit, which is here whole.
+    pub(crate) fn finish(&self, listing: &Listing) -> Result<Snapshot> {
         if self.repository.revision() != listing.commit {
             let path = self.ref_path();
             make_parent(&path)?;
@@ -240,6 +244,13 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// A hidden name beside a path that no other process and no other thread has.
+fn partial(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    beside(path, &format!(".{process}-{count}.partial"))
+}
+
 /// Makes the folders above a path.
 pub(crate) fn make_parent(path: &Path) -> Result<()> {
     match path.parent() {
@@ -248,24 +259,18 @@ pub(crate) fn make_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a small file whole or not at all.
+/// Writes a small file whole or not at all, if it is not there already.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = beside(path, ".partial");
+    if fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    let partial = partial(path);
     let written = File::create(&partial).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&partial, path)
     });
     written.map_err(Error::io("write", path))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn same_file(left: &Path, right: &Path) -> bool {

@@ -103,6 +103,7 @@ impl Hub {
     pub fn pull(&self, repository: &Repository, progress: Progress<'_>) -> Result<Snapshot> {
         let listing = Listing::read(&self.client, repository)?;
         let cache = RepositoryCache::new(&self.cache, repository);
+        cache.begin(&listing)?;
         let total = listing.bytes();
         let mut before = 0;
         let pinned = repository.at(&listing.commit);

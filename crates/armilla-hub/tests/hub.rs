@@ -222,6 +222,36 @@ fn the_cache_alone_is_enough_or_says_what_is_missing() {
     assert!(error.contains("`meta/info.json` (1 of 3 files)"), "{error}");
 }
 
+#[test]
+fn a_pull_that_broke_off_is_not_whole() {
+    let (_server, settings, folder) = hub();
+    let elsewhere = Settings {
+        cache: folder.path().join("elsewhere"),
+        ..settings.clone()
+    };
+    let commit = pull(&elsewhere).unwrap().commit;
+    let by_commit = Repository::new(Kind::Dataset, "lab/cubes", Some(&commit)).unwrap();
+    let hub = Hub::new(&settings);
+    let mut stop = |path: &str, _: u64, _: u64| path != "meta/info.json";
+    let error = hub.pull(&by_commit, &mut stop).unwrap_err();
+    assert!(matches!(error, Error::Stopped), "{error}");
+    let error = hub.offline(&by_commit).unwrap_err().to_string();
+    assert!(error.contains("of 3 files)"), "{error}");
+    assert_whole(&hub.pull(&by_commit, &mut |_, _, _| true).unwrap());
+    assert_whole(&hub.offline(&by_commit).unwrap());
+}
+
+#[test]
+fn many_may_pull_the_same_at_once() {
+    let (_server, settings, _folder) = hub();
+    std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..8).map(|_| scope.spawn(|| pull(&settings))).collect();
+        for pull in pulls {
+            assert_whole(&pull.join().unwrap().unwrap());
+        }
+    });
+}
+
 fn write(folder: &Path, path: &str, contents: &[u8]) {
     let path = folder.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
