@@ -305,7 +305,7 @@ impl ExecutionArguments {
         match (self.execution, ensemble) {
             (Some(ExecutionChoice::Receding), _) | (None, None) => Execution::Receding,
             (Some(ExecutionChoice::Ensemble), _) => Execution::Ensemble {
-                coefficient: self.ensemble.unwrap_or(0.01),
+                coefficient: self.ensemble.or(ensemble).unwrap_or(0.01),
             },
             (None, Some(coefficient)) => Execution::Ensemble {
                 coefficient: self.ensemble.unwrap_or(coefficient),

@@ -237,9 +237,10 @@ pub(crate) fn over_bus(
 
 /// A simulator on the bus, until it is dropped.
 pub(crate) struct Served {
+    // Dropped first: what it is about to answer still goes out.
+    _server: EnvironmentServer,
     /// The bus it opened.
     pub bus: Bus,
-    _server: EnvironmentServer,
 }
 
 /// Puts a simulator on the bus.
@@ -265,8 +266,8 @@ pub(crate) fn serve(
     };
     let server = EnvironmentServer::start(&bus, &environment.name, Arc::new(factory), limits)?;
     Ok(Served {
-        bus,
         _server: server,
+        bus,
     })
 }
 
