@@ -151,7 +151,7 @@ pub(crate) fn count(
     Ok(())
 }
 
-/// The statistics of a whole dataset: exact for numbers, joined from the episodes' for pictures.
+/// The statistics of a whole dataset: exact for numbers up to [`EXACT_VALUES`], joined from the episodes' for the rest and for pictures.
 pub(crate) fn whole_statistics(reader: &Reader) -> Result<Statistics> {
     let mut whole = Statistics::new();
     if reader.records.is_empty() {
