@@ -211,7 +211,9 @@ fn put(
         if reader.stopped {
             return Err(Error::Stopped);
         }
-        let response = accepted(url, sent)?;
+        // What follows the question mark lets anybody write there, and has no place in a message.
+        let shown = url.split('?').next().unwrap_or(url);
+        let response = accepted(shown, sent)?;
         let tag = response.headers().get("etag");
         Ok(tag.and_then(|tag| tag.to_str().ok()).map(str::to_owned))
     })
