@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray as _, FixedSizeListArray, Float64Array, ListArray, StringArray,
+    Array, ArrayRef, AsArray as _, FixedSizeListArray, Float64Array, GenericListArray, ListArray,
+    OffsetSizeTrait, StringArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
@@ -88,27 +89,18 @@ pub(crate) fn elements(array: &ArrayRef) -> ArrayRef {
 /// Whether all lists of a column, at each level, are as long as each other.
 pub(crate) fn is_even(array: &ArrayRef) -> bool {
     match array.data_type() {
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let offsets = list.value_offsets();
-            let mut lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
-            let first = lengths.next();
-            lengths.all(|length| Some(length) == first)
-                && list.null_count() == 0
-                && is_even(list.values())
-        }
-        DataType::LargeList(_) => {
-            let list = array.as_list::<i64>();
-            let offsets = list.value_offsets();
-            let mut lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
-            let first = lengths.next();
-            lengths.all(|length| Some(length) == first)
-                && list.null_count() == 0
-                && is_even(list.values())
-        }
+        DataType::List(_) => is_even_list(array.as_list::<i32>()),
+        DataType::LargeList(_) => is_even_list(array.as_list::<i64>()),
         DataType::FixedSizeList(_, _) => is_even(array.as_fixed_size_list().values()),
         _ => true,
     }
+}
+
+fn is_even_list<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> bool {
+    let offsets = list.value_offsets();
+    let mut lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+    let first = lengths.next();
+    lengths.all(|length| Some(length) == first) && list.null_count() == 0 && is_even(list.values())
 }
 
 /// The numbers of a column, row after row, whatever their type and nesting.

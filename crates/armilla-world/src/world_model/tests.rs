@@ -172,14 +172,7 @@ fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
         };
         let actions = &model.interface().actions;
         let planner = Planner::new(config, &actions.low, &actions.high).unwrap();
-        let problem = Problem {
-            episode: 0,
-            step: 0,
-            context: vec![0.0; 12],
-            goal: vec![0.3; 12],
-            past: Vec::new(),
-            warm_start: Vec::new(),
-        };
+        let problem = problem();
         let plans = model
             .plan(&planner, std::slice::from_ref(&problem))
             .unwrap();
@@ -192,6 +185,18 @@ fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         assert!(furthest < 1e-5, "{furthest}");
+    }
+}
+
+/// From one latent of the small models to another.
+fn problem() -> Problem {
+    Problem {
+        episode: 0,
+        step: 0,
+        context: vec![0.0; 12],
+        goal: vec![0.3; 12],
+        past: Vec::new(),
+        warm_start: Vec::new(),
     }
 }
 
@@ -230,14 +235,7 @@ fn an_objective_that_the_model_does_not_know_is_refused() {
 #[test]
 fn a_planner_for_actions_of_another_width_is_refused() {
     let model = world_model(1);
-    let problem = Problem {
-        episode: 0,
-        step: 0,
-        context: vec![0.0; 12],
-        goal: vec![0.3; 12],
-        past: Vec::new(),
-        warm_start: Vec::new(),
-    };
+    let problem = problem();
     for width in [1, 3] {
         let planner = Planner::new(PlanConfig::default(), &vec![-1.0; width], &vec![1.0; width]);
         let found = model.plan(&planner.unwrap(), std::slice::from_ref(&problem));
