@@ -253,8 +253,7 @@ impl Kernels for Flex {
         let (input, columns) = opened(layer, settings);
         let gradient = contiguous(gradient);
         let channels = input.shape()[1];
-        let [output, scale, shift] =
-            columns.backward(values(&input), values(&gradient), settings.function);
+        let [output, scale, shift] = columns.backward(values(&input), values(&gradient), settings);
         [
             tensor(output, input.shape()),
             tensor(scale, [channels]),

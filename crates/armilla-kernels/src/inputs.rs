@@ -90,6 +90,8 @@ pub struct NormalizationSettings {
     pub epsilon: f32,
     /// What follows.
     pub function: Function,
+    /// Whether the moments are the input's own, through which it then also gets gradients.
+    pub own_moments: bool,
 }
 
 /// How rows are normalised.

@@ -3,7 +3,8 @@
 //! burn's CPU backend multiplies matrices faster than most, and does everything around them value by value on one thread. Here
 //! are the operations that this costs most: linear layers and convolutions with what follows them, attention, normalisation,
 //! pooling, activations and AdamW. Each runs on all threads, in the vector instructions that the processor has (chosen at run
-//! time), and in an order that depends on neither, so that results are the same on any number of threads.
+//! time). Sums over rows run in an order that does not depend on threads; those within a matrix product follow the blocks that it
+//! is divided into. So results are the same each time on one machine, and may differ in the last bits on one of other cores.
 //!
 //! They join burn by its extension mechanism. [`runs_on`] says where they can run; models reach them through
 //! `armilla-nn`, which takes burn's own operations elsewhere.
@@ -122,7 +123,7 @@ pub trait Kernels: Backend {
     /// [`Fused::fused_normalize`].
     fn normalize(layer: Normalization<Self>, settings: NormalizationSettings) -> FloatTensor<Self>;
 
-    /// The gradients of input, scale and shift from that of the output, where the moments are those of the input.
+    /// The gradients of input, scale and shift from that of the output.
     fn normalize_backward(
         layer: Normalization<Self>,
         gradient: FloatTensor<Self>,
@@ -205,7 +206,8 @@ pub fn moments(input: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::fused_moments(input.into_dispatch()))
 }
 
-/// Normalises columns and applies an activation. The gradient takes the moments for the input's own.
+/// Normalises columns and applies an activation. `settings` say whether the moments depend on the input; a tensor of moments has no
+/// gradient of its own.
 ///
 /// # Shapes
 ///

@@ -117,7 +117,7 @@ pub(crate) fn product<'a>(
 
 /// `output = kept * output + factor * left * right`, where `kept` is 0 or 1.
 ///
-/// Sums run over the inner side in an order that depends on its length alone.
+/// Sums run over the inner side in an order that depends on the shapes alone, not on what runs when.
 pub(crate) fn multiply(
     output: MatrixMut<'_>,
     kept: f32,

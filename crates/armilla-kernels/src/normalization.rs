@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use crate::NormalizationSettings;
 use crate::activation::{Curve, Function, with_curve};
 use crate::fresh::{Size, filled, fresh};
 use crate::vector::vectorized;
@@ -148,12 +149,12 @@ impl Columns {
                 });
     }
 
-    /// The gradients of input, scale and shift; the moments are the input's.
+    /// The gradients of input, scale and shift.
     pub(crate) fn backward(
         &self,
         input: &[f32],
         gradient: &[f32],
-        function: Function,
+        settings: NormalizationSettings,
     ) -> [Vec<f32>; 3] {
         let width = self.mean.len();
         let rows = (input.len() / width) as f32;
@@ -165,7 +166,7 @@ impl Columns {
         let ([mut output], sums) = fresh([size], |task, [output]| {
             let part = task * size.chunk..task * size.chunk + output.len();
             let (input, gradient) = (&input[part.clone()], &gradient[part]);
-            with_curve!(function, C => vectorized!(self.before_function::<C>(output, input, gradient)))
+            with_curve!(settings.function, C => vectorized!(self.before_function::<C>(output, input, gradient)))
         });
         let mut total = vec![0.0_f32; 2 * width];
         for sums in &sums {
@@ -174,10 +175,12 @@ impl Columns {
             }
         }
         let (shift, scale) = total.split_at(width);
-        // d input = factor * (d - mean(d) - normalised * mean(d * normalised)) = factor * d + slope * input + level.
+        // d input = factor * (d - mean(d) - normalised * mean(d * normalised)) = factor * d + slope * input + level; of moments that
+        // are not its own, factor * d.
         let mut slope = vec![0.0; width];
         let mut level = vec![0.0; width];
-        for at in 0..width {
+        let through_moments = if settings.own_moments { 0..width } else { 0..0 };
+        for at in through_moments {
             slope[at] = -self.factor[at] * self.inverse_std[at] * scale[at] / rows;
             level[at] = -self.factor[at] * shift[at] / rows - slope[at] * self.mean[at];
         }
@@ -185,7 +188,7 @@ impl Columns {
         chunks
             .zip(input.par_chunks(ROWS * width))
             .for_each(|(output, input)| {
-                vectorized!(self.through_moments(output, input, [&slope, &level]));
+                vectorized!(self.to_input(output, input, [&slope, &level]));
             });
         [output, scale.to_vec(), shift.to_vec()]
     }
@@ -224,9 +227,9 @@ impl Columns {
         sums
     }
 
-    /// Adds what comes back through the moments.
+    /// Adds what comes back through the moments to what comes back past them.
     #[inline(always)]
-    fn through_moments(&self, output: &mut [f32], input: &[f32], [slope, level]: [&[f32]; 2]) {
+    fn to_input(&self, output: &mut [f32], input: &[f32], [slope, level]: [&[f32]; 2]) {
         let width = self.mean.len();
         by_columns!(width, at, N => {
             let factor = lanes::<N>(&self.factor, at);

@@ -101,6 +101,7 @@ fn normalization_agrees_with_burn() {
         let settings = NormalizationSettings {
             epsilon: 1e-5,
             function,
+            own_moments: true,
         };
         let ours = |x: Tensor<2>| {
             normalize(
@@ -130,6 +131,7 @@ fn scale_and_shift_get_their_gradients() {
     let settings = NormalizationSettings {
         epsilon: 1e-5,
         function: Function::Gelu,
+        own_moments: true,
     };
     let input = random("input", [600, 3], &device);
     let weights = random("weights", [600, 3], &device);
@@ -248,6 +250,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let settings = NormalizationSettings {
             epsilon: 1e-5,
             function: Function::Silu,
+            own_moments: true,
         };
         let factors = [scale.clone(), shift.clone()];
         let rows = normalize(rows.clone(), moments(rows), factors.clone(), settings);

@@ -9,8 +9,8 @@ use crate::Activation;
 
 /// Normalises the columns of rows, then applies the activation.
 ///
-/// As everywhere with burn's `BatchNorm`: on an autodiff device it normalises with the batch's own mean and variance and moves
-/// the running ones by `momentum` (0.1); on a plain device, so in a model after `valid()`, it uses the running ones. The running
+/// As everywhere with burn's `BatchNorm`: in training, on an autodiff device, it normalises with the batch's own mean and variance
+/// and moves the running ones by `momentum` (0.1); a model after `valid()` uses the running ones, whatever device the input is on. The running
 /// variance is the biased one, where PyTorch keeps the unbiased. A clone shares its running statistics with the original.
 ///
 /// # Shapes
@@ -20,7 +20,8 @@ use crate::Activation;
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<2>, activation: Option<Activation>) -> Tensor<2> {
     let device = input.device();
     let fused = crate::fused::runs_on(&device);
-    let moments = if device.is_autodiff() && norm.training.is_enabled() {
+    let own_moments = device.is_autodiff() && norm.training.is_enabled();
+    let moments = if own_moments {
         let moments = moments(input.clone(), fused);
         move_running(norm, &moments);
         moments
@@ -32,6 +33,7 @@ pub fn batch_norm(norm: &BatchNorm, input: Tensor<2>, activation: Option<Activat
         let settings = NormalizationSettings {
             epsilon: norm.epsilon as f32,
             function: activation.map_or(Function::Identity, Activation::fused),
+            own_moments,
         };
         let moments = Tensor::stack(moments.to_vec(), 0);
         return armilla_kernels::normalize(input, moments, [scale, shift], settings);
@@ -134,6 +136,29 @@ mod tests {
             };
             for (found, expected) in crate::fused::plain(run).iter().zip(run()) {
                 found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-3, 1e-4));
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_past_running_statistics() {
+        let device = Device::flex().autodiff();
+        let norm = BatchNormConfig::new(3).init(&device);
+        let draw = |name, rows| random::normal::<2>(&mut stream(0, name, 0), [rows, 3], &device);
+        drop(batch_norm(&norm, draw("batch", 50) * 3.0 + 1.0, None));
+        let norm = norm.valid();
+        for rows in [1, 700] {
+            let run = || {
+                let input = draw("input", rows).require_grad();
+                let output = batch_norm(&norm, input.clone(), Some(Activation::Silu));
+                let gradients = (output.clone() * draw("factors", rows)).sum().backward();
+                [
+                    output.into_data(),
+                    input.grad(&gradients).unwrap().into_data(),
+                ]
+            };
+            for (found, expected) in run().iter().zip(crate::fused::plain(run)) {
+                found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-4, 1e-5));
             }
         }
     }

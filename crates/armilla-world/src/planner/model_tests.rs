@@ -7,9 +7,10 @@ use super::*;
 use crate::context::Context;
 use crate::evaluation::LatentCost;
 use crate::evaluation::tests::check_slopes;
+use crate::jepa::config::{JepaConfig, PredictorConfig, TransformerConfig};
 use crate::observations::Frame;
 use crate::plan_config::{Method, Objective};
-use crate::world_model::tests::world_model;
+use crate::world_model::tests::{jepa_config, world_model, world_model_of};
 use crate::world_model::{DistanceCost, WorldModel};
 
 fn problem(goal: f32) -> Problem {
@@ -47,6 +48,26 @@ fn gradients_pass_through_the_model() {
             check_slopes(&planner, &model, cost, &problems);
         }
     }
+}
+
+#[test]
+fn gradients_pass_through_a_predictor_that_ends_in_batch_normalisation() {
+    let transformer = TransformerConfig {
+        depth: 1,
+        heads: 2,
+        ..TransformerConfig::default()
+    };
+    let model = world_model_of(&JepaConfig {
+        predictor: PredictorConfig::Transformer(transformer),
+        ..jepa_config(2)
+    });
+    let config = PlanConfig {
+        method: Method::Gradient,
+        horizon: 3,
+        ..PlanConfig::default()
+    };
+    let problems = [problem(0.3), problem(-0.6)];
+    check_slopes(&planner(&model, config), &model, &LatentCost, &problems);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) fn world_model(history: usize) -> WorldModel {
     world_model_of(&jepa_config(history))
 }
 
-fn world_model_of(config: &JepaConfig) -> WorldModel {
+pub(crate) fn world_model_of(config: &JepaConfig) -> WorldModel {
     let device = Device::flex();
     let model = Model::Jepa(config.init(0, &device).unwrap());
     let actions = ActionScale {
