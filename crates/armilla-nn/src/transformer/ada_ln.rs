@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_of_a_conditioned_block_learns() {
+    fn gates_learn_first() {
         let device = Device::flex().autodiff();
         let block = AdaLnBlockConfig::new(8, 2).init(&device);
         let tokens = Tensor::from_inner(draw("tokens", [2, 3, 8]));
@@ -173,5 +173,27 @@ mod tests {
         };
         assert!(sum(16) > 0.0 && sum(40) > 0.0, "gates");
         assert!(sum(0) == 0.0 && sum(24) == 0.0, "shifts");
+    }
+
+    #[test]
+    fn behind_open_gates_every_parameter_learns() {
+        let device = Device::flex().autodiff();
+        let config = AdaLnBlockConfig::new(8, 2).with_inner_norm(true);
+        let mut block = config.init(&device);
+        block.modulation = random::seeded(&device, 3, || LinearConfig::new(8, 48).init(&device));
+        let tokens = Tensor::from_inner(draw("tokens", [2, 3, 8]));
+        let condition = Tensor::from_inner(draw("condition", [2, 1, 8]));
+        let output = block.forward(tokens.clone(), condition, None);
+        let gradients = (output * tokens).sum().backward();
+        let slopes = crate::checkpoint::gradients(&block, &gradients);
+        let still = crate::checkpoint::weights(&block)
+            .into_keys()
+            .filter(|path| {
+                let slopes = slopes.get(path).map(|slopes| slopes.iter::<f32>());
+                !slopes.is_some_and(|mut slopes| slopes.any(|slope| slope.abs() > 1e-5))
+            });
+        let still: Vec<_> = still.collect();
+        // A softmax does not see what is added to all keys alike.
+        assert_eq!(still, ["attention.key.bias"]);
     }
 }
