@@ -35,7 +35,8 @@ impl Average {
             let Some(average) = self.by_path.remove(&path) else {
                 continue; // Cannot be: the model's paths do not change.
             };
-            let moved = average.mul_scalar(decay) + value.mul_scalar(1.0 - decay);
+            // In this order what never changes stays as it is, to the bit.
+            let moved = (value - average.clone()).mul_scalar(1.0 - decay) + average;
             self.by_path.insert(path, moved);
         }
     }
@@ -123,5 +124,14 @@ mod tests {
         let restored =
             Average::with_state(&model(0.0), 0.5, state.clone(), Path::new("ema")).unwrap();
         assert_eq!(restored.state(&model(0.0)), state);
+    }
+
+    #[test]
+    fn what_never_changes_stays_as_it_is() {
+        let still = model(0.7);
+        let mut average = Average::new(&still, 0.998);
+        (0..2000).for_each(|step| average.update(&still, step));
+        let expected = Average::new(&still, 0.998).state(&still);
+        assert_eq!(average.state(&still), expected);
     }
 }

@@ -150,9 +150,7 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
                 .as_mut()
                 .map(|kept| kept.loss_if_due(&state, config));
             let loss = loss.transpose()?.flatten();
-            report
-                .figures
-                .extend(loss.map(|loss| ("validation_loss", loss)));
+            report.add(loss.map(|loss| ("validation_loss", loss)), state.step);
             let last = state.step == config.steps;
             if last || loss.is_some() || state.step.is_multiple_of(config.log_every) {
                 metrics.append(&report.line(&state))?;
@@ -261,6 +259,16 @@ struct StepReport {
 }
 
 impl StepReport {
+    /// Adds figures, but those that are no numbers: lines of metrics hold none, and training can go on without.
+    fn add(&mut self, figures: impl IntoIterator<Item = (&'static str, f64)>, step: u64) {
+        for (name, figure) in figures {
+            match figure.is_finite() {
+                true => self.figures.push((name, figure)),
+                false => tracing::warn!("step {step}: {name} is {figure}, left out of the metrics"),
+            }
+        }
+    }
+
     fn line<M>(&self, state: &State<M>) -> MetricsLine {
         let named = |(name, value): &(&str, f64)| ((*name).to_owned(), *value);
         MetricsLine {
@@ -374,8 +382,7 @@ fn step<M: Trainable>(
         average.update(&state.model, step);
     }
     state.step += 1;
-    let learning_rate = config.learning_rate_at(step);
-    Ok((state, means.report(config, learning_rate, grad_norm)))
+    Ok((state, means.report(config, step, grad_norm)))
 }
 
 /// Sums of loss and figures over the batches of a step.
@@ -405,15 +412,18 @@ impl Means {
         Some(figure.map_or("loss", |(name, _)| name))
     }
 
-    fn report(self, config: &TrainConfig, learning_rate: f64, grad_norm: f64) -> StepReport {
+    /// What a step gave, counted from 0.
+    fn report(self, config: &TrainConfig, step: u64, grad_norm: f64) -> StepReport {
         let count = config.accumulation as f64;
         let mean = |(name, sum)| (name, sum / count);
-        StepReport {
+        let mut report = StepReport {
             loss: self.loss / count,
-            learning_rate,
+            learning_rate: config.learning_rate_at(step),
             grad_norm,
-            figures: self.figures.into_iter().map(mean).collect(),
-        }
+            figures: Vec::new(),
+        };
+        report.add(self.figures.into_iter().map(mean), step + 1);
+        report
     }
 }
 

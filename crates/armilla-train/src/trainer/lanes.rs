@@ -76,12 +76,15 @@ impl Lanes {
         context: StepContext,
         take: &mut dyn FnMut(Micro) -> Result<()>,
     ) -> Result<()> {
+        // Running statistics wait to be taken on until the thread that moved them, or one that asks for all, comes by. Here it is the
+        // thread that trains, before anything is begun: which thread of a lane moved them must not matter.
+        let settled = model.valid();
         let work = |(batch, micro)| {
             let context = StepContext { micro, ..context };
             // A clone shares weights, graph and running statistics.
             let model = match micro {
                 0 => model.clone(),
-                _ => model.valid().train(),
+                _ => settled.valid().train(),
             };
             let precision = self.precision;
             move || precision.scope(|| Micro::new(&model, batch, context))
