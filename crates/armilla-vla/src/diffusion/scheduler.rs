@@ -223,7 +223,7 @@ impl Scheduler {
         let [signal, noise] = [self.kept[step], 1.0 - self.kept[step]].map(f32::sqrt);
         let shares = [signal, noise].map(f64::from);
         let mut free = None;
-        let drawn = guidance.clean(sample, shares, |sample| {
+        let drawn = guidance.clean(sample.clone(), shares, |sample| {
             let prediction = predict(sample.clone());
             let actions = self.clipped(self.actions(sample, prediction.clone(), step));
             free = Some((prediction.inner(), actions.clone().inner()));
@@ -232,11 +232,14 @@ impl Scheduler {
         let Some((prediction, actions)) = free else {
             return drawn;
         };
-        let moved = self.clipped(drawn) - actions;
-        match self.config.prediction {
-            Prediction::Noise => prediction - moved * (signal / noise),
-            Prediction::Actions => prediction + moved,
-        }
+        let drawn = self.clipped(drawn);
+        // What was not drawn keeps its prediction, which names actions out of bounds where they were clipped.
+        let still = drawn.clone().equal(actions);
+        let named = match self.config.prediction {
+            Prediction::Noise => (sample - drawn * signal) / noise,
+            Prediction::Actions => drawn,
+        };
+        named.mask_where(still, prediction)
     }
 
     fn clipped(&self, actions: Tensor<3>) -> Tensor<3> {
@@ -412,5 +415,43 @@ mod tests {
         found
             .into_data()
             .assert_approx_eq::<f32>(&expected.into(), close);
+    }
+
+    #[test]
+    fn a_guided_prediction_names_the_actions_drawn_though_they_were_out_of_bounds() {
+        let device = Device::flex();
+        let row = |values: [f32; 2]| Tensor::<3>::from_floats([[values]], &device);
+        for prediction in [Prediction::Noise, Prediction::Actions] {
+            let scheduler = Scheduler::new(&SchedulerConfig {
+                prediction,
+                clip: Some(0.8),
+                ..SchedulerConfig::paper()
+            });
+            let guidance = Guidance {
+                known: row([0.0, 0.7]),
+                weight: Tensor::ones([1, 1], &device),
+            };
+            // The second value follows the sample's first too, so that the first is drawn with it.
+            let predict = |sample: Tensor<3>| {
+                let [first, second] = [0, 1].map(|value| sample.clone().narrow(2, value, 1));
+                let values = match prediction {
+                    Prediction::Noise => vec![first.clone() * 0.0, first * 0.5],
+                    Prediction::Actions => vec![first.clone(), second - first * 0.25],
+                };
+                Tensor::cat(values, 2)
+            };
+            let (sample, step) = (row([1.2, 0.2]), 50);
+            let named =
+                |prediction| scheduler.clipped(scheduler.actions(sample.clone(), prediction, step));
+            let free = named(predict(sample.clone()));
+            let found = named(scheduler.guided(&guidance, sample.clone(), step, predict));
+            let [free, found] =
+                [free, found].map(|values| values.into_data().iter::<f32>().collect::<Vec<_>>());
+            assert!(
+                free[0] > 0.79 && found[0] < 0.7,
+                "{prediction:?}: {free:?} {found:?}"
+            );
+            assert!(found[1] > free[1], "{prediction:?}: {free:?} {found:?}");
+        }
     }
 }
