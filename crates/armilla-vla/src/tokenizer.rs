@@ -93,7 +93,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Tokenizer`] when it is no tokenizer, or one without `[PAD]`.
+    /// [`Error::Tokenizer`] when it is no tokenizer, or one without `[PAD]` or with gaps in its ids.
     pub fn from_json(text: &str) -> Result<Self> {
         let inner = HuggingFaceTokenizer::from_bytes(text.as_bytes())
             .map_err(|error| wrap("reading tokenizer.json", error))?;
@@ -176,6 +176,14 @@ impl Tokenizer {
                 format!("expected {PADDING} in the vocabulary, found none"),
             )
         })?;
+        let vocabulary = inner.get_vocab(true);
+        let most = vocabulary.iter().max_by_key(|(_, id)| **id);
+        if let Some((word, id)) = most.filter(|(_, id)| **id as usize >= vocabulary.len()) {
+            let most = vocabulary.len() - 1;
+            let found =
+                format!("expected ids from 0 to {most}, one a word, found {id} for `{word}`");
+            return Err(wrap("reading the vocabulary", found));
+        }
         Ok(Self { inner, padding })
     }
 }
@@ -251,5 +259,9 @@ mod tests {
         assert_eq!(reversed.to_json().unwrap(), tokenizer().to_json().unwrap());
         assert!(Tokenizer::train([""]).is_err());
         assert!(Tokenizer::from_json("{}").is_err());
+        let gap = tokenizer().to_json().unwrap();
+        let gap = gap.replace("\"touch\": 11", "\"touch\": 500");
+        let said = Tokenizer::from_json(&gap).unwrap_err().to_string();
+        assert!(said.contains("found 500 for `touch`"), "{said}");
     }
 }
