@@ -1,5 +1,6 @@
 //! The trait that simulators, robots and recordings are driven through.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::action::Action;
@@ -50,6 +51,34 @@ impl EnvironmentSpec {
                 "{found} Hz; who wants it all the same takes `fps` out of the checkpoint's {file}"
             ),
         ))
+    }
+
+    /// Whether each action value has a lower and an upper bound, in this order; an infinite one is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with the first pair that is not so, or both numbers of them.
+    pub fn check_bounds(&self) -> Result<()> {
+        let what = |value: usize| format!("bounds of action value {value} of {}", self.name);
+        let (low, high) = (self.action_low.len(), self.action_high.len());
+        if low != high {
+            let expected = format!("as many of action_high as of action_low, {low}");
+            let what = format!("action bounds of environment {}", self.name);
+            return Err(Error::invalid(what, expected, high));
+        }
+        let mut pairs = self.action_low.iter().zip(&self.action_high).enumerate();
+        let wrong = |low: &f32, high: &f32| low.partial_cmp(high).is_none_or(Ordering::is_gt);
+        match pairs.find(|(_, (low, high))| wrong(low, high)) {
+            None => Ok(()),
+            Some((value, (low, high))) => {
+                let expected = "a lower and an upper one, each a number";
+                Err(Error::invalid(
+                    what(value),
+                    expected,
+                    format!("{low} and {high}"),
+                ))
+            }
+        }
     }
 
     /// Whether there are cameras of these names, whose pictures are squares of this side.
@@ -172,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_rates_and_units_are_refused() {
+    fn other_rates_and_units_and_bounds_that_are_none_are_refused() {
         let spec = EnvironmentSpec {
             name: "points".to_owned(),
             protocol: "any".to_owned(),
@@ -202,6 +231,19 @@ mod tests {
             ..spec.clone()
         };
         assert!(unbounded.check_units(&[0.0; 2], &[512.0; 2]).is_ok());
+        for (high, expected) in [
+            (vec![512.0, f32::NAN], "value 1 of points: expected"),
+            (vec![-1.0, 1.0], "found 0 and -1"),
+            (vec![512.0], "action_low, 2, found 1"),
+        ] {
+            let wrong = EnvironmentSpec {
+                action_high: high,
+                ..spec.clone()
+            };
+            let said = wrong.check_bounds().unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+        assert!(spec.check_bounds().is_ok() && unbounded.check_bounds().is_ok());
         for (low, high, expected) in [
             (
                 &[-1.0, 0.0][..],

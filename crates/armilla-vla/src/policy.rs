@@ -44,16 +44,12 @@ impl CheckpointPolicy {
         let inputs = trained.inputs();
         fits(inputs, trained.processors(), &spec.features)?;
         spec.check_rate(trained.rate_hz(), TRAIN_CONFIG)?;
-        for (what, bounds) in [
-            ("action_low", &spec.action_low),
-            ("action_high", &spec.action_high),
-        ] {
-            if bounds.len() != inputs.action {
-                let expected = format!("{} values", inputs.action);
-                let found = bounds.len();
-                let what = format!("the environment's {what}");
-                return Err(armilla_core::Error::invalid(what, expected, found).into());
-            }
+        spec.check_bounds()?;
+        let (expected, found) = (inputs.action, spec.action_low.len());
+        if expected != found {
+            let what = "the environment's action_low";
+            let expected = format!("{expected} values");
+            return Err(armilla_core::Error::invalid(what, expected, found).into());
         }
         if let Some([low, high]) = trained.processors().after.extremes(ACTION) {
             spec.check_units(&low, &high)?;

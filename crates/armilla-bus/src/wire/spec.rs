@@ -59,7 +59,7 @@ impl TryFrom<SpecReply> for EnvironmentSpec {
         check_elements(body.action_low.len().max(body.action_high.len()))?;
         check_secs("rate_hz", body.rate_hz)?;
         let features = body.features.into_iter();
-        Ok(Self {
+        let spec = Self {
             name: body.name,
             protocol: body.protocol,
             features: Features(
@@ -71,6 +71,8 @@ impl TryFrom<SpecReply> for EnvironmentSpec {
             max_steps: usize::try_from(body.max_steps).unwrap_or(usize::MAX),
             action_low: body.action_low,
             action_high: body.action_high,
-        })
+        };
+        spec.check_bounds()?;
+        Ok(spec)
     }
 }

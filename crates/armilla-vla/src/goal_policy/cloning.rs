@@ -36,6 +36,7 @@ impl GoalCloning {
         let camera = std::slice::from_ref(&model.shape.camera);
         spec.check_cameras(camera, model.shape.side)?;
         spec.check_rate(model.shape.fps, CONFIG)?;
+        spec.check_bounds()?;
         if !model.shape.action_min.is_empty() {
             let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
             let extremes = [&model.shape.action_min, &model.shape.action_max];
