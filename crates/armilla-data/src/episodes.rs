@@ -1,6 +1,6 @@
 //! Episode metadata: where an episode's frames lie, and its statistics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,11 +65,29 @@ impl Columns {
     }
 }
 
-/// The rows of a metadata file that lies at `place`.
+/// The statistics that there are of each feature: columns of the metadata.
+pub(crate) type StatisticsColumns = BTreeMap<String, Vec<&'static str>>;
+
+/// Those that any of these episodes has; datasets of older versions have no quantiles.
+pub(crate) fn statistics_columns(records: &[EpisodeRecord]) -> StatisticsColumns {
+    let all = records.iter().flat_map(|record| record.statistics.keys());
+    let of = |key: &String| {
+        let known = records
+            .iter()
+            .filter_map(|record| record.statistics.get(key));
+        let any = |name: &str| known.clone().any(|feature| !get(feature, name).is_empty());
+        NAMES.into_iter().filter(|name| any(name)).collect()
+    };
+    let keys: BTreeSet<_> = all.collect();
+    keys.into_iter().map(|key| (key.clone(), of(key))).collect()
+}
+
+/// The rows of a metadata file that lies at `place`; all rows of a file have the same columns of `statistics`.
 pub(crate) fn batch(
     path: &Path,
     records: &[EpisodeRecord],
     place: FilePlace,
+    statistics: &StatisticsColumns,
     is_picture: impl Fn(&str) -> bool,
 ) -> Result<RecordBatch> {
     let episodes = || records.iter().map(|record| &record.episode);
@@ -98,8 +116,8 @@ pub(crate) fn batch(
         columns.0.push((name("from_timestamp"), from));
         columns.0.push((name("to_timestamp"), to));
     }
-    for key in first.iter().flat_map(|record| record.statistics.keys()) {
-        statistics_columns(&mut columns, records, key, is_picture(key));
+    for feature in statistics {
+        add_statistics(&mut columns, records, feature, is_picture(feature.0));
     }
     columns.integers(
         "meta/episodes/chunk_index",
@@ -113,10 +131,10 @@ pub(crate) fn batch(
 }
 
 /// One feature's statistics: lists of numbers, `[3][1][1]` for pictures.
-fn statistics_columns(
+fn add_statistics(
     columns: &mut Columns,
     records: &[EpisodeRecord],
-    key: &str,
+    (key, names): (&String, &Vec<&'static str>),
     is_picture: bool,
 ) {
     let of = |record: &EpisodeRecord, name: &str| {
@@ -125,13 +143,9 @@ fn statistics_columns(
             .get(key)
             .map_or_else(Vec::new, |feature| get(feature, name).clone())
     };
-    for name in NAMES {
+    for name in names {
         let rows: Vec<_> = records.iter().map(|record| of(record, name)).collect();
         let total = rows.iter().map(Vec::len).sum();
-        if total == 0 {
-            // Datasets of older versions have no quantiles.
-            continue;
-        }
         let mut values = doubles(rows.concat());
         if is_picture {
             for _ in 0..2 {
@@ -297,14 +311,13 @@ fn read_statistics(path: &Path, batch: &RecordBatch, records: &mut [EpisodeRecor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::write_table;
+    use crate::table::{TableWriter, write_table};
     use armilla_core::FeatureStatistics;
 
-    #[test]
-    fn there_and_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let camera = "observation.images.top";
-        let record = |index: usize| EpisodeRecord {
+    const CAMERA: &str = "observation.images.top";
+
+    fn record(index: usize) -> EpisodeRecord {
+        EpisodeRecord {
             episode: Episode {
                 index,
                 length: 7,
@@ -312,7 +325,7 @@ mod tests {
                 first_index: 7 * index,
                 data: FilePlace { chunk: 1, file: 3 },
                 videos: BTreeMap::from([(
-                    camera.to_owned(),
+                    CAMERA.to_owned(),
                     VideoPlace {
                         file: FilePlace::default(),
                         from_secs: 0.7 * index as f64,
@@ -322,7 +335,7 @@ mod tests {
             },
             statistics: Statistics::from([
                 (
-                    camera.to_owned(),
+                    CAMERA.to_owned(),
                     FeatureStatistics::of_rows(&[vec![0.1, 0.2, 0.3]], 3).unwrap(),
                 ),
                 (
@@ -330,15 +343,47 @@ mod tests {
                     FeatureStatistics::of_rows(&[vec![4.0]], 1).unwrap(),
                 ),
             ]),
+        }
+    }
+
+    #[test]
+    fn episodes_with_and_without_quantiles_share_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meta/episodes/file.parquet");
+        crate::layout::make_parent(&path).unwrap();
+        let mut records = [record(0), record(1)];
+        for feature in records[1].statistics.values_mut() {
+            for name in ["q01", "q10", "q50", "q90", "q99"] {
+                get_mut(feature, name).unwrap().clear();
+            }
+        }
+        let columns = statistics_columns(&records);
+        let rows = |records: &[EpisodeRecord]| {
+            batch(&path, records, FilePlace::default(), &columns, |key| {
+                key == CAMERA
+            })
+            .unwrap()
         };
+        let mut writer = TableWriter::create(&path, &rows(&records[..1]).schema(), None).unwrap();
+        writer.write(&rows(&records[..1])).unwrap();
+        writer.write(&rows(&records[1..])).unwrap();
+        writer.close().unwrap();
+        assert_eq!(read_all(folder.path(), &[CAMERA], true).unwrap(), records);
+    }
+
+    #[test]
+    fn there_and_back() {
+        let folder = tempfile::tempdir().unwrap();
         let records = [record(0), record(1)];
         let path = folder
             .path()
             .join("meta/episodes/chunk-000/file-000.parquet");
         crate::layout::make_parent(&path).unwrap();
-        let batch = batch(&path, &records, FilePlace::default(), |key| key == camera).unwrap();
+        let columns = statistics_columns(&records);
+        let place = FilePlace::default();
+        let batch = batch(&path, &records, place, &columns, |key| key == CAMERA).unwrap();
         write_table(&path, &batch, None).unwrap();
-        assert_eq!(read_all(folder.path(), &[camera], true).unwrap(), records);
+        assert_eq!(read_all(folder.path(), &[CAMERA], true).unwrap(), records);
         let error = read_all(folder.path(), &["observation.images.wrist"], false).unwrap_err();
         assert!(error.to_string().contains("wrist"), "{error}");
     }

@@ -92,12 +92,13 @@ fn write_tasks(target: &Path, tasks: &[String]) -> Result<()> {
 fn write_episodes(target: &Path, info: &Info, records: &[EpisodeRecord]) -> Result<()> {
     let limit = info.limits.data_files_size_in_mb.saturating_mul(MEBIBYTE);
     let picture = |key: &str| is_picture(info.features.0.get(key));
+    let columns = episodes::statistics_columns(records);
     let mut place = FilePlace::default();
     let mut chunks = records.chunks(EPISODES_AT_ONCE).peekable();
     while let Some(chunk) = chunks.next() {
         let path = target.join(place.path(EPISODES, "")?);
         make_parent(&path)?;
-        let batch = episodes::batch(&path, chunk, place, picture)?;
+        let batch = episodes::batch(&path, chunk, place, &columns, picture)?;
         let mut writer = TableWriter::create(&path, &batch.schema(), None)?;
         writer.write(&batch)?;
         let mut largest = batch.get_array_memory_size();
@@ -105,7 +106,7 @@ fn write_episodes(target: &Path, info: &Info, records: &[EpisodeRecord]) -> Resu
             if (writer.bytes_written() + largest) as u64 > limit {
                 break;
             }
-            let batch = episodes::batch(&path, chunk, place, picture)?;
+            let batch = episodes::batch(&path, chunk, place, &columns, picture)?;
             writer.write(&batch)?;
             largest = largest.max(batch.get_array_memory_size());
             chunks.next();

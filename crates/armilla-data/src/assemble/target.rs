@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::layout::{COMPACT, RECORDING, files_below, make_parent, remove_folder, sync_file};
+use crate::layout::{
+    COMPACT, INFO, RECORDING, STATS, TASKS, files_below, make_parent, remove_folder, sync_file,
+};
 
 /// Where a new dataset goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +18,21 @@ pub enum Target {
     Replace(PathBuf),
 }
 
-/// Folders that the new dataset has its own of, or that nobody needs any more.
-const NOT_KEPT: [&str; 6] = ["data", "meta", "videos", RECORDING, COMPACT, ".cache"];
+/// What the new dataset has its own of, or that nobody needs any more: folders, files, and the metadata of older versions.
+const NOT_KEPT: [&str; 12] = [
+    "data",
+    "videos",
+    "meta/episodes",
+    INFO,
+    STATS,
+    TASKS,
+    "meta/tasks.jsonl",
+    "meta/episodes.jsonl",
+    "meta/episodes_stats.jsonl",
+    RECORDING,
+    COMPACT,
+    ".cache",
+];
 
 /// What hidden folders beside a dataset are for: the new dataset until it is whole, and trying whether folders can change
 /// places.
@@ -101,7 +116,7 @@ pub(crate) fn leftovers(folder: &Path) -> Vec<PathBuf> {
 fn keep_other_files(old: &Path, new: &Path) -> Result<()> {
     for path in files_below(old)? {
         let inside = path.strip_prefix(old).unwrap_or(&path);
-        if NOT_KEPT.iter().any(|folder| inside.starts_with(folder)) {
+        if NOT_KEPT.iter().any(|replaced| inside.starts_with(replaced)) {
             continue;
         }
         let copy = new.join(inside);
@@ -174,11 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dataset_is_replaced_in_one_step_and_keeps_its_readme() {
+    fn a_dataset_is_replaced_in_one_step_and_keeps_what_others_put_there() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("d");
         fill(&root, "old").unwrap();
         fs::write(root.join("README.md"), "read me").unwrap();
+        fs::write(root.join("meta/modality.json"), "{}").unwrap();
+        fs::write(root.join("meta/stats.json"), "old").unwrap();
         let target = Target::Replace(root.clone());
         target.check().unwrap();
         let failed: Result<()> = target.build(|partial| {
@@ -200,6 +217,7 @@ mod tests {
             (read("meta/info.json"), read("README.md")),
             ("new".to_owned(), "read me".to_owned())
         );
+        assert_eq!(names(&root.join("meta")), ["info.json", "modality.json"]);
         assert_eq!(names(folder.path()), ["d"]);
     }
 

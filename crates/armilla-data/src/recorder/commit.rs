@@ -59,7 +59,8 @@ impl PlacedEpisode {
         count(info, &self.columns, &place, &mut self.record.statistics)?;
         let picture = |key: &str| is_picture(features.0.get(key));
         let (path, records) = (&self.metadata.from, std::slice::from_ref(&self.record));
-        let batch = episodes::batch(path, records, self.metadata_place, picture)?;
+        let columns = episodes::statistics_columns(records);
+        let batch = episodes::batch(path, records, self.metadata_place, &columns, picture)?;
         write_table(path, &batch, None)
     }
 

@@ -56,7 +56,7 @@ impl SavedEpisode {
         for (key, feature) in videos(&survey.info.features) {
             let Some(&(place, frame)) = begins.get(key) else {
                 return Err(format!(
-                    "where it lies in the videos of `{key}` is not known"
+                    "where it lies in the videos of `{key}` is not known, or over another's frames"
                 ));
             };
             let path = survey.video_path(place, key).map_err(because)?;

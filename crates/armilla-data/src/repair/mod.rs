@@ -24,7 +24,7 @@ use crate::survey::Survey;
 use crate::types::videos;
 use candidates::{Candidate, candidates};
 use episode::SavedEpisode;
-use places::{Step, frames_in, infer};
+use places::{Step, frames_in, infer, overlapping};
 use salvage::Salvage;
 
 /// What became of a broken dataset.
@@ -122,7 +122,7 @@ fn place(survey: &Survey, candidates: &mut [Candidate]) {
         .collect();
     let numbers: BTreeSet<_> = rows.keys().chain(survey.episodes.keys()).copied().collect();
     for (key, _) in videos(&survey.info.features) {
-        let known = |episode: usize| {
+        let told = |episode: usize| {
             let place = survey
                 .episodes
                 .get(&episode)?
@@ -132,6 +132,12 @@ fn place(survey: &Survey, candidates: &mut [Candidate]) {
                 .get(key)?;
             Some((place.file, (place.from_secs * fps).round() as usize))
         };
+        let places = rows
+            .iter()
+            .filter_map(|(&episode, &length)| Some((told(episode)?, length, episode)));
+        // Of two that share frames one has the other's pictures, and nothing tells which.
+        let contested = overlapping(places.collect());
+        let known = |episode: usize| told(episode).filter(|_| !contested.contains(&episode));
         let steps: Vec<_> = numbers
             .iter()
             .map(|&episode| {

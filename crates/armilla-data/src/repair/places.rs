@@ -1,7 +1,7 @@
 //! Where episodes lie in the videos when their metadata is lost: behind the episode before, if all frames are accounted
 //! for up to the next episode that is known, or to the end of the last file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layout::FilePlace;
 use crate::survey::Survey;
@@ -69,6 +69,28 @@ pub(super) fn infer(
     found
 }
 
+/// The episodes that share frames of a file with another: where each begins, its frames, its number.
+pub(super) fn overlapping(mut places: Vec<(Begins, usize, usize)>) -> BTreeSet<usize> {
+    places.sort_unstable();
+    let mut found = BTreeSet::new();
+    let mut last: Option<(FilePlace, usize, usize)> = None;
+    for ((file, begin), length, episode) in places {
+        let end = begin.saturating_add(length);
+        let (reach, holder) = match last {
+            Some((open, reach, holder)) if open == file => (reach, holder),
+            _ => (0, episode),
+        };
+        if begin < reach {
+            found.extend([holder, episode]);
+        }
+        last = Some(match end > reach {
+            true => (file, end, episode),
+            false => (file, reach, holder),
+        });
+    }
+    found
+}
+
 /// Frames of a camera's video file.
 pub(super) fn frames_in(survey: &Survey, key: &str, place: FilePlace) -> Option<usize> {
     let path = survey.video_path(place, key).ok()?;
@@ -123,5 +145,20 @@ mod tests {
         // An episode does not end where a file does.
         let steps = [step(0, 11, None), step(1, 4, None)];
         assert_eq!(found(&steps), []);
+    }
+
+    #[test]
+    fn episodes_that_share_frames_are_found() {
+        let at = |file, begin| (place(file), begin);
+        let apart = vec![(at(0, 0), 4, 0), (at(0, 4), 6, 1), (at(1, 2), 3, 2)];
+        assert_eq!(overlapping(apart), BTreeSet::new());
+        // The first reaches over both that follow it; episode 3 lies in another file.
+        let shared = vec![
+            (at(0, 5), 2, 1),
+            (at(0, 0), 8, 0),
+            (at(0, 7), 3, 2),
+            (at(1, 0), 9, 3),
+        ];
+        assert_eq!(overlapping(shared), BTreeSet::from([0, 1, 2]));
     }
 }

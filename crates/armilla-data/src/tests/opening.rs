@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::episodes::{EpisodeRecord, batch, read_all};
+use crate::episodes::{EpisodeRecord, batch, read_all, statistics_columns};
 use crate::layout::FilePlace;
 use crate::table::TableWriter;
 
@@ -30,9 +30,9 @@ fn many_episodes(group: usize) -> TempDir {
         (from..(from + group).min(MANY)).map(record).collect()
     };
     let rows = |from| {
-        batch(&path, &records(from), FilePlace::default(), |key| {
-            key == camera
-        })
+        let (records, place) = (records(from), FilePlace::default());
+        let columns = statistics_columns(&records);
+        batch(&path, &records, place, &columns, |key| key == camera)
     };
     let mut writer = TableWriter::create(&path, &rows(0).unwrap().schema(), None).unwrap();
     for from in (0..MANY).step_by(group) {

@@ -50,7 +50,7 @@ fn repaired(root: &Path, saved: &[usize]) -> Repaired {
 type Damage = fn(&Path);
 
 /// Of a dataset in few files: what breaks, what is saved, and a word of why the rest is not (or of a note).
-const IN_FEW_FILES: [(Damage, &[usize], &str); 13] = [
+const IN_FEW_FILES: [(Damage, &[usize], &str); 14] = [
     (|_| (), &[0, 1, 2, 3], ""),
     (
         |root| remove(&root.join("meta/stats.json")),
@@ -111,6 +111,14 @@ const IN_FEW_FILES: [(Damage, &[usize], &str); 13] = [
     ),
     (
         |root| set_integer(&root.join(METADATA), "length", 1, 39),
+        &[0, 1, 2, 3],
+        "",
+    ),
+    (
+        |root| {
+            let from = "videos/observation.images.top/from_timestamp";
+            set_float(&root.join(METADATA), from, 2, 0.1);
+        },
         &[0, 1, 2, 3],
         "",
     ),
