@@ -12,11 +12,13 @@ use zenoh::session::Session;
 
 use crate::config::{BusConfig, socket_address};
 use crate::error::{BusError, Result};
-use crate::message::{Message, decode, encode};
+use crate::message::{MAX_PAYLOAD, Message, decode, encode};
 use crate::wire::ErrorReply;
 
 /// How often to pick another free port when somebody takes the picked one first.
 const PORT_ATTEMPTS: usize = 10;
+/// What zenoh adds to a payload, at most, in bytes: keys and headers.
+const OVERHEAD: usize = 1 << 20;
 
 /// An open connection to the bus. Clones share it; the last one closes it.
 #[derive(Clone, Debug)]
@@ -116,9 +118,14 @@ impl Bus {
 
     fn open(config: &BusConfig, endpoint: &str, settings: &[(&str, String)]) -> Result<Self> {
         let mut zenoh_config = zenoh::Config::default();
-        let scouting = ["scouting/multicast/enabled", "scouting/gossip/enabled"]
-            .map(|key| (key, "false".to_owned()));
-        for (key, value) in settings.iter().chain(&scouting) {
+        let most = MAX_PAYLOAD + OVERHEAD;
+        let common = [
+            ("scouting/multicast/enabled", "false".to_owned()),
+            ("scouting/gossip/enabled", "false".to_owned()),
+            // zenoh's own limit is a gibibyte, and it puts a message together before anyone can look at it.
+            ("transport/link/rx/max_message_size", most.to_string()),
+        ];
+        for (key, value) in settings.iter().chain(&common) {
             let set = zenoh_config.insert_json5(key, value);
             set.map_err(|error| BusError::failed(format!("setting {key} to {value}"), error))?;
         }

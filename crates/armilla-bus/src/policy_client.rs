@@ -27,6 +27,7 @@ pub struct RemotePolicy {
     name: String,
     history: usize,
     continues: bool,
+    ensemble: Option<f64>,
 }
 
 impl RemotePolicy {
@@ -47,7 +48,14 @@ impl RemotePolicy {
             name: name.to_owned(),
             history,
             continues: spec.continues,
+            ensemble: spec.ensemble.filter(|weight| weight.is_finite()),
         })
+    }
+
+    /// How its checkpoint asks for all predictions of a step to be averaged, with weights `exp(-this * age)`, if it does.
+    #[must_use]
+    pub fn ensemble(&self) -> Option<f64> {
+        self.ensemble
     }
 
     fn ask(&self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {

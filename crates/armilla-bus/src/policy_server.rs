@@ -29,6 +29,8 @@ pub struct PolicyOptions {
     pub window: Duration,
     /// Queries that may wait; more are refused at once.
     pub queue: usize,
+    /// Told to clients: predictions of one step are averaged with weights `exp(-this * age)`.
+    pub ensemble: Option<f64>,
 }
 
 impl PolicyOptions {
@@ -40,6 +42,7 @@ impl PolicyOptions {
             max_batch: 64,
             window: Duration::from_millis(1),
             queue: 256,
+            ensemble: None,
         }
     }
 }
@@ -177,6 +180,7 @@ impl Driver {
                     name: self.policy.name().to_owned(),
                     history: self.policy.history() as u64,
                     continues: self.policy.continues(),
+                    ensemble: self.options.ensemble,
                 };
                 reply(&query, request(&query).map(|PolicySpecRequest {}| spec));
                 0
@@ -267,8 +271,10 @@ mod tests {
     use super::*;
     use crate::RemotePolicy;
     use crate::fixtures::{Echo, client, question, server};
+    use crate::message::MAX_PAYLOAD;
     use armilla_core::{Action, Leftover};
     use std::thread;
+    use zenoh::Wait as _;
 
     #[test]
     fn chunks_come_back_in_the_order_of_the_requests() {
@@ -276,8 +282,13 @@ mod tests {
         let policy = Box::new(Echo::default());
         let largest = policy.largest_batch.clone();
         let seen = policy.most_earlier.clone();
-        let server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(2)).unwrap();
+        let options = PolicyOptions {
+            ensemble: Some(0.01),
+            ..PolicyOptions::new(2)
+        };
+        let server = PolicyServer::start(&bus, "echo", policy, options).unwrap();
         let mut remote = RemotePolicy::connect(&client(&bus), "echo").unwrap();
+        assert_eq!(remote.ensemble(), Some(0.01));
         remote.reset(1).unwrap();
         let requests: Vec<_> = (0..40).map(|episode| question(episode, 3)).collect();
         let chunks = remote.act(&requests).unwrap();
@@ -356,6 +367,25 @@ mod tests {
         let error = remote.act(&[question(1, 666)]).unwrap_err().to_string();
         assert!(error.contains("panicked: number of the beast"), "{error}");
         assert!(remote.reset(2).is_ok());
+    }
+
+    #[test]
+    fn a_message_beyond_all_limits_is_not_put_together_and_harms_nobody_else() {
+        let bus = server();
+        let policy = Box::new(Echo::default());
+        let _server = PolicyServer::start(&bus, "echo", policy, PolicyOptions::new(2)).unwrap();
+        let mut other = RemotePolicy::connect(&client(&bus), "echo").unwrap();
+        let sender = client(&bus);
+        let query = sender.session().get(sender.key("policy/echo/act"));
+        let query = query.payload(vec![0; 2 * MAX_PAYLOAD]);
+        let replies = query.timeout(Duration::from_secs(1)).wait().unwrap();
+        // Who looks at a message says how large it was; here it never came so far.
+        let answer = replies.recv().map(|reply| match reply.result() {
+            Ok(_) => "an answer".to_owned(),
+            Err(error) => String::from_utf8_lossy(&error.payload().to_bytes()).into_owned(),
+        });
+        assert!(!answer.is_ok_and(|text| text.contains("bytes") || text.contains("answer")));
+        assert_eq!(other.act(&[question(0, 3)]).unwrap().len(), 1);
     }
 
     #[test]

@@ -139,8 +139,14 @@ wire! {
 }
 wire! {
     /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold; `continues`
-    /// says whether it heeds what is left over of a chunk.
-    PolicySpecReply = "policy_spec" { name: String, history: u64, #[serde(default, skip_serializing_if = "std::ops::Not::not")] continues: bool, }
+    /// says whether it heeds what is left over of a chunk; `ensemble` is how all predictions of a step are averaged, where its checkpoint asks
+    /// for that.
+    PolicySpecReply = "policy_spec" {
+        name: String,
+        history: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")] continues: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")] ensemble: Option<f64>,
+    }
 }
 wire! {
     /// Begins an episode at a policy.

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Train a world model or a policy on a dataset.
     Train(TrainArguments),
     /// Evaluate a policy or a planner closed-loop over the bus, with the floors on the same episodes.
-    Eval(EvalArguments),
+    Eval(Box<EvalArguments>),
     /// Put a simulator or a policy on the bus.
     #[command(subcommand)]
     Serve(ServeCommand),
@@ -198,6 +198,9 @@ pub(crate) struct EvalArguments {
     /// Use a simulator that is already on the bus, such as tcp/127.0.0.1:7447.
     #[arg(long, value_name = "ENDPOINT")]
     pub connect: Option<String>,
+    /// How long a served simulator or policy may take to answer; 10 unless given.
+    #[arg(long, value_name = "SECONDS")]
+    pub reply_timeout: Option<f64>,
     /// Compare with another result on the same episodes, or on them in other colours or shapes, written by `--json`: which of them each
     /// solved alone (McNemar's test).
     #[arg(long)]
@@ -351,25 +354,33 @@ pub(crate) enum ServeCommand {
         listen: Option<String>,
     },
     /// A policy's checkpoint.
-    Policy {
-        /// The checkpoint's folder, or OWNER/NAME on the hub.
-        checkpoint: PathBuf,
-        /// Environment whose rate and action bounds it acts within.
-        #[arg(long, default_value = "tabletop")]
-        env: String,
-        /// Its protocol.
-        #[arg(long, default_value = "new-scenes")]
-        protocol: String,
-        /// Where to listen; loopback with a free port unless given.
-        #[arg(long)]
-        listen: Option<String>,
-        /// Answer with all predicted actions, for clients that average them or ask early.
-        #[arg(long)]
-        whole_chunks: bool,
-        /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
-        #[arg(long, default_value = "cpu")]
-        device: String,
-    },
+    Policy(ServePolicyArguments),
+}
+
+/// Arguments of `serve policy`.
+#[derive(Args, Debug)]
+pub(crate) struct ServePolicyArguments {
+    /// The checkpoint's folder, or OWNER/NAME on the hub.
+    pub checkpoint: PathBuf,
+    /// Environment whose rate and action bounds it acts within.
+    #[arg(long, default_value = "tabletop")]
+    pub env: String,
+    /// Its protocol.
+    #[arg(long, default_value = "new-scenes")]
+    pub protocol: String,
+    /// Where to listen; loopback with a free port unless given.
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// Answer with all predicted actions, for clients that average them or ask early; the default of a checkpoint that asks for
+    /// averages.
+    #[arg(long)]
+    pub whole_chunks: bool,
+    /// Seed of the draws of a policy that samples its actions.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// Arguments of `viz`.

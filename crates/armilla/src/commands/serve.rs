@@ -7,7 +7,7 @@ use armilla_bus::{Bus, BusConfig, Latency, PolicyOptions, PolicyServer};
 use armilla_core::{Environment, Leftover, Policy, PolicyRequest, Reset};
 use armilla_envs::{EnvironmentConfig, make};
 
-use crate::cli::ServeCommand;
+use crate::cli::{ServeCommand, ServePolicyArguments};
 use crate::commands::{eval, stop_asked};
 use crate::progress::say;
 
@@ -37,46 +37,44 @@ pub(crate) fn run(command: &ServeCommand) -> Result<()> {
             ));
             wait();
         }
-        ServeCommand::Policy {
-            checkpoint,
-            env,
-            protocol,
-            listen,
-            whole_chunks,
-            device,
-        } => {
-            let device = armilla_nn::device::parse(device)?;
-            let environment = |image_size| EnvironmentConfig {
-                name: env.clone(),
-                protocol: protocol.clone(),
-                image_size,
-            };
-            let (policy, side) = eval::open_trained(checkpoint, 0, &environment, &device)?;
-            let mut simulator = make(&environment(side))?;
-            let width = simulator.spec().action_low.len();
-            let mut policy = match whole_chunks {
-                true => policy.with_whole_chunks(),
-                false => policy,
-            };
-            warm_up(&mut policy, simulator.as_mut())?;
-            let bus = Bus::serve(&BusConfig {
-                endpoint: listen.clone(),
-                ..BusConfig::default()
-            })?;
-            let server = PolicyServer::start(
-                &bus,
-                eval::SERVED_POLICY,
-                Box::new(policy),
-                PolicyOptions::new(width),
-            )?;
-            say(&format!(
-                "{} is at {}; Ctrl-C ends it",
-                checkpoint.display(),
-                bus.endpoint()
-            ));
-            report_until_stopped(&server);
-        }
+        ServeCommand::Policy(arguments) => policy(arguments)?,
     }
+    Ok(())
+}
+
+/// Serves a policy's checkpoint.
+fn policy(arguments: &ServePolicyArguments) -> Result<()> {
+    let device = armilla_nn::device::parse(&arguments.device)?;
+    let environment = |image_size| EnvironmentConfig {
+        name: arguments.env.clone(),
+        protocol: arguments.protocol.clone(),
+        image_size,
+    };
+    let (checkpoint, seed) = (&arguments.checkpoint, arguments.seed);
+    let (policy, side) = eval::open_trained(checkpoint, seed, &environment, &device)?;
+    let mut simulator = make(&environment(side))?;
+    let width = simulator.spec().action_low.len();
+    let ensemble = policy.horizons().ensemble;
+    let mut policy = match arguments.whole_chunks || ensemble.is_some() {
+        true => policy.with_whole_chunks(),
+        false => policy,
+    };
+    warm_up(&mut policy, simulator.as_mut())?;
+    let bus = Bus::serve(&BusConfig {
+        endpoint: arguments.listen.clone(),
+        ..BusConfig::default()
+    })?;
+    let options = PolicyOptions {
+        ensemble,
+        ..PolicyOptions::new(width)
+    };
+    let server = PolicyServer::start(&bus, eval::SERVED_POLICY, Box::new(policy), options)?;
+    say(&format!(
+        "{} is at {}; Ctrl-C ends it",
+        checkpoint.display(),
+        bus.endpoint()
+    ));
+    report_until_stopped(&server);
     Ok(())
 }
 

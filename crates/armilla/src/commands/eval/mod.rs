@@ -113,10 +113,11 @@ fn evaluated(
         InstructionChoice::Blank => (InstructionControl::Blank, Some("blank")),
         InstructionChoice::Swapped => (InstructionControl::Swapped, Some("swapped")),
     };
-    let endpoint = arguments.connect.as_deref();
+    let bus = arguments.connect.as_deref();
+    let bus = bus.map(|endpoint| opened::bus_at(endpoint, arguments.reply_timeout));
     let (mut row, shown) = match opened.actor.policy() {
         Some(policy) => {
-            let evaluation = over_bus(&episodes, policy, instruction, TRACES, endpoint)?;
+            let evaluation = over_bus(&episodes, policy, instruction, TRACES, bus.as_ref())?;
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
             row.instruction = heard.map(str::to_owned);
             if !arguments.no_floors {
@@ -140,9 +141,9 @@ fn evaluated(
             );
             let name = arguments.policy.as_deref().unwrap_or_default();
             let script = script(name).context("no such script")?;
-            if let Some(endpoint) = endpoint {
+            if let Some(bus) = &bus {
                 // Scripts act on the simulator's truth, which does not travel; still, a wrong endpoint must not pass.
-                connect(endpoint, &episodes.environment)?;
+                connect(bus, &episodes.environment)?;
             }
             let outcomes = script_outcomes(&episodes, script)?;
             (row(&episodes, name, &outcomes), None)
@@ -189,26 +190,27 @@ fn floor_name(environment: &EnvironmentConfig, script: Script) -> &'static str {
     }
 }
 
-/// Runs a policy's episodes over the bus: the simulator is served, the policy is its client.
+/// Runs a policy's episodes over the bus: the simulator is served, here unless there is one on `bus`, and the policy is its client.
 pub(crate) fn over_bus(
     episodes: &Episodes,
     policy: &mut dyn Policy,
     instruction: InstructionControl,
     traces: usize,
-    endpoint: Option<&str>,
+    bus: Option<&BusConfig>,
 ) -> Result<Evaluation> {
-    let served = match endpoint {
+    let served = match bus {
         Some(_) => None,
         None => Some(serve(&episodes.environment, None, episodes.parallel)?),
     };
-    let endpoint = served
+    let own = served
         .as_ref()
-        .map_or(endpoint.unwrap_or_default(), |served| served.bus.endpoint())
-        .to_owned();
-    let client = connect(&endpoint, &episodes.environment)?;
+        .map(|served| BusConfig::at(served.bus.endpoint()));
+    let bus = bus.cloned().or(own).unwrap_or_default();
+    let client = connect(&bus, &episodes.environment)?;
     ensure!(
         client.spec().features == make(&episodes.environment)?.spec().features,
-        "{endpoint}: expected `--image-size {}`, as the policy's camera, found pictures or values of another shape",
+        "{}: expected `--image-size {}`, as the policy's camera, found pictures or values of another shape",
+        bus.endpoint.unwrap_or_default(),
         episodes.environment.image_size
     );
     let mut sessions: Vec<Box<dyn Environment>> = Vec::new();
@@ -272,13 +274,14 @@ pub(crate) fn serve(
 }
 
 /// A simulator on the bus that has the episodes that are asked for.
-fn connect(endpoint: &str, environment: &EnvironmentConfig) -> Result<EnvironmentClient> {
-    let bus = Bus::connect(&BusConfig::at(endpoint))?;
+fn connect(config: &BusConfig, environment: &EnvironmentConfig) -> Result<EnvironmentClient> {
+    let bus = Bus::connect(config)?;
     let client = EnvironmentClient::connect(&bus, &environment.name)?;
     let (expected, found) = (&environment.protocol, &client.spec().protocol);
     ensure!(
         expected == found,
-        "{endpoint}: expected `--protocol {expected}`, found one that was served with `{found}`"
+        "{}: expected `--protocol {expected}`, found one that was served with `{found}`",
+        bus.endpoint()
     );
     Ok(client)
 }

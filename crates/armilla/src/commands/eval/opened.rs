@@ -113,14 +113,8 @@ fn usual_plan(env: &str) -> &'static str {
     }
 }
 
-/// Opens the planner or the policy's checkpoint, to act in scenes of a variation.
-pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Result<Opened> {
-    let protocol = varied(&arguments.protocol, variation);
-    let environment = |image_size| EnvironmentConfig {
-        name: arguments.env.clone(),
-        protocol: protocol.clone(),
-        image_size,
-    };
+/// Refuses arguments that would be ignored.
+fn check(arguments: &EvalArguments) -> Result<()> {
     ensure!(
         arguments.protocol != RECORD,
         "--protocol: expected episodes that nothing was learnt from, found `{RECORD}`, whose episodes are there to be recorded"
@@ -135,6 +129,25 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
         arguments.image_size.is_none() || name.starts_with("tcp/"),
         "--image-size: expected with a served policy such as tcp/127.0.0.1:7448; a checkpoint says its own, and a script sees nothing"
     );
+    ensure!(
+        arguments.reply_timeout.is_none()
+            || arguments.connect.is_some()
+            || name.starts_with("tcp/"),
+        "--reply-timeout: expected with a served policy or --connect; nothing else is asked over the bus"
+    );
+    Ok(())
+}
+
+/// Opens the planner or the policy's checkpoint, to act in scenes of a variation.
+pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Result<Opened> {
+    let protocol = varied(&arguments.protocol, variation);
+    let environment = |image_size| EnvironmentConfig {
+        name: arguments.env.clone(),
+        protocol: protocol.clone(),
+        image_size,
+    };
+    check(arguments)?;
+    let name = arguments.policy.as_deref().unwrap_or_default();
     let device = armilla_nn::device::parse(&arguments.device)?;
     let mut ensemble = None;
     let (actor, side) = if let Some(checkpoint) = &arguments.planner {
@@ -147,8 +160,9 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     } else if script(name).is_some() {
         (Actor::Script, BLIND_SIDE)
     } else if name.starts_with("tcp/") {
-        let bus = Bus::connect(&BusConfig::at(name))?;
+        let bus = Bus::connect(&bus_at(name, arguments.reply_timeout))?;
         let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
+        ensemble = policy.ensemble();
         let side = arguments.image_size.unwrap_or(BLIND_SIDE);
         (Actor::Policy(Box::new(policy)), side)
     } else {
@@ -228,4 +242,13 @@ pub(crate) fn script(name: &str) -> Option<Script> {
         "simulator" => Script::Planner,
         _ => return None,
     })
+}
+
+/// The bus of who answers at an endpoint, and how long to wait for each answer.
+pub(super) fn bus_at(endpoint: &str, reply_timeout: Option<f64>) -> BusConfig {
+    let mut config = BusConfig::at(endpoint);
+    if let Some(seconds) = reply_timeout {
+        config.query_timeout_secs = seconds;
+    }
+    config
 }
