@@ -150,8 +150,10 @@ pub(crate) struct ActionQueue {
     planned: VecDeque<Planned>,
     /// Actions of the last chunk.
     chunk: usize,
-    /// A chunk that is under way: the step at which it arrives, the one at which it was asked for, and what it holds.
-    coming: Option<(usize, usize, ActionChunk)>,
+    /// Planned actions that were carried out since the chunk under way was asked for.
+    carried_out: usize,
+    /// A chunk that is under way: the step at which it arrives, and what it holds.
+    coming: Option<(usize, ActionChunk)>,
 }
 
 /// An action and how many predictions it is made of.
@@ -170,6 +172,7 @@ impl ActionQueue {
             step: 0,
             planned: VecDeque::new(),
             chunk: 0,
+            carried_out: 0,
             coming: None,
         }
     }
@@ -202,13 +205,15 @@ impl ActionQueue {
 
     /// Takes the answer to what was asked at this step; it arrives so many steps later.
     pub(crate) fn answer(&mut self, chunk: ActionChunk, delay: usize) {
-        self.coming = Some((self.step + delay, self.step, chunk));
+        self.coming = Some((self.step + delay, chunk));
+        self.carried_out = 0;
         self.deliver();
     }
 
     /// The action of this step.
     pub(crate) fn next(&mut self) -> Action {
         let planned = self.planned.pop_front();
+        self.carried_out += usize::from(planned.is_some());
         let action = planned.map_or_else(|| self.hold.action(), |planned| planned.action);
         self.hold.last = Some(action.clone());
         self.step += 1;
@@ -218,16 +223,12 @@ impl ActionQueue {
 
     /// Joins a chunk that has arrived to what is planned.
     fn deliver(&mut self) {
-        let Some((_, asked, chunk)) = self.coming.take_if(|(arrives, ..)| *arrives <= self.step)
-        else {
+        let Some((_, chunk)) = self.coming.take_if(|(arrives, _)| *arrives <= self.step) else {
             return;
         };
         self.chunk = chunk.actions.len();
-        // Who waits has not moved: the first action is still right. Otherwise its time may have passed.
-        let passed = match self.execution {
-            Execution::Receding => 0,
-            _ => self.step - asked,
-        };
+        // Who waits has not moved: only what was carried out meanwhile has had its time.
+        let passed = self.carried_out;
         if matches!(self.execution, Execution::RealTime { .. }) {
             self.planned.clear();
         }
@@ -351,8 +352,8 @@ mod tests {
         ));
         // A step late: the old chunk goes on meanwhile, and what is past is dropped.
         assert_eq!(
-            with(Aggregate::LatestOnly, 1)[..6],
-            [0.0, 1.0, 2.0, 201.0, 202.0, 401.0]
+            with(Aggregate::LatestOnly, 1),
+            [0.0, 0.0, 1.0, 2.0, 301.0, 302.0, 501.0]
         );
     }
 
@@ -360,8 +361,8 @@ mod tests {
     fn a_chunk_that_continues_another_takes_its_place() {
         let execution = Execution::RealTime { threshold: 0.5 };
         let late = carried_out(execution, 1, -1.0);
-        // Asked at step 2, when two of four actions are left; the first of them is carried out meanwhile.
-        assert_eq!(late[..6], [0.0, 1.0, 2.0, 201.0, 202.0, 401.0]);
+        // Asked at step 3, when two of four actions are left; the first of them is carried out meanwhile.
+        assert_eq!(late, [0.0, 0.0, 1.0, 2.0, 301.0, 302.0, 501.0]);
         let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0)));
         assert_eq!(queue.leftover(1), None);
         queue.answer(chunk(&[1.0, 2.0, 3.0]), 0);
@@ -371,6 +372,29 @@ mod tests {
         assert_eq!(leftover.delay_steps, 1);
         let receding = ActionQueue::new(Execution::Receding, Hold::new(&spec(-1.0)));
         assert_eq!(receding.leftover(1), None);
+    }
+
+    #[test]
+    fn what_was_waited_for_loses_nothing() {
+        let executions = [
+            Execution::Ensemble { coefficient: 0.0 },
+            Execution::Asynchronous {
+                threshold: 0.5,
+                aggregate: Aggregate::LatestOnly,
+            },
+            Execution::RealTime { threshold: 0.5 },
+        ];
+        for execution in executions {
+            let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0)));
+            queue.answer(chunk(&[5.0, 6.0]), 3);
+            let steps: Vec<_> = (0..5).map(|_| queue.next().0[0]).collect();
+            assert_eq!(steps, [0.0, 0.0, 0.0, 5.0, 6.0], "{execution}");
+            // Two actions are left, the answer takes three steps.
+            queue.answer(chunk(&[1.0, 2.0]), 0);
+            queue.answer(chunk(&[11.0, 12.0, 13.0]), 3);
+            let steps: Vec<_> = (0..4).map(|_| queue.next().0[0]).collect();
+            assert_eq!(steps, [1.0, 2.0, 0.0, 13.0], "{execution}");
+        }
     }
 
     #[test]
