@@ -15,8 +15,8 @@ pub struct EpisodeOutcome {
     pub success_at_end: bool,
     /// Steps taken.
     pub steps: usize,
-    /// Largest value of each of the environment's figures over the episode.
-    pub largest: BTreeMap<String, f64>,
+    /// Best value of each of the environment's figures over the episode: the smallest of one that [`is_error`], the largest of others.
+    pub best: BTreeMap<String, f64>,
     /// The environment's labels at reset: `family`, `scene`, `instruction`.
     pub labels: BTreeMap<String, String>,
 }
@@ -39,10 +39,21 @@ impl EpisodeOutcome {
         self.success |= info.success;
         self.success_at_end = info.success;
         for (name, &value) in &info.figures {
-            let largest = self.largest.entry(name.clone()).or_insert(value);
-            *largest = largest.max(value);
+            let best = self.best.entry(name.clone()).or_insert(value);
+            *best = match is_error(name) {
+                true => best.min(value),
+                false => best.max(value),
+            };
         }
     }
+}
+
+/// Whether a figure of this name is the better the smaller it is: a distance, or a turn that is missing (`distance_px`, `turn_rad`).
+#[must_use]
+pub fn is_error(figure: &str) -> bool {
+    ["distance", "turn"]
+        .iter()
+        .any(|word| figure.starts_with(word))
 }
 
 /// A confidence interval of a success rate.

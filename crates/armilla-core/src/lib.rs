@@ -28,7 +28,7 @@ pub mod window;
 pub use action::{Action, ActionChunk};
 pub use environment::{Environment, EnvironmentSpec, Info, Reset, Step};
 pub use error::{Error, Result};
-pub use evaluation::{EpisodeOutcome, Rate, WilsonInterval};
+pub use evaluation::{EpisodeOutcome, Rate, WilsonInterval, is_error};
 pub use features::{DataType, Feature, Features};
 pub use image::Image;
 pub use observation::{Goal, Observation};

@@ -89,7 +89,7 @@ pub(crate) struct ResultRow {
     pub families: BTreeMap<String, f64>,
     /// The families with their intervals.
     pub family_intervals: BTreeMap<String, Success>,
-    /// Mean of the largest value of each of the environment's figures.
+    /// Mean of the best value in an episode of each of the environment's figures: the smallest distance or turn, the largest of others.
     pub figures: BTreeMap<String, f64>,
     /// The same of the floors.
     pub floor_figures: BTreeMap<String, BTreeMap<String, f64>>,
@@ -227,7 +227,7 @@ fn by_family(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, Success> {
 
 fn mean_figures(outcomes: &[EpisodeOutcome]) -> BTreeMap<String, f64> {
     let mut figures: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (name, &value) in outcomes.iter().flat_map(|outcome| &outcome.largest) {
+    for (name, &value) in outcomes.iter().flat_map(|outcome| &outcome.best) {
         figures.entry(name.clone()).or_default().push(value);
     }
     figures
@@ -270,7 +270,7 @@ mod tests {
                 ("scene".into(), seed.to_string()),
             ]
             .into(),
-            largest: [("coverage".into(), seed as f64)].into(),
+            best: [("coverage".into(), seed as f64)].into(),
             ..EpisodeOutcome::default()
         }
     }

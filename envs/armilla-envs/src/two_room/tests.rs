@@ -39,7 +39,7 @@ fn a_recorded_expert_arrives() {
     for seed in 0..60 {
         let outcome = run_script(&mut simulator, seed, Script::Expert).unwrap();
         assert!(outcome.success_at_end && outcome.steps < 120, "{outcome:?}");
-        assert!(outcome.largest["closeness"] > -f64::from(ARRIVED_PX));
+        assert!(outcome.best["closeness"] > -f64::from(ARRIVED_PX));
         opposite += usize::from(outcome.labels["rooms"] == "opposite");
     }
     assert!((30..55).contains(&opposite), "{opposite}");

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use armilla_core::Reset;
+use armilla_core::{Reset, is_error};
 use armilla_envs::{EnvironmentConfig, make};
 use armilla_imagine::{Execution, InstructionControl};
 use armilla_train::RunDirectory;
@@ -32,7 +32,8 @@ pub(crate) struct EvaluationRunConfig {
     pub protocol: String,
     /// Episodes.
     pub episodes: usize,
-    /// Which of the environment's figures makes a checkpoint the best, such as `coverage`; success unless given.
+    /// Which of the environment's figures makes a checkpoint the best, such as `coverage`, or by its smallest value `distance_px`; success
+    /// unless given.
     #[serde(default)]
     pub figure: Option<String>,
 }
@@ -43,7 +44,7 @@ struct Line {
     step: u64,
     episodes: usize,
     success: f64,
-    /// What is compared.
+    /// What is compared; the larger, the better.
     score: f64,
 }
 
@@ -82,16 +83,16 @@ pub(super) fn evaluate(
         None => success,
         Some(name) => figure(&row.figures, name)?,
     };
+    let name = config.figure.as_deref().unwrap_or("success");
     append(
         run,
         &Line {
             step,
             episodes: config.episodes,
             success,
-            score,
+            score: if is_error(name) { -score } else { score },
         },
     )?;
-    let name = config.figure.as_deref().unwrap_or("success");
     say(&format!(
         "step {step}: {name} {score:.3}, success {:.1} %",
         100.0 * success
@@ -104,6 +105,11 @@ pub(super) fn check(config: &EvaluationRunConfig) -> Result<()> {
     ensure!(
         config.episodes > 0,
         "[evaluation] episodes: expected at least 1, found 0"
+    );
+    ensure!(
+        config.protocol != eval::RECORD,
+        "[evaluation] protocol: expected episodes that nothing was learnt from, found `{}`",
+        config.protocol
     );
     let mut simulator = make(&EnvironmentConfig {
         name: config.env.clone(),
@@ -145,7 +151,7 @@ fn figure(figures: &BTreeMap<String, f64>, name: &str) -> Result<f64> {
     figures.get(name).copied().with_context(|| {
         let known: Vec<_> = figures.keys().map(String::as_str).collect();
         format!(
-            "[evaluation] figure: expected one of {}, found {name}",
+            "[evaluation] figure: expected one of {}, or none for success, found {name}",
             known.join(", ")
         )
     })
