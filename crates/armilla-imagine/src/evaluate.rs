@@ -54,7 +54,7 @@ pub struct Trace {
     pub actions: Vec<Action>,
     /// Chunks with the step at which each was given.
     pub chunks: Vec<(usize, ActionChunk)>,
-    /// Whether the goal held after each step.
+    /// Whether the goal held at each observation.
     pub success: Vec<bool>,
 }
 
@@ -174,6 +174,7 @@ impl Slot {
         let trace = keep.then(|| Trace {
             seed,
             observations: vec![observation.clone()],
+            success: vec![info.success],
             ..Trace::default()
         });
         self.episode = Some(Episode {

@@ -16,7 +16,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt as _;
 
-use crate::statistics::pearson;
+use crate::statistics::{pearson, squared_distances};
 
 /// The ridge: what is added to the diagonal of the standardised features' products.
 const RIDGE: f64 = 1.0;
@@ -79,8 +79,8 @@ pub struct Probe {
 
 #[derive(Debug)]
 enum Reader {
-    /// One a target.
-    Linear(Vec<DVector<f64>>),
+    /// Weights and offset, one a target.
+    Linear(Vec<(DVector<f64>, f64)>),
     Network(Box<Mlp>),
 }
 
@@ -95,11 +95,21 @@ impl Probe {
         let rows = standardised(&features, &samples.latents);
         let fit = |target: usize| {
             let known: Vec<(usize, f64)> = known(samples, target).collect();
+            if known.is_empty() {
+                return Some((DVector::zeros(features.len()), 0.0));
+            }
             let inputs = DMatrix::from_fn(known.len(), features.len(), |row, column| {
                 rows[known[row].0][column]
             });
+            // Values are centred over the samples that have them, which need not be the middle of all latents.
+            let middle = inputs.row_mean();
+            let inputs = DMatrix::from_fn(known.len(), features.len(), |row, column| {
+                inputs[(row, column)] - middle[column]
+            });
             let wanted = known.iter().map(|&(_, value)| targets[target].apply(value));
-            ridge(&inputs, &DVector::from_iterator(known.len(), wanted))
+            let weights = ridge(&inputs, &DVector::from_iterator(known.len(), wanted))?;
+            let offset = -middle.transpose().dot(&weights);
+            Some((weights, offset))
         };
         let weights: Option<Vec<_>> = (0..targets.len()).map(fit).collect();
         let expected = "finite latents";
@@ -173,7 +183,7 @@ impl Probe {
             let count = wanted.len() as f64;
             let mse = squares.sum::<f64>() / count;
             (!wanted.is_empty()).then(|| {
-                let variance = standard_deviations(&wanted, 1)[0].powi(2);
+                let variance = squared_distances(&wanted) / count;
                 ProbeScore {
                     samples: wanted.len(),
                     mse,
@@ -190,8 +200,13 @@ impl Probe {
         let rows = standardised(&self.features, latents);
         match &self.reader {
             Reader::Linear(weights) => {
-                let dot = |row: &Vec<f64>, weights: &DVector<f64>| {
-                    row.iter().zip(weights.iter()).map(|(a, b)| a * b).sum()
+                let dot = |row: &Vec<f64>, (weights, offset): &(DVector<f64>, f64)| {
+                    offset
+                        + row
+                            .iter()
+                            .zip(weights.iter())
+                            .map(|(a, b)| a * b)
+                            .sum::<f64>()
                 };
                 let read = |row| weights.iter().map(|weights| dot(row, weights)).collect();
                 rows.iter().map(read).collect()
@@ -319,6 +334,26 @@ mod tests {
         assert_eq!(scores[2].unwrap().samples, 100);
         assert!(scores[2].unwrap().r.unwrap() > 0.99);
         assert!(scores[3].is_none());
+    }
+
+    #[test]
+    fn a_value_that_only_some_samples_have_is_read_by_a_line_too() {
+        let noise = normals(&mut stream(0, "probe test", 2), 400);
+        // Known where the latent lies around 2, not where it lies around -2.
+        let side = |row: usize| if row.is_multiple_of(2) { 2.0 } else { -2.0 };
+        let latents = noise.iter().enumerate();
+        let latents: Vec<_> = latents
+            .map(|(row, noise)| vec![side(row) + 0.3 * noise])
+            .collect();
+        let known = |row: usize| row.is_multiple_of(2);
+        let values = latents.iter().enumerate();
+        let values = values.map(|(row, latent)| vec![known(row).then(|| f64::from(latent[0]))]);
+        let samples = Samples {
+            values: values.collect(),
+            latents: latents.clone(),
+        };
+        let score = Probe::linear(&samples).unwrap().score(&samples)[0].unwrap();
+        assert!(score.r2.unwrap() > 0.9, "{score:?}");
     }
 
     #[test]

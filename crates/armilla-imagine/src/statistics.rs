@@ -28,12 +28,27 @@ pub struct PairedTest {
     pub p: f64,
 }
 
+/// The sum of squared distances from the mean; 0 where they are no more than rounding leaves of equal values.
+pub(crate) fn squared_distances(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let sum: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let rounding = values
+        .iter()
+        .fold(0.0, |most: f64, value| most.max(value.abs()))
+        * 1e-14;
+    match sum <= count * rounding * rounding {
+        true => 0.0,
+        false => sum,
+    }
+}
+
 /// Tests the differences of pairs; none with fewer than two pairs or where all differ alike.
 #[must_use]
 pub fn paired_t_test(differences: &[f64]) -> Option<PairedTest> {
     let count = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / count;
-    let squares: f64 = differences.iter().map(|value| (value - mean).powi(2)).sum();
+    let squares = squared_distances(differences);
     if differences.len() < 2 || squares.is_nan() || squares <= 0.0 {
         return None;
     }
@@ -69,12 +84,9 @@ pub fn auroc(negatives: &[f64], positives: &[f64]) -> Option<f64> {
 pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
-    let product = |x: &[f64], from: f64, y: &[f64], to: f64| {
-        let each = x.iter().zip(y).map(|(x, y)| (x - from) * (y - to));
-        each.sum::<f64>()
-    };
-    let spread = product(a, mean_a, a, mean_a) * product(b, mean_b, b, mean_b);
-    (spread > 0.0).then(|| product(a, mean_a, b, mean_b) / spread.sqrt())
+    let product = a.iter().zip(b).map(|(x, y)| (x - mean_a) * (y - mean_b));
+    let spread = squared_distances(a) * squared_distances(b);
+    (spread > 0.0).then(|| product.sum::<f64>() / spread.sqrt())
 }
 
 /// The regularised incomplete beta function, by Lentz's continued fraction (Numerical Recipes, section 6.4).
@@ -157,6 +169,9 @@ mod tests {
         }
         assert_eq!(paired_t_test(&[1.0]), None);
         assert_eq!(paired_t_test(&[1.0, 1.0]), None);
+        // Their mean is none of them, but for rounding.
+        assert_eq!(paired_t_test(&[0.1; 3]), None);
+        assert_eq!(pearson(&[0.1; 3], &[1.0, 2.0, 3.0]), None);
         let flat = paired_t_test(&[-1.0, 1.0]).unwrap();
         assert_eq!((flat.t, flat.p), (0.0, 1.0));
     }

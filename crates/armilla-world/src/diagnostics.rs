@@ -103,13 +103,19 @@ pub fn effective_rank(rows: &[f64], width: usize) -> f64 {
     let centred = DMatrix::from_fn(matrix.nrows(), width, |row, column| {
         matrix[(row, column)] - mean[column]
     });
-    let squares = (centred.transpose() * centred).symmetric_eigenvalues();
+    // Both products have the same eigenvalues but for zeros; of tokens by the ten thousand the larger does not fit in memory.
+    let product = match centred.nrows() < width {
+        true => &centred * centred.transpose(),
+        false => centred.tr_mul(&centred),
+    };
+    let squares = product.symmetric_eigenvalues();
     let values: Vec<f64> = squares
         .iter()
         .map(|square| square.max(0.0).sqrt())
         .collect();
     let total: f64 = values.iter().sum();
-    if total <= f64::EPSILON {
+    // What rounding leaves of equal rows.
+    if total <= 1e-12 * rows.iter().map(|value| value.abs()).sum::<f64>() {
         return 0.0;
     }
     let shares = values
@@ -159,6 +165,10 @@ mod tests {
         let long = [3.0, 0.0, -3.0, 0.0, 0.0, 1.0, 0.0, -1.0];
         assert!((effective_rank(&long, 2) - 1.754_765).abs() < 1e-5);
         assert_eq!(effective_rank(&[1.0; 8], 2), 0.0);
+        assert_eq!(effective_rank(&[0.1; 9], 3), 0.0);
+        // Fewer rows than values.
+        let few = [3.0, 0.0, 0.0, -3.0, 0.0, 0.0];
+        assert!((effective_rank(&few, 3) - 1.0).abs() < 1e-6);
     }
 
     #[test]
