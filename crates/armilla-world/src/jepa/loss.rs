@@ -139,7 +139,7 @@ impl Jepa {
         let chosen =
             Tensor::<1, Int>::from_data(TensorData::new(chosen, [wanted]), &frames.device());
         let frames = match self.config().loss.decoder_trains_encoder {
-            true => frames,
+            true => self.held(frames),
             false => frames.detach(),
         };
         let latents = frames.reshape([rows, self.config().latent]);
@@ -214,7 +214,7 @@ pub(crate) mod tests {
         let frames = seeing.encode_frames(batch.observations.clone(), 4);
         let loss = seeing.decoder_loss(frames, images, &mut stream(0, "test", 0));
         let fields = reached(&seeing, &loss);
-        assert!(fields.iter().any(|field| field == "encoder"), "{fields:?}");
+        assert_eq!(fields, ["decoder", "encoder", "projector"]);
 
         let frames = jepa.encode_frames(batch.observations.clone(), 4);
         let latents = jepa.held(frames.narrow(1, 0, 3));
