@@ -71,7 +71,19 @@ impl Dataset {
     /// When there is none, a metadata file is missing or cut short (named), or it holds a kind that is not
     /// supported (named).
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
-        let root = root.as_ref();
+        Self::open_with(root.as_ref(), statistics::read)
+    }
+
+    /// The same without the statistics of the whole, which may be broken: to have them counted anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_to_recount(root: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(root.as_ref(), |_| Ok(Statistics::new()))
+    }
+
+    fn open_with(root: &Path, statistics: fn(&Path) -> Result<Statistics>) -> Result<Self> {
         let recovered = recover(root)?;
         let info = Info::read(root)?;
         let empty = info.total_episodes == 0;
@@ -87,7 +99,7 @@ impl Dataset {
                 .iter()
                 .map(|record| record.episode.clone())
                 .collect(),
-            statistics: statistics::read(root)?,
+            statistics: statistics(root)?,
             tasks,
             reader,
             recovered,

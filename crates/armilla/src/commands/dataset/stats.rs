@@ -32,7 +32,10 @@ pub(crate) struct StatsArguments {
 
 /// Runs `armilla dataset stats`.
 pub(super) fn run(arguments: &StatsArguments) -> Result<()> {
-    let mut dataset = Dataset::open(&arguments.dataset)?;
+    let mut dataset = match arguments.recount {
+        true => Dataset::open_to_recount(&arguments.dataset)?,
+        false => Dataset::open(&arguments.dataset)?,
+    };
     if arguments.recount {
         let target = target(arguments.out.as_ref(), &arguments.dataset);
         with_progress("recount", "episodes (counted, then written)", |progress| {
