@@ -83,14 +83,17 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
     }
     let episodes: usize = config.episodes.iter().map(|group| group.count).sum();
     ensure!(
-        episodes > 0,
-        "`episodes`: expected at least one, found none"
+        episodes > 0 && arguments.episodes != Some(0),
+        "episodes: expected at least one, found none"
     );
     if let Some(policy) = &arguments.policy {
         let noise = config.episodes.iter().map(|group| group.noise);
         config.episodes = vec![EpisodeGroup {
             policy: policy.clone(),
-            noise: noise.fold(0.0, f32::max),
+            noise: match policy.as_str() {
+                "noisy-expert" => noise.fold(0.0, f32::max),
+                _ => 0.0,
+            },
             count: episodes,
         }];
     }
@@ -116,16 +119,37 @@ fn share_out(groups: &mut [EpisodeGroup], episodes: usize) {
 }
 
 /// Refuses what the first episode of a group would find, before any is recorded.
-fn check(environment: &EnvironmentConfig, group: &EpisodeGroup, device: &Device) -> Result<()> {
+fn check(
+    environment: &EnvironmentConfig,
+    action: RecordedAction,
+    group: &EpisodeGroup,
+    device: &Device,
+) -> Result<()> {
     let EpisodeGroup { policy, noise, .. } = group;
-    match policy.as_str() {
-        "noisy-expert" => ensure!(
+    if policy == "noisy-expert" {
+        ensure!(
             noise.is_finite() && *noise > 0.0,
-            "noisy-expert: expected `noise` above 0, found {noise}; a configuration's `episodes` says it: --set \"episodes=[{{policy='noisy-expert', noise=0.5, count=100}}]\""
-        ),
-        name if eval::script(name).is_some() => {}
-        name => {
-            opened(environment, name, 0, device)?;
+            "noisy-expert: expected `noise` above 0, found {noise}; the `episodes` of a configuration say it: --config record/{} --set \"episodes=[{{policy='noisy-expert', noise=0.5, count=100}}]\"",
+            environment.name
+        );
+        return Ok(());
+    }
+    ensure!(
+        *noise == 0.0,
+        "`noise`: expected with noisy-expert only, found {noise} with {policy}"
+    );
+    match eval::script(policy) {
+        Some(script) => {
+            let mut simulator = make(environment)?;
+            simulator.reset(&Reset::default())?;
+            simulator.scripted(script)?;
+        }
+        None => {
+            opened(environment, policy, 0, device)?;
+            ensure!(
+                action == RecordedAction::Executed,
+                "`action`: expected `executed` with a checkpoint, whose own actions are recorded, found `expert`; --set \"action='executed'\""
+            );
         }
     }
     Ok(())
@@ -139,10 +163,11 @@ fn opened(
     device: &Device,
 ) -> Result<CheckpointPolicy> {
     let fixed = |_| environment.clone();
-    let found = eval::open_trained(Path::new(name), seed, &fixed, device);
-    let (policy, _) = found.with_context(|| {
-        format!("`{name}` is neither expert, noisy-expert, random, nothing nor a checkpoint")
-    })?;
+    ensure!(
+        Path::new(name).exists() || name.contains('/'),
+        "{name}: expected expert, noisy-expert, random, nothing, cheat, simulator or a checkpoint's folder"
+    );
+    let (policy, _) = eval::open_trained(Path::new(name), seed, &fixed, device)?;
     Ok(policy)
 }
 
@@ -161,7 +186,7 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
         );
     }
     for group in &config.episodes {
-        check(&environment, group, device)?;
+        check(&environment, config.action, group, device)?;
     }
     let recorder = RecorderConfig::new(
         spec.features.clone(),
@@ -169,8 +194,29 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
         &config.env,
         &config.env,
     );
-    let at_once = episodes_at_once(&spec);
     let mut recorder = Recorder::create(out, recorder.with_capture_timestamps())?;
+    let filled = fill(&mut recorder, config, &environment, device);
+    let episodes = recorder.episodes();
+    if filled.is_err() && episodes == 0 {
+        // An empty dataset would stand in the way of the next try.
+        drop(recorder);
+        std::fs::remove_dir_all(out).ok();
+        return filled;
+    }
+    let mut summary = filled.with_context(|| kept(episodes, out))?;
+    recorder.finish().with_context(|| kept(episodes, out))?;
+    summary.hash = armilla_data::Dataset::open(out)?.content_hash()?;
+    Ok(summary)
+}
+
+/// Records the groups of a configuration, one after the other.
+fn fill(
+    recorder: &mut Recorder,
+    config: &RecordConfig,
+    environment: &EnvironmentConfig,
+    device: &Device,
+) -> Result<RecordSummary> {
+    let at_once = episodes_at_once(make(environment)?.spec());
     let total: usize = config.episodes.iter().map(|group| group.count).sum();
     let mut progress = Progress::new(&format!("record {}", config.env), "episodes", total as u64);
     let mut summary = RecordSummary {
@@ -184,7 +230,7 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
             let count = left.min(at_once);
             let seeds = seed..seed + count as u64;
             seed = seeds.end;
-            let episodes = simulate(&environment, config.action, group, seeds, device)?;
+            let episodes = simulate(environment, config.action, group, seeds, device)?;
             left -= count;
             for episode in &episodes {
                 summary.frames += episode.frames.actions.len();
@@ -193,18 +239,20 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
             }
             summary.episodes += count;
             let frames: Vec<_> = episodes.into_iter().map(|episode| episode.frames).collect();
-            let added = recorder.add_episodes(&frames);
-            added.with_context(|| kept(recorder.episodes(), out))?;
+            recorder.add_episodes(&frames)?;
             progress.set(
                 summary.episodes as u64,
                 format!("{} frames", summary.frames),
             );
         }
     }
-    let episodes = recorder.episodes();
-    recorder.finish().with_context(|| kept(episodes, out))?;
     progress.finish();
-    summary.hash = armilla_data::Dataset::open(out)?.content_hash()?;
+    if summary.episodes < total {
+        say(&format!(
+            "stopped early: {} of {total} episodes, of the configuration's groups those that come first",
+            summary.episodes
+        ));
+    }
     Ok(summary)
 }
 
