@@ -108,10 +108,11 @@ fn a_missing_checkpoint_names_the_file() {
         "1",
     ];
     let said = fail(folder.path(), &arguments);
-    assert!(
-        said.contains("absent") && said.contains("config.json"),
-        "{said}"
-    );
+    let expected = "absent: expected a checkpoint's folder, or OWNER/NAME on the hub";
+    assert!(said.contains(expected), "{said}");
+    std::fs::create_dir(folder.path().join("absent")).unwrap();
+    let said = fail(folder.path(), &arguments);
+    assert!(said.contains("absent/config.json"), "{said}");
 }
 
 #[test]

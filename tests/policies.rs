@@ -131,7 +131,7 @@ fn act_is_trained_carried_out_and_exchanged() {
     exchanged(folder, 1, "grad.model.backbone.");
     let said = fail(folder, &evaluation(MODEL, &["--execution", "real-time"]));
     assert!(
-        said.contains("continues a chunk") && said.contains("act"),
+        said.contains("continue a chunk") && said.contains("act"),
         "{said}"
     );
     let said = fail(folder, &evaluation("expert", &["--delay-ms", "100"]));

@@ -15,7 +15,7 @@ pub enum BusError {
     },
     /// The endpoint to serve on cannot be listened on.
     #[error(
-        "bus endpoint {endpoint} cannot be served on: {reason}; stop what listens there, or set another `endpoint` \
+        "bus endpoint {endpoint} cannot be served on: {reason}; stop what listens there, or choose another endpoint \
          (without one a free port is picked)"
     )]
     Occupied {
@@ -27,7 +27,7 @@ pub enum BusError {
     /// No router answered at the endpoint.
     #[error(
         "nothing on the bus answers at {endpoint} within {timeout_secs} s ({reason}); start the serving process first, \
-         or set `endpoint` to the one that it printed"
+         or give the endpoint that it printed"
     )]
     Unreachable {
         /// The endpoint.

@@ -47,4 +47,4 @@ pub use error::{BusError, Result};
 pub use latency::Latency;
 pub use message::VERSION;
 pub use policy_client::RemotePolicy;
-pub use policy_server::{PolicyOptions, PolicyServer};
+pub use policy_server::{PolicyOptions, PolicyServer, ServedChunks};

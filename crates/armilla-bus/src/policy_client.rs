@@ -7,6 +7,7 @@ use crate::config::check_name;
 use crate::environment_client::require_served;
 use crate::error::Result;
 use crate::message::check_limit;
+use crate::policy_server::ServedChunks;
 use crate::wire::{
     ActReply, ActRequest, ChunkBody, Done, PolicyResetRequest, PolicySpecReply, PolicySpecRequest,
 };
@@ -27,7 +28,9 @@ pub struct RemotePolicy {
     name: String,
     history: usize,
     continues: bool,
-    ensemble: Option<f64>,
+    chunks: ServedChunks,
+    /// Actions that are kept of an answer.
+    most: usize,
 }
 
 impl RemotePolicy {
@@ -48,14 +51,24 @@ impl RemotePolicy {
             name: name.to_owned(),
             history,
             continues: spec.continues,
-            ensemble: spec.ensemble.filter(|weight| weight.is_finite()),
+            chunks: spec.chunks,
+            most: usize::MAX,
         })
     }
 
-    /// How its checkpoint asks for all predictions of a step to be averaged, with weights `exp(-this * age)`, if it does.
+    /// What the server tells of its chunks.
     #[must_use]
-    pub fn ensemble(&self) -> Option<f64> {
-        self.ensemble
+    pub fn chunks(&self) -> ServedChunks {
+        self.chunks
+    }
+
+    /// Gives of whole chunks the actions that are to be carried out before the next is asked for, as the policy would by itself.
+    #[must_use]
+    pub fn with_receding_chunks(self) -> Self {
+        Self {
+            most: self.chunks.receding.unwrap_or(usize::MAX),
+            ..self
+        }
     }
 
     fn ask(&self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
@@ -70,7 +83,13 @@ impl RemotePolicy {
             let expected = format!("{} chunks", requests.len());
             return Err(Error::invalid(what, expected, reply.chunks.len()).into());
         }
-        reply.chunks.into_iter().map(ChunkBody::try_into).collect()
+        let chunks = reply.chunks.into_iter();
+        let shortened = |body: ChunkBody| {
+            let mut chunk = ActionChunk::try_from(body)?;
+            chunk.actions.truncate(self.most);
+            Ok(chunk)
+        };
+        chunks.map(shortened).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use armilla_core::{ActionChunk, Policy, PolicyRequest};
+use serde::{Deserialize, Serialize};
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
@@ -29,8 +30,26 @@ pub struct PolicyOptions {
     pub window: Duration,
     /// Queries that may wait; more are refused at once.
     pub queue: usize,
-    /// Told to clients: predictions of one step are averaged with weights `exp(-this * age)`.
+    /// Told to clients.
+    pub chunks: ServedChunks,
+}
+
+/// What a server tells of a policy's chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServedChunks {
+    /// Actions that are carried out before the next chunk is asked for, unless one is asked for earlier; none if that is not known.
+    pub receding: Option<usize>,
+    /// Whether answers hold all actions that are predicted, not those alone.
+    pub whole: bool,
+    /// If the checkpoint asks for it, all predictions of a step are averaged with weights `exp(-this * age)`.
     pub ensemble: Option<f64>,
+}
+
+impl ServedChunks {
+    pub(crate) fn tells_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl PolicyOptions {
@@ -42,7 +61,7 @@ impl PolicyOptions {
             max_batch: 64,
             window: Duration::from_millis(1),
             queue: 256,
-            ensemble: None,
+            chunks: ServedChunks::default(),
         }
     }
 }
@@ -180,7 +199,7 @@ impl Driver {
                     name: self.policy.name().to_owned(),
                     history: self.policy.history() as u64,
                     continues: self.policy.continues(),
-                    ensemble: self.options.ensemble,
+                    chunks: self.options.chunks,
                 };
                 reply(&query, request(&query).map(|PolicySpecRequest {}| spec));
                 0
@@ -282,13 +301,18 @@ mod tests {
         let policy = Box::new(Echo::default());
         let largest = policy.largest_batch.clone();
         let seen = policy.most_earlier.clone();
-        let options = PolicyOptions {
+        let chunks = ServedChunks {
+            receding: Some(1),
+            whole: true,
             ensemble: Some(0.01),
+        };
+        let options = PolicyOptions {
+            chunks,
             ..PolicyOptions::new(2)
         };
         let server = PolicyServer::start(&bus, "echo", policy, options).unwrap();
         let mut remote = RemotePolicy::connect(&client(&bus), "echo").unwrap();
-        assert_eq!(remote.ensemble(), Some(0.01));
+        assert_eq!(remote.chunks(), chunks);
         remote.reset(1).unwrap();
         let requests: Vec<_> = (0..40).map(|episode| question(episode, 3)).collect();
         let chunks = remote.act(&requests).unwrap();

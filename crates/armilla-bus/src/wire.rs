@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BusError, Result};
 use crate::message::{Message, check_limit};
+use crate::policy_server::ServedChunks;
 
 /// Longest side of a picture, in pixels.
 const MAX_SIDE: usize = 4096;
@@ -139,13 +140,12 @@ wire! {
 }
 wire! {
     /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold; `continues`
-    /// says whether it heeds what is left over of a chunk; `ensemble` is how all predictions of a step are averaged, where its checkpoint asks
-    /// for that.
+    /// says whether it heeds what is left over of a chunk.
     PolicySpecReply = "policy_spec" {
         name: String,
         history: u64,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] continues: bool,
-        #[serde(default, skip_serializing_if = "Option::is_none")] ensemble: Option<f64>,
+        #[serde(default, skip_serializing_if = "ServedChunks::tells_nothing")] chunks: ServedChunks,
     }
 }
 wire! {

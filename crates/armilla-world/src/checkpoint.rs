@@ -82,6 +82,14 @@ impl WorldModel {
         Ok(())
     }
 
+    /// Whether a folder holds what [`Self::save`] wrote.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        let json = std::fs::read_to_string(directory.join(CONFIG)).unwrap_or_default();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
+        json["kind"] == KIND
+    }
+
     /// Reads what [`Self::save`] wrote.
     ///
     /// # Errors

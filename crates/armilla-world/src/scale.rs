@@ -82,7 +82,8 @@ impl ActionScale {
     }
 
     /// Whether a value never moved in the recordings. Their extremes tell it where a deviation was rounded.
-    fn is_still(&self, at: usize) -> bool {
+    #[must_use]
+    pub fn is_still(&self, at: usize) -> bool {
         self.low[at] >= self.high[at] || self.std[at] <= EPSILON
     }
 }

@@ -13,7 +13,7 @@ use crate::commands::world::WorldCommand;
 
 /// From video to robot behaviour: record, learn a world model, train a policy, plan, evaluate, look.
 #[derive(Debug, Parser)]
-#[command(name = "armilla", version, about)]
+#[command(name = "armilla", version)]
 pub(crate) struct Arguments {
     /// Say more (-v, -vv, -vvv).
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -89,7 +89,8 @@ pub(crate) struct RecordArguments {
     /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: Option<String>,
-    /// Who acts in all episodes: expert, noisy-expert, random, nothing, or a checkpoint folder.
+    /// Who acts in all episodes: expert, random, nothing, cheat, simulator (plans on a copy of it), noisy-expert (with the noise of a
+    /// configuration), or a checkpoint's folder.
     #[arg(long)]
     pub policy: Option<String>,
     /// Episodes to record; the groups of a configuration keep their proportions.

@@ -45,7 +45,8 @@ fn chain(error: &anyhow::Error) -> String {
 fn start_log(verbose: u8) {
     let own = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter = format!(
-        "error,armilla={own},armilla_bus={own},armilla_data={own},armilla_hub={own},armilla_train={own}"
+        // What fails in zenoh comes back as an error of ours; what it says beside that is of no use, as of a bus that closes.
+        "error,zenoh=off,armilla={own},armilla_bus={own},armilla_data={own},armilla_hub={own},armilla_train={own}"
     );
     tracing_subscriber::fmt()
         .with_env_filter(filter)

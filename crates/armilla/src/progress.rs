@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// Seconds between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -22,10 +22,13 @@ impl Progress {
     pub(crate) fn new(name: &str, unit: &str, total: u64) -> Self {
         let bar = ProgressBar::new(total);
         let template = format!(
-            "{{prefix:>22.bold}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{per_sec:>10}} left {{eta:>4}} {{msg}}"
+            "{{prefix:>22.bold}} [{{bar:30}}] {{pos}}/{{len}} {unit} {{rate:>10}} left {{eta:>4}} {{msg}}"
         );
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style.progress_chars("=> "));
+            let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                write!(text, "{:.1}/s", state.per_sec()).ok();
+            };
+            bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
         }
         bar.set_prefix(name.to_owned());
         let plain = !std::io::stderr().is_terminal();
@@ -72,7 +75,10 @@ pub(crate) fn say(line: &str) {
     writeln!(std::io::stderr(), "{line}").ok();
 }
 
-/// One line of output, on standard output.
+/// One line of output, on standard output. A reader that has gone, as `head` does, is no error.
 pub(crate) fn print(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }

@@ -1,6 +1,7 @@
 //! The commands, one module each: they resolve configuration, call the crates, and report.
 
 pub(crate) mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod dataset;
 mod demo;
 mod doctor;

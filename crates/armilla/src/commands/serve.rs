@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use armilla_bus::{Bus, BusConfig, Latency, PolicyOptions, PolicyServer};
+use armilla_bus::{Bus, BusConfig, Latency, PolicyOptions, PolicyServer, ServedChunks};
 use armilla_core::{Environment, Leftover, Policy, PolicyRequest, Reset};
 use armilla_envs::{EnvironmentConfig, make};
 
@@ -54,8 +54,13 @@ fn policy(arguments: &ServePolicyArguments) -> Result<()> {
     let (policy, side) = eval::open_trained(checkpoint, seed, &environment, &device)?;
     let mut simulator = make(&environment(side))?;
     let width = simulator.spec().action_low.len();
-    let ensemble = policy.horizons().ensemble;
-    let mut policy = match arguments.whole_chunks || ensemble.is_some() {
+    let horizons = policy.horizons();
+    let chunks = ServedChunks {
+        receding: Some(horizons.receding),
+        whole: arguments.whole_chunks || horizons.ensemble.is_some(),
+        ensemble: horizons.ensemble,
+    };
+    let mut policy = match chunks.whole {
         true => policy.with_whole_chunks(),
         false => policy,
     };
@@ -65,7 +70,7 @@ fn policy(arguments: &ServePolicyArguments) -> Result<()> {
         ..BusConfig::default()
     })?;
     let options = PolicyOptions {
-        ensemble,
+        chunks,
         ..PolicyOptions::new(width)
     };
     let server = PolicyServer::start(&bus, eval::SERVED_POLICY, Box::new(policy), options)?;

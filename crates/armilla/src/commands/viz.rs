@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::{Action, Image, Observation};
 use armilla_data::Dataset;
 use armilla_envs::{EnvironmentConfig, make};
@@ -19,6 +19,11 @@ use crate::progress::say;
 
 /// Runs `armilla viz`.
 pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
+    super::can_write(&[Some(&arguments.out)])?;
+    ensure!(
+        arguments.episodes > 0,
+        "--episodes: expected at least 1, found 0"
+    );
     let source = hub::folder(HubType::Dataset, &arguments.source)?;
     let mut recording = Recording::create(&arguments.out)?;
     if source.join("meta/info.json").is_file() {

@@ -20,7 +20,7 @@ use crate::commands::{can_write, viz};
 use crate::paired::Other;
 use crate::progress::{Progress, print, say};
 use crate::results::{ResultRow, scenes};
-pub(crate) use opened::{open_planner, open_trained, script};
+pub(crate) use opened::{RECORD, open_planner, open_trained, script};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
 const SEEDS_APART: u64 = 1_000_000;
@@ -98,6 +98,7 @@ fn evaluated(
 ) -> Result<(ResultRow, Option<viz::Shown>)> {
     let mut opened = opened::open(arguments, variation)?;
     let episodes = opened.episodes(arguments)?;
+    opened.check(arguments, &episodes)?;
     if let Some(others) = others {
         let EnvironmentConfig { name, protocol, .. } = &episodes.environment;
         let which = (
@@ -209,7 +210,7 @@ pub(crate) fn over_bus(
     let client = connect(&bus, &episodes.environment)?;
     ensure!(
         client.spec().features == make(&episodes.environment)?.spec().features,
-        "{}: expected `--image-size {}`, as the policy's camera, found pictures or values of another shape",
+        "{}: expected a simulator served with `--image-size {}`, as the policy's camera, found pictures or values of another shape",
         bus.endpoint.unwrap_or_default(),
         episodes.environment.image_size
     );
@@ -227,7 +228,8 @@ pub(crate) fn over_bus(
     };
     let title = match instruction {
         InstructionControl::Own => episodes.title(),
-        other => format!("{} ({other:?})", episodes.title()),
+        InstructionControl::Blank => format!("{} (blank)", episodes.title()),
+        InstructionControl::Swapped => format!("{} (swapped)", episodes.title()),
     };
     let mut progress = Progress::new(&title, "episodes", episodes.count as u64);
     let evaluation = evaluate(sessions, policy, &config, &mut |done| {

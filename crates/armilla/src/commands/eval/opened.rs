@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_bus::{Bus, BusConfig, RemotePolicy};
-use armilla_core::Policy;
+use armilla_core::{Policy, Reset};
 use armilla_envs::{EnvironmentConfig, Script, Variation, make};
 use armilla_imagine::{Execution, PlannerPolicy};
 use armilla_vla::{CheckpointPolicy, GoalCloning, GoalPolicy, load_policy};
@@ -12,7 +12,8 @@ use armilla_world::{PlanConfig, WorldModel};
 use burn::tensor::Device;
 
 use super::{Episodes, SERVED_POLICY};
-use crate::cli::{EvalArguments, VariationChoice};
+use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
+use crate::commands::checkpoint::{expect_policy, expect_world_model};
 use crate::commands::viz::{self, PlannedPaths};
 use crate::config::Source;
 use crate::hub::{self, HubType};
@@ -20,7 +21,7 @@ use crate::hub::{self, HubType};
 /// Side of the pictures that a policy without cameras does not see, px.
 const BLIND_SIDE: usize = 64;
 /// The protocol of recordings.
-const RECORD: &str = "record";
+pub(crate) const RECORD: &str = "record";
 
 /// Who acts.
 pub(super) enum Actor {
@@ -56,6 +57,8 @@ pub(super) struct Opened {
     /// The environment, with the camera that the policy wants.
     environment: EnvironmentConfig,
     pub(super) actor: Actor,
+    /// Whether who acts goes by a picture of the goal.
+    wants_goal: bool,
     execution: Execution,
 }
 
@@ -76,6 +79,11 @@ impl Opened {
                 || self.execution == Execution::Receding && delay_ms == 0.0,
             "--execution, --delay-ms: expected with a policy or a planner, found with a script, which acts without chunks"
         );
+        ensure!(
+            arguments.parallel > 0,
+            "--parallel: expected at least 1, found 0"
+        );
+        self.execution.validate().context("--execution")?;
         let looks_back = matches!(&self.actor, Actor::Planner(planner) if planner.looks_back());
         ensure!(
             !looks_back || self.execution == Execution::Receding && delay_ms == 0.0,
@@ -86,10 +94,44 @@ impl Opened {
             environment: self.environment.clone(),
             count: arguments.episodes,
             seed: arguments.seed,
-            parallel: arguments.parallel.max(1),
+            parallel: arguments.parallel,
             execution: self.execution,
             delay_steps: (delay_ms * rate_hz / 1000.0).ceil() as usize,
         })
+    }
+}
+
+impl Opened {
+    /// Refuses what the first scene would, before any is run.
+    pub(super) fn check(&mut self, arguments: &EvalArguments, episodes: &Episodes) -> Result<()> {
+        if let (Execution::RealTime { .. }, Some(policy)) = (self.execution, self.actor.policy()) {
+            ensure!(
+                policy.continues(),
+                "--execution real-time: expected a policy that samples its actions and can continue a chunk, found {}",
+                policy.name()
+            );
+        }
+        let mut simulator = make(&episodes.environment)?;
+        let (observation, info) = simulator.reset(&Reset {
+            seed: episodes.first_seed(),
+            instruction: None,
+        })?;
+        let protocol = &arguments.protocol;
+        ensure!(
+            observation.goal.is_some() || !self.wants_goal,
+            "--protocol: expected one that asks by a picture of the goal (crossing, ahead, block or object), found `{protocol}`, which does not"
+        );
+        ensure!(
+            matches!(self.actor, Actor::Script)
+                || arguments.instruction != InstructionChoice::Swapped
+                || info.labels.contains_key("swapped"),
+            "--instruction swapped: expected scenes with more than one task, found `{protocol}` of {}, which has one",
+            arguments.env
+        );
+        if arguments.ceiling {
+            simulator.scripted(Script::Planner).context("--ceiling")?;
+        }
+        Ok(())
     }
 }
 
@@ -149,7 +191,7 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     check(arguments)?;
     let name = arguments.policy.as_deref().unwrap_or_default();
     let device = armilla_nn::device::parse(&arguments.device)?;
-    let mut ensemble = None;
+    let (mut ensemble, mut wants_goal) = (None, arguments.planner.is_some());
     let (actor, side) = if let Some(checkpoint) = &arguments.planner {
         let plan = arguments.plan.as_deref();
         let mut plan = Source::open(plan.unwrap_or_else(|| usual_plan(&arguments.env)))?;
@@ -160,14 +202,18 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     } else if script(name).is_some() {
         (Actor::Script, BLIND_SIDE)
     } else if name.starts_with("tcp/") {
-        let bus = Bus::connect(&bus_at(name, arguments.reply_timeout))?;
-        let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
-        ensemble = policy.ensemble();
+        let policy = open_served(name, arguments)?;
+        ensemble = policy.chunks().ensemble;
         let side = arguments.image_size.unwrap_or(BLIND_SIDE);
         (Actor::Policy(Box::new(policy)), side)
     } else {
+        ensure!(
+            Path::new(name).exists() || name.contains('/'),
+            "--policy {name}: expected a checkpoint's folder, a served policy such as tcp/127.0.0.1:7448, expert, random, nothing, cheat or simulator"
+        );
         let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
         if GoalPolicy::is_in(&checkpoint) {
+            wants_goal = true;
             open_cloning(&checkpoint, &environment, &device)?
         } else {
             let seed = arguments.seed;
@@ -182,8 +228,24 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     Ok(Opened {
         environment: environment(side),
         actor,
+        wants_goal,
         execution: arguments.execution.chosen(ensemble)?,
     })
+}
+
+/// Opens a policy on the bus, to be asked as it would be here.
+fn open_served(endpoint: &str, arguments: &EvalArguments) -> Result<RemotePolicy> {
+    let bus = Bus::connect(&bus_at(endpoint, arguments.reply_timeout))?;
+    let policy = RemotePolicy::connect(&bus, SERVED_POLICY)?;
+    let chunks = policy.chunks();
+    let execution = arguments.execution.chosen(chunks.ensemble)?;
+    match (execution, chunks.receding) {
+        (Execution::Receding, _) => Ok(policy.with_receding_chunks()),
+        (_, Some(receding)) if !chunks.whole => bail!(
+            "--execution: expected a policy that answers with all actions it predicts (`armilla serve policy --whole-chunks`), found one that answers with the first {receding}"
+        ),
+        _ => Ok(policy),
+    }
 }
 
 /// Opens goal-conditioned cloning, for the environment with the camera it wants; and that camera's side.
@@ -208,6 +270,7 @@ pub(crate) fn open_planner(
     device: &Device,
 ) -> Result<(PlannerPolicy, usize)> {
     let checkpoint = hub::folder(HubType::Model, checkpoint)?;
+    expect_world_model(&checkpoint)?;
     let model = WorldModel::load(&checkpoint, device)?;
     let side = model.shape().image_size;
     let simulator = make(&environment(side))?;
@@ -224,6 +287,7 @@ pub(crate) fn open_trained(
     device: &Device,
 ) -> Result<(CheckpointPolicy, usize)> {
     let checkpoint = hub::folder(HubType::Model, checkpoint)?;
+    expect_policy(&checkpoint)?;
     let trained = load_policy(&checkpoint, device)?;
     let cameras = &trained.inputs().cameras;
     let side = cameras.first().map_or(BLIND_SIDE, |camera| camera.height);

@@ -90,12 +90,16 @@ impl TrainingData {
         if config.validate_every == 0 {
             return Ok(None);
         }
-        let kept = split(&self.first, config.validation_share).1.len();
-        ensure!(
-            kept > 0,
-            "validate_every: expected a validation_share that keeps an episode from training, found {}",
-            config.validation_share
-        );
+        let others = self.others.iter().map(|(dataset, _)| dataset);
+        for dataset in std::iter::once(&self.first).chain(others) {
+            let share = config.validation_share;
+            ensure!(
+                !split(dataset, share).1.is_empty(),
+                "{}: `validation_share`: expected a share that keeps an episode from training, as `validate_every` measures on them, found {share} of {}; set a larger one, or validate_every=0",
+                dataset.root().display(),
+                dataset.episodes().len()
+            );
+        }
         let loader = self.loader_of(config, spec, cameras, |(_, kept)| kept)?;
         Ok(Some(loader))
     }
@@ -215,7 +219,16 @@ impl TrainingData {
     ) -> Result<FeatureStatistics> {
         let root = self.first.root().display();
         let known = loader.statistics().remove(feature);
-        known.ok_or_else(|| anyhow!("{root}: no statistics of `{feature}`"))
+        known.ok_or_else(|| {
+            anyhow!(
+                "{root}: no statistics of `{feature}`; `armilla dataset stats --recount --in-place` counts them"
+            )
+        })
+    }
+
+    /// The first dataset's folder, for errors.
+    pub(super) fn root(&self) -> String {
+        self.first.root().display().to_string()
     }
 }
 

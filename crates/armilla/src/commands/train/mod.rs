@@ -155,6 +155,11 @@ fn start(config: &TrainRunConfig, run: &RunDirectory, device: &Device) -> Result
         config.evaluation.is_none() || config.policy.is_some(),
         "[evaluation]: expected beside [policy] only"
     );
+    ensure!(
+        config.encoder.is_none() || config.dino_wm.is_some(),
+        "`encoder`: expected only beside [dino-wm], whose encoder is not trained"
+    );
+    config.train.validate()?;
     if let Some(evaluation) = &config.evaluation {
         evaluation::check(evaluation)?;
     }

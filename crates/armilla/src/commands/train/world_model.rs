@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::features::{ACTION, STATE};
 use armilla_core::random::stream;
 use armilla_data::{LaterSpec, WindowLoader, WindowSpec};
@@ -82,6 +82,7 @@ pub(super) fn train(
         },
         rate_hz: Some(data.fps().into()),
     };
+    check(&interface, &shape).with_context(|| data.root())?;
     let device = device.clone().autodiff();
     let model = with_encoder(world.init(config.train.seed, &device)?, config, &device)?;
     say(&format!(
@@ -113,10 +114,31 @@ pub(super) fn train(
     )
 }
 
+/// Refuses statistics that nothing can be scaled by, before they scale anything.
+fn check(interface: &Interface, shape: &Shape) -> Result<()> {
+    let actions = &interface.actions;
+    actions.validate(shape.action)?;
+    interface.states.validate(shape.state)?;
+    let still = (0..shape.action).find(|&value| actions.is_still(value));
+    if let (Some(still), true) = (still, shape.symmetries) {
+        bail!(
+            "`symmetries`: expected actions that move along both axes, found value {still} never moving; --set jepa.symmetries=false takes scenes as recorded"
+        );
+    }
+    Ok(())
+}
+
 /// Puts the encoder in that the configuration names, with its activation.
 fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Result<Model> {
     let (model, path) = match (model, &config.encoder) {
-        (model, None) => return Ok(model),
+        (model, None) => {
+            if let Model::DinoWm(_) = model {
+                say(
+                    "encoder: random, and not trained; `encoder` names a checkpoint to take one from",
+                );
+            }
+            return Ok(model);
+        }
         (Model::DinoWm(model), Some(path)) => (model, path),
         _ => bail!("`encoder`: expected only beside [dino-wm], whose encoder is not trained"),
     };

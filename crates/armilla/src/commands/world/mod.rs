@@ -20,6 +20,7 @@ use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use crate::commands::checkpoint::expect_world_model;
 use crate::commands::{can_write, viz};
 use crate::hub::{self, HubType};
 use crate::progress::{print, say};
@@ -94,6 +95,7 @@ impl ModelArguments {
         can_write(&[&self.json, &self.rerun, &self.report].map(|file| file.as_deref()))?;
         let device = armilla_nn::device::parse(&self.device)?;
         let folder = hub::folder(HubType::Model, &self.checkpoint)?;
+        expect_world_model(&folder)?;
         let model = WorldModel::load(&folder, &device)?;
         Ok(Opened {
             model,

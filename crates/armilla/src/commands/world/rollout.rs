@@ -46,11 +46,11 @@ pub(crate) struct RolloutArguments {
     #[arg(long, default_value_t = 8)]
     pub steps: usize,
     /// Share of the dataset's episodes, from the last, that training did not see; what the checkpoint's run kept unless given.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "env")]
     pub validation_share: Option<f64>,
-    /// Which episodes of the simulator; equal seeds, equal episodes.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    /// Which episodes of the simulator, 0 unless given; equal seeds, equal episodes.
+    #[arg(long, conflicts_with = "dataset")]
+    pub seed: Option<u64>,
 }
 
 /// What is rolled out on.
@@ -125,16 +125,17 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
 /// Takes the episodes from where they were asked for.
 fn gather(arguments: &RolloutArguments, opened: &Opened) -> Result<Gathered> {
     if let Some(env) = &arguments.env {
+        let seed = arguments.seed.unwrap_or(0);
         let stage = Stage {
             steps: LONGEST,
-            ..Stage::new(&opened.model, env, true, arguments.seed)?
+            ..Stage::new(&opened.model, env, true, seed)?
         };
         let played = stage.play(arguments.episodes, Stage::expert)?;
         let (episodes, truths) = encode(&opened.model, played)?;
         return Ok(Gathered {
             episodes,
             truths: Some(truths),
-            source: json!({ "env": env, "protocol": stage.environment.protocol, "seed": arguments.seed }),
+            source: json!({ "env": env, "protocol": stage.environment.protocol, "seed": seed }),
             title: format!("noisy expert in {env} {}", stage.environment.protocol),
         });
     }
