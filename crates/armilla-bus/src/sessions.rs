@@ -34,7 +34,8 @@ struct Slot {
 #[derive(Default)]
 struct State {
     environment: Option<Box<dyn Environment>>,
-    episode: u64,
+    /// None before the first reset, and after one that failed.
+    episode: Option<u64>,
     /// Steps done in the episode.
     steps: u64,
 }
@@ -65,7 +66,8 @@ impl Sessions {
             };
             Ok(environment.reset(reset)?)
         });
-        (state.episode, state.steps) = (episode, 0);
+        state.episode = result.is_ok().then_some(episode);
+        state.steps = 0;
         self.finish(session, &slot, state, result)
     }
 
@@ -80,10 +82,14 @@ impl Sessions {
             ))
         })?;
         let mut state = slot.take_turn()?;
-        let (episode, steps) = (state.episode, state.steps);
-        if (number.episode, number.step) != (episode, steps) {
+        let steps = state.steps;
+        if (Some(number.episode), number.step) != (state.episode, steps) {
+            let expected = state.episode.map_or_else(
+                || "a reset first".to_owned(),
+                |episode| format!("step {steps} of episode {episode}"),
+            );
             return Err(BusError::Session(format!(
-                "step out of order: expected step {steps} of episode {episode}, found step {} of episode {}; reset to begin anew",
+                "step out of order: expected {expected}, found step {} of episode {}; reset to begin anew",
                 number.step, number.episode,
             )));
         }
@@ -115,6 +121,8 @@ impl Sessions {
     fn open(&self, session: u64) -> Result<Arc<Slot>> {
         let mut table = lock(&self.table);
         if let Some(slot) = table.get(&session) {
+            // Noted while nobody else can look for sessions that are idle.
+            *lock(&slot.last_used) = Instant::now();
             return Ok(Arc::clone(slot));
         }
         // Only where room is needed: one client's later sessions must not cost it the earlier ones while they wait their turn.

@@ -8,6 +8,8 @@ use crate::footage::{Encoded, Footage, Window, latent_error, predict};
 /// A recorded episode and what the model imagines of it, frames a model step apart.
 #[derive(Clone, Debug, Default)]
 pub struct Imagination {
+    /// Seconds between two frames.
+    pub period_secs: f64,
     /// What was recorded.
     pub real: Vec<Image>,
     /// The decoded rollout; the first is the decoded encoding of the first frame.
@@ -57,7 +59,9 @@ pub fn imagine_from(
     );
     let along: Vec<f32> = first.iter().copied().chain(imagined).collect();
     let decoded = model.decode(&along);
+    let rate_hz = model.interface().rate_hz.unwrap_or(10.0);
     Ok(Imagination {
+        period_secs: model.shape().action_repeat as f64 / rate_hz,
         real: episode.footage.images[start..=start + steps].to_vec(),
         imagined: decoded.map_err(|error| Error::behind("imagining an episode", error))?,
         errors: along

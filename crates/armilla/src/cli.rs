@@ -392,9 +392,9 @@ pub(crate) struct VizArguments {
     /// The recording to write.
     #[arg(long, default_value = "armilla.rrd")]
     pub out: PathBuf,
-    /// Episodes of a dataset to write, from the first.
-    #[arg(long, default_value_t = 5)]
-    pub episodes: usize,
+    /// How many episodes of a dataset to write, from the first; 5 unless given.
+    #[arg(long)]
+    pub episodes: Option<usize>,
 }
 
 /// Arguments of `bench`.
@@ -465,7 +465,7 @@ pub(crate) struct DoctorArguments {
     #[arg(long, hide = true)]
     pub probe: bool,
     /// Training steps over which memory must stay as it is.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, requires = "self_test")]
     pub steps: u64,
     /// Print one JSON object.
     #[arg(long)]

@@ -79,8 +79,10 @@ impl Range {
     /// the powers of ten, of which alone it would show too few.
     pub(super) fn labelled_ticks(self, logarithmic: bool) -> Vec<(f64, String)> {
         if !logarithmic {
-            let ticks = self.ticks(Y_TICKS).into_iter();
-            return ticks.map(|value| (value, number(value))).collect();
+            let ticks = self.ticks(Y_TICKS);
+            let apart = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
+            let label = |value: f64| (value, label(value, apart));
+            return ticks.into_iter().map(label).collect();
         }
         let factors: &[f64] = if self.high - self.low > 3.0 {
             &[1.0]
@@ -125,6 +127,28 @@ pub fn number(value: f64) -> String {
     )
 }
 
+/// A tick's number with as many decimals as tell it from its neighbours, so far `apart`.
+fn label(value: f64, apart: f64) -> String {
+    let shown = number(value);
+    let size = value.abs();
+    if !(1e-3..1e6).contains(&size) {
+        return shown;
+    }
+    let (unit, letter) = if size >= 10_000.0 {
+        (1000.0, "k")
+    } else {
+        (1.0, "")
+    };
+    let whole = |decimals: &usize| {
+        let scaled = apart / unit * 10_f64.powi(*decimals as i32);
+        (scaled - scaled.round()).abs() < 1e-6
+    };
+    match (0..8).find(whole) {
+        Some(decimals) => format!("{}{letter}", trimmed(value / unit, decimals)),
+        None => shown,
+    }
+}
+
 fn trimmed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     if !text.contains('.') {
@@ -153,6 +177,25 @@ mod tests {
         .labelled_ticks(true);
         let labels: Vec<_> = powers.iter().map(|tick| tick.1.as_str()).collect();
         assert_eq!(labels, ["0.01", "0.1", "1", "10", "100"]);
+    }
+
+    #[test]
+    fn labels_say_where_ticks_stand() {
+        let labels = |low, high| {
+            let ticks = Range { low, high }.labelled_ticks(false);
+            ticks.into_iter().map(|tick| tick.1).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            labels(100.0, 111.0),
+            ["100", "102.5", "105", "107.5", "110"]
+        );
+        assert_eq!(
+            labels(200.0, 200.4),
+            ["200", "200.1", "200.2", "200.3", "200.4"]
+        );
+        let thousands = ["10k", "10.25k", "10.5k", "10.75k", "11k"];
+        assert_eq!(labels(10_000.0, 11_200.0), thousands);
+        assert_eq!(labels(0.0, 1.0)[..2], ["0", "0.2"]);
     }
 
     #[test]

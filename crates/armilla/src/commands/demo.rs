@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::Policy;
 use armilla_envs::EnvironmentConfig;
 use armilla_imagine::{Execution, InstructionControl, Trace};
@@ -98,6 +98,13 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
     })?
     .parse()?;
     let device = armilla_nn::device::parse(&arguments.device)?;
+    // Configurations have signed integers.
+    ensure!(
+        i64::try_from(arguments.seed).is_ok(),
+        "--seed: expected at most {}, found {}",
+        i64::MAX,
+        arguments.seed
+    );
     prepare(&arguments.out, arguments.force)?;
     let mut demo = Demo {
         out: arguments.out.clone(),
@@ -182,7 +189,7 @@ impl Demo {
                 let config: RecordConfig = source.parse()?;
                 record::record(
                     &RecordConfig {
-                        seed: config.seed + seed * 1_000_000,
+                        seed: config.seed.wrapping_add(seed.wrapping_mul(1_000_000)),
                         ..config
                     },
                     &out,

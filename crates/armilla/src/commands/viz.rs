@@ -17,20 +17,28 @@ use crate::cli::VizArguments;
 use crate::hub::{self, HubType};
 use crate::progress::say;
 
+/// Episodes of a dataset that are written unless told.
+const EPISODES: usize = 5;
+
 /// Runs `armilla viz`.
 pub(crate) fn run(arguments: &VizArguments) -> Result<()> {
     super::can_write(&[Some(&arguments.out)])?;
     ensure!(
-        arguments.episodes > 0,
+        arguments.episodes != Some(0),
         "--episodes: expected at least 1, found 0"
     );
     let source = hub::folder(HubType::Dataset, &arguments.source)?;
     let mut recording = Recording::create(&arguments.out)?;
     if source.join("meta/info.json").is_file() {
         let dataset = Dataset::open(&source)?;
-        let episodes: Vec<_> = (0..dataset.episodes().len().min(arguments.episodes)).collect();
+        let most = arguments.episodes.unwrap_or(EPISODES);
+        let episodes: Vec<_> = (0..dataset.episodes().len().min(most)).collect();
         dataset::viz::log(&mut recording, &dataset, &episodes)?;
     } else if source.join("metrics.jsonl").is_file() {
+        ensure!(
+            arguments.episodes.is_none(),
+            "--episodes: expected with a dataset, found a run, of which the curves are written"
+        );
         curves(&mut recording, &source)?;
     } else {
         bail!(
@@ -121,7 +129,7 @@ pub(crate) fn log_imagined(recording: &mut Recording, episodes: &[Imagination]) 
             success: None,
         })?;
         for step in 0..episode.real.len() {
-            reel.advance(step as f64 * 0.5);
+            reel.advance(step as f64 * episode.period_secs);
             reel.prediction(&Prediction {
                 real: &episode.real[step],
                 imagined: &episode.imagined[step],
@@ -205,7 +213,8 @@ fn motion(environment: &EnvironmentConfig) -> Motion {
             pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX,
         },
         "push-t-moves" => Motion::Displacement {
-            gain: armilla_envs::push_t::MOVE_PX,
+            // The controller is on its way for one step only: a move that is held takes the agent four tenths of its length a step.
+            gain: 0.4 * armilla_envs::push_t::MOVE_PX,
             pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX,
         },
         "tabletop" => Motion::Displacement {

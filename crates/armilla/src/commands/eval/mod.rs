@@ -201,7 +201,10 @@ pub(crate) fn over_bus(
 ) -> Result<Evaluation> {
     let served = match bus {
         Some(_) => None,
-        None => Some(serve(&episodes.environment, None, episodes.parallel)?),
+        None => {
+            let sessions = episodes.parallel.min(episodes.count);
+            Some(serve(&episodes.environment, None, sessions)?)
+        }
     };
     let own = served
         .as_ref()
