@@ -342,9 +342,12 @@ fn a_recording_for_rerun_is_written_of_datasets_and_runs() {
         folder,
         &training(SMALL_WORLD_MODEL, "dataset", "run", "train.steps=3"),
     );
-    for source in ["dataset", "run"] {
+    for (source, more) in [("dataset", &["--episodes", "2"][..]), ("run", &[])] {
         let out = format!("{source}.rrd");
-        let said = succeed(folder, &["viz", source, "--out", &out, "--episodes", "2"]);
+        let said = succeed(
+            folder,
+            &[&["viz", source, "--out", &out][..], more].concat(),
+        );
         assert!(said.contains(&out), "{said}");
         let bytes = std::fs::read(folder.join(&out)).unwrap();
         assert_eq!(&bytes[..4], b"RRF2", "{out} begins as a Rerun recording");
