@@ -117,8 +117,10 @@ impl WindowLoader {
             .saturating_add_signed(offset as isize)
             .min(last);
         let frames = |steps: usize| {
+            let least = usize::from(steps > 0);
             let steps = i64::try_from(steps).unwrap_or(i64::MAX);
-            usize::try_from(pace.frames(steps)).unwrap_or(0)
+            // A dataset that is slower than the steps has no frame of less than a half.
+            usize::try_from(pace.frames(steps)).unwrap_or(0).max(least)
         };
         let most = frames(spec.max_steps).min(last - first);
         let least = frames(spec.min_steps).min(most);

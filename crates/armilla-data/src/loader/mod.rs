@@ -47,6 +47,7 @@ mod transform;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use armilla_core::features::IMAGE_PREFIX;
 use armilla_core::{Normalization, Statistics};
 use rayon::prelude::*;
 
@@ -240,17 +241,24 @@ impl WindowLoader {
         self.widths
     }
 
-    /// Statistics over all sources, by feature key: a model that sees a mixture without normalisation scales by these.
+    /// Statistics over all episodes of all sources, by feature key: a model that sees a mixture without normalisation scales by these.
+    /// Those of a camera are of the sources that have it.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        if let [source] = self.sources.as_slice() {
-            return source.dataset.statistics().clone();
+        let sources = self.sources.iter();
+        let named: Vec<_> = sources
+            .map(|source| source.named_statistics(&self.cameras))
+            .collect();
+        if let [only] = named.as_slice() {
+            return only.clone();
         }
-        statistics::merge_all(
-            self.sources
-                .iter()
-                .map(|source| source.dataset.statistics()),
-        )
+        let mut all = statistics::merge_all(named.iter());
+        for camera in &self.cameras {
+            let key = format!("{IMAGE_PREFIX}{}", camera.name);
+            let parts = named.iter().filter_map(|source| source.get(&key));
+            all.extend(statistics::merge(parts).map(|joined| (key.clone(), joined)));
+        }
+        all
     }
 
     /// The windows of a batch.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
-use armilla_core::{FeatureStatistics, Normalization};
+use armilla_core::{FeatureStatistics, Normalization, Statistics};
 
 use super::frames::Camera;
 use super::rows::{self, EpisodeRows};
@@ -67,6 +67,19 @@ impl Opened {
         lengths.sum::<usize>() as u64
     }
 
+    /// Its dataset's statistics, those of the loader's cameras by the names that they have there.
+    pub(super) fn named_statistics(&self, cameras: &[LoaderCamera]) -> Statistics {
+        let own = self.dataset.statistics();
+        let mut named = own.clone();
+        for (camera, found) in cameras.iter().zip(&self.cameras) {
+            let key = format!("{IMAGE_PREFIX}{}", camera.name);
+            named.remove(&key);
+            let found = found.as_ref().and_then(|found| own.get(&found.place.key));
+            named.extend(found.map(|found| (key, found.clone())));
+        }
+        named
+    }
+
     /// Bytes that its rows take.
     pub(super) fn row_bytes(&self) -> u64 {
         self.frames() * rows::bytes_a_frame(&self.dataset) as u64
@@ -105,7 +118,7 @@ impl Opened {
                 let found = known.map_or("none".to_owned(), |known| known.mean.len().to_string());
                 Error::invalid(
                     what,
-                    format!("{width} values each (`armilla dataset stats --recount`)"),
+                    format!("{width} values each (`armilla dataset stats --recount --in-place` counts them)"),
                     found,
                 )
             })

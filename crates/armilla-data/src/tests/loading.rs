@@ -277,6 +277,11 @@ fn a_mixture_joins_rates_and_widths() {
 fn a_mixture_marks_cameras_that_are_missing() {
     let (first, second) = (recorded(), other("wrist", [20, 30], 30, 31));
     let loader = mixture(&first, &second);
+    let known = loader.statistics();
+    for camera in ["top", "wrist"] {
+        let key = format!("observation.images.{camera}");
+        assert!(known[&key].count > 0, "of the dataset that has it");
+    }
     let batch = loader.batch(3).unwrap();
     for (i, window) in loader.windows(3).iter().enumerate() {
         let is_second = loader.episodes()[window.episode].source == 1;
@@ -307,6 +312,14 @@ fn a_camera_may_have_another_name_and_not_another_size() {
     config.transforms = vec![SMALL];
     let loader = WindowLoader::new(sources(), config.clone()).unwrap();
     assert_eq!(loader.cameras().len(), 1);
+    let counts = [(&first, "top"), (&second, "wrist")].map(|(folder, name)| {
+        let known = opened(folder).dataset.statistics().clone();
+        known[&format!("observation.images.{name}")].count
+    });
+    let known = loader.statistics();
+    let joined = counts[0] + counts[1];
+    assert_eq!(known["observation.images.top"].count, joined);
+    assert!(!known.contains_key("observation.images.wrist"));
     let missing = loader.batch(0).unwrap().cameras[0].is_missing.clone();
     assert!(missing.iter().all(|missing| !missing));
     config.transforms.clear();

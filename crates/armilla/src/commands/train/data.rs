@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use armilla_core::features::IMAGE_PREFIX;
 use armilla_core::{FeatureStatistics, Features};
 use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
@@ -90,8 +90,7 @@ impl TrainingData {
         if config.validate_every == 0 {
             return Ok(None);
         }
-        let others = self.others.iter().map(|(dataset, _)| dataset);
-        for dataset in std::iter::once(&self.first).chain(others) {
+        for dataset in self.datasets() {
             let share = config.validation_share;
             ensure!(
                 !split(dataset, share).1.is_empty(),
@@ -116,7 +115,19 @@ impl TrainingData {
             ..LoaderSource::new(Arc::clone(dataset))
         };
         let mut sources = vec![source(&self.first)];
+        let names: Vec<_> = self.features().cameras().map(|(name, _)| name).collect();
         for (dataset, part) in &self.others {
+            if let Some(unknown) = part
+                .cameras
+                .keys()
+                .find(|key| !names.contains(&key.as_str()))
+            {
+                bail!(
+                    "[[mixture]] of {}: `cameras`: expected names of the first dataset's cameras, {}, before those of this one, found {unknown}",
+                    dataset.root().display(),
+                    names.join(", ")
+                );
+            }
             sources[0].weight = Some(1.0);
             sources.push(LoaderSource {
                 weight: Some(part.weight),
@@ -211,7 +222,37 @@ impl TrainingData {
         all.flat_map(|dataset| dataset.tasks().iter().map(String::as_str))
     }
 
-    /// Statistics of a feature over what is drawn.
+    /// All datasets, the first one first.
+    fn datasets(&self) -> impl Iterator<Item = &Arc<Dataset>> {
+        std::iter::once(&self.first).chain(self.others.iter().map(|(dataset, _)| dataset))
+    }
+
+    /// Refuses datasets whose statistics of a feature that they have are missing or no numbers, before anything is decoded.
+    pub(super) fn check_statistics(&self, keys: &[&str]) -> Result<()> {
+        for dataset in self.datasets() {
+            for &key in keys {
+                let width = dataset.features().width(key);
+                let whole = |values: &[f64]| {
+                    values.len() == width && values.iter().all(|value| value.is_finite())
+                };
+                let found = dataset.statistics().get(key);
+                let is_whole = found.is_some_and(|found| {
+                    [&found.mean, &found.std, &found.min, &found.max]
+                        .iter()
+                        .all(|values| whole(values))
+                });
+                ensure!(
+                    width == 0 || is_whole,
+                    "{}: statistics of `{key}`: expected {width} finite numbers each, found {}; `armilla dataset stats --recount --in-place` counts them",
+                    dataset.root().display(),
+                    if found.is_some() { "others" } else { "none" }
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Statistics of a feature over all episodes.
     pub(super) fn statistics(
         &self,
         loader: &WindowLoader,

@@ -44,7 +44,7 @@ struct Line {
     step: u64,
     episodes: usize,
     success: f64,
-    /// What is compared; the larger, the better.
+    /// What is compared: success, or the figure.
     score: f64,
 }
 
@@ -90,14 +90,14 @@ pub(super) fn evaluate(
             step,
             episodes: config.episodes,
             success,
-            score: if is_error(name) { -score } else { score },
+            score,
         },
     )?;
     say(&format!(
         "step {step}: {name} {score:.3}, success {:.1} %",
         100.0 * success
     ));
-    mark_best(run)
+    mark_best(config, run)
 }
 
 /// Refuses what would end a training at its first checkpoint.
@@ -143,7 +143,7 @@ pub(super) fn make_up(
         Some(step) if lines(run)?.iter().all(|line| line.step != step) => {
             evaluate(config, run, (step, &last), device)
         }
-        _ => mark_best(run),
+        _ => mark_best(config, run),
     }
 }
 
@@ -157,13 +157,15 @@ fn figure(figures: &BTreeMap<String, f64>, name: &str) -> Result<f64> {
     })
 }
 
-/// Points `checkpoints/best` to the first of those with the highest score.
-fn mark_best(run: &RunDirectory) -> Result<()> {
+/// Points `checkpoints/best` to the first of those with the best score.
+fn mark_best(config: &EvaluationRunConfig, run: &RunDirectory) -> Result<()> {
+    let smallest = config.figure.as_deref().is_some_and(is_error);
+    let better = |line: &Line| if smallest { -line.score } else { line.score };
     let lines = lines(run)?;
     let best = lines
         .iter()
         .rev()
-        .max_by(|one, other| one.score.total_cmp(&other.score));
+        .max_by(|one, other| better(one).total_cmp(&better(other)));
     if let Some(best) = best {
         let checkpoint = run.checkpoint(best.step);
         if checkpoint.is_dir() {

@@ -32,6 +32,7 @@ pub(super) fn train(
         }),
         ..WindowSpec::new(&[0], policy.action_horizon)
     };
+    data.check_statistics(&[ACTION])?;
     let kept = data.kept(config, spec.clone(), 1)?;
     let loader = Arc::new(data.loader(config, spec, 1)?);
     let camera = &loader.cameras()[0];

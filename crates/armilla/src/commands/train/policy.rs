@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
-use armilla_core::Features;
+use anyhow::{Result, ensure};
 use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
+use armilla_core::{Features, Statistics};
 use armilla_data::{WindowLoader, WindowSpec};
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
 use armilla_vla::lerobot::checkpoint::RATE;
-use armilla_vla::lerobot::{Camera, Draws, PolicyVisitor, Processors, WordProcessor, arrays};
+use armilla_vla::lerobot::{
+    Camera, Draws, Mode, Modes, PolicyVisitor, Processors, WordProcessor, arrays,
+};
 use armilla_vla::{Checkpoint, PolicyBatch, PolicyConfig, PolicyInputs, PolicyModel, Tokenizer};
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
@@ -55,12 +57,15 @@ impl PolicyVisitor for Start<'_> {
             ..WindowSpec::new(&offsets, horizons.action)
         };
         let cameras = self.data.camera_count().min(M::CAMERAS);
+        self.data.check_statistics(&[ACTION, STATE])?;
         let kept = self.data.kept(self.config, spec.clone(), cameras)?;
         let loader = Arc::new(self.data.loader(self.config, spec, cameras)?);
         let mut inputs = inputs(self.data.features(), &loader);
         let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
         inputs.vocabulary = words.as_ref().map(|words| words.tokenizer.vocabulary());
-        let statistics = arrays(&loader.statistics(), &inputs);
+        let known = loader.statistics();
+        check_statistics(&known, &inputs, &M::modes())?;
+        let statistics = arrays(&known, &inputs);
         let processors = Processors {
             words,
             ..Processors::new(&inputs, &M::modes(), &statistics)
@@ -97,6 +102,23 @@ impl PolicyVisitor for Start<'_> {
         };
         finish(self.config, self.run, model, sources, &export)
     }
+}
+
+/// Refuses features that a policy scales, of which there is nothing to scale them by: datasets of other widths have none in common.
+fn check_statistics(known: &Statistics, inputs: &PolicyInputs, modes: &Modes) -> Result<()> {
+    for (key, feature) in [inputs.inputs().0, inputs.outputs().0].concat() {
+        let scaled = modes.get(&feature.kind);
+        if scaled.is_none_or(|mode| *mode == Mode::Identity) {
+            continue;
+        }
+        let width = feature.shape.first().copied().unwrap_or(1);
+        let found = known.get(&key).map_or(0, |known| known.mean.len());
+        ensure!(
+            found == width,
+            "statistics of `{key}`: expected {width} values that all datasets have, found {found}; `armilla dataset stats --recount --in-place` counts them, and datasets of a [[mixture]] need equal widths"
+        );
+    }
+    Ok(())
 }
 
 impl Start<'_> {

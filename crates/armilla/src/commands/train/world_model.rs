@@ -64,6 +64,7 @@ pub(super) fn train(
     world.validate()?;
     let shape = world.shape();
     data.check(&shape)?;
+    data.check_statistics(&[ACTION, STATE])?;
     let kept = data.kept(config, windows(world, 2), shape.cameras)?;
     let loader = data.loader(config, windows(world, 2), shape.cameras)?;
     // Weights of the windows would undo those of the datasets.
@@ -84,6 +85,12 @@ pub(super) fn train(
     };
     check(&interface, &shape).with_context(|| data.root())?;
     let device = device.clone().autodiff();
+    if matches!(world, ModelConfig::DinoWm(_))
+        && config.encoder.is_none()
+        && run.last_checkpoint().is_none()
+    {
+        say("encoder: random, and not trained; `encoder` names a checkpoint to take one from");
+    }
     let model = with_encoder(world.init(config.train.seed, &device)?, config, &device)?;
     say(&format!(
         "world model: {} parameters, {} windows",
@@ -131,14 +138,7 @@ fn check(interface: &Interface, shape: &Shape) -> Result<()> {
 /// Puts the encoder in that the configuration names, with its activation.
 fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Result<Model> {
     let (model, path) = match (model, &config.encoder) {
-        (model, None) => {
-            if let Model::DinoWm(_) = model {
-                say(
-                    "encoder: random, and not trained; `encoder` names a checkpoint to take one from",
-                );
-            }
-            return Ok(model);
-        }
+        (model, None) => return Ok(model),
         (Model::DinoWm(model), Some(path)) => (model, path),
         _ => bail!("`encoder`: expected only beside [dino-wm], whose encoder is not trained"),
     };
