@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{BusError, Result};
 
 /// Version of the messages. It changes with every change that an older program would misread.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Largest payload, in bytes.
 pub(crate) const MAX_PAYLOAD: usize = 64 << 20;
@@ -102,7 +102,7 @@ mod tests {
         let bytes = rmp_serde::to_vec_named(&newer).unwrap();
         let error = decode::<CloseRequest>(&bytes).unwrap_err().to_string();
         assert!(
-            error.contains("version 3") && error.contains("speaks version 2"),
+            error.contains("version 4") && error.contains("speaks version 3"),
             "{error}"
         );
     }

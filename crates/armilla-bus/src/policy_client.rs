@@ -66,7 +66,7 @@ impl RemotePolicy {
     #[must_use]
     pub fn with_receding_chunks(self) -> Self {
         Self {
-            most: self.chunks.receding.unwrap_or(usize::MAX),
+            most: self.chunks.receding.unwrap_or(usize::MAX).max(1),
             ..self
         }
     }

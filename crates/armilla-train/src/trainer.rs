@@ -150,7 +150,8 @@ pub fn train<M: Trainable>(model: M, training: Training<'_, M>) -> Result<Traine
                 .as_mut()
                 .map(|kept| kept.loss_if_due(&state, config));
             let loss = loss.transpose()?.flatten();
-            report.add(loss.map(|loss| ("validation_loss", loss)), state.step);
+            let figure = loss.map(|loss| ("validation_loss", loss));
+            report.figures.extend(figure);
             let last = state.step == config.steps;
             if last || loss.is_some() || state.step.is_multiple_of(config.log_every) {
                 metrics.append(&report.line(&state))?;
@@ -259,25 +260,22 @@ struct StepReport {
 }
 
 impl StepReport {
-    /// Adds figures, but those that are no numbers: lines of metrics hold none, and training can go on without.
-    fn add(&mut self, figures: impl IntoIterator<Item = (&'static str, f64)>, step: u64) {
-        for (name, figure) in figures {
-            match figure.is_finite() {
-                true => self.figures.push((name, figure)),
-                false => tracing::warn!("step {step}: {name} is {figure}, left out of the metrics"),
-            }
-        }
-    }
-
     fn line<M>(&self, state: &State<M>) -> MetricsLine {
-        let named = |(name, value): &(&str, f64)| ((*name).to_owned(), *value);
+        // Lines of metrics hold numbers alone, and training can go on without a figure that is none.
+        let named = |(name, value): &(&str, f64)| {
+            if !value.is_finite() {
+                let step = state.step;
+                tracing::warn!("step {step}: {name} is {value}, left out of the metrics");
+            }
+            value.is_finite().then(|| ((*name).to_owned(), *value))
+        };
         MetricsLine {
             step: state.step,
             loss: self.loss,
             learning_rate: self.learning_rate,
             grad_norm: self.grad_norm,
             seconds: state.seconds,
-            figures: self.figures.iter().map(named).collect(),
+            figures: self.figures.iter().filter_map(named).collect(),
         }
     }
 
@@ -416,14 +414,12 @@ impl Means {
     fn report(self, config: &TrainConfig, step: u64, grad_norm: f64) -> StepReport {
         let count = config.accumulation as f64;
         let mean = |(name, sum)| (name, sum / count);
-        let mut report = StepReport {
+        StepReport {
             loss: self.loss / count,
             learning_rate: config.learning_rate_at(step),
             grad_norm,
-            figures: Vec::new(),
-        };
-        report.add(self.figures.into_iter().map(mean), step + 1);
-        report
+            figures: self.figures.into_iter().map(mean).collect(),
+        }
     }
 }
 

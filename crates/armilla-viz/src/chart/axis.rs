@@ -141,7 +141,7 @@ fn label(value: f64, apart: f64) -> String {
     };
     let whole = |decimals: &usize| {
         let scaled = apart / unit * 10_f64.powi(*decimals as i32);
-        (scaled - scaled.round()).abs() < 1e-6
+        scaled.round() >= 1.0 && (scaled - scaled.round()).abs() < 1e-6
     };
     match (0..8).find(whole) {
         Some(decimals) => format!("{}{letter}", trimmed(value / unit, decimals)),
@@ -196,6 +196,7 @@ mod tests {
         let thousands = ["10k", "10.25k", "10.5k", "10.75k", "11k"];
         assert_eq!(labels(10_000.0, 11_200.0), thousands);
         assert_eq!(labels(0.0, 1.0)[..2], ["0", "0.2"]);
+        assert_eq!(labels(0.002, 0.002_002)[1..3], ["0.0020005", "0.002001"]);
     }
 
     #[test]

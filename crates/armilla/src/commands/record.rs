@@ -197,11 +197,11 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
     let mut recorder = Recorder::create(out, recorder.with_capture_timestamps())?;
     let filled = fill(&mut recorder, config, &environment, device);
     let episodes = recorder.episodes();
-    if filled.is_err() && episodes == 0 {
+    if episodes == 0 {
         // An empty dataset would stand in the way of the next try.
         drop(recorder);
         std::fs::remove_dir_all(out).ok();
-        return filled;
+        return filled.and_then(|_| bail!("stopped before the first episode; nothing is kept"));
     }
     let mut summary = filled.with_context(|| kept(episodes, out))?;
     recorder.finish().with_context(|| kept(episodes, out))?;
