@@ -318,15 +318,15 @@ mod tests {
         let chunks = remote.act(&requests).unwrap();
         assert_eq!(chunks, Echo::default().act(&requests).unwrap());
         assert_eq!(chunks[17].actions[0].0, [17.0, 3.0]);
-        let mut receding = remote.clone().with_receding_chunks();
-        let short = receding.act(&requests[..1]).unwrap();
-        assert_eq!(short[0].actions, chunks[0].actions[..1]);
         assert_eq!(*largest.lock().unwrap(), 40);
         // The note follows the answer.
         thread::sleep(Duration::from_millis(50));
         let latency = server.latency().unwrap();
         assert_eq!((latency.answers, latency.batch_percent), (1, 100));
         assert!(latency.p50 > Duration::ZERO && latency.p50 <= latency.p99);
+        let mut receding = remote.clone().with_receding_chunks();
+        let short = receding.act(&requests[..1]).unwrap();
+        assert_eq!(short[0].actions, chunks[0].actions[..1]);
         assert_eq!(remote.act(&[]).unwrap(), []);
         assert_eq!((remote.history(), remote.continues()), (3, true));
         let mut asked = question(0, 3);
