@@ -59,6 +59,7 @@ pub fn imagine_from(
     );
     let along: Vec<f32> = first.iter().copied().chain(imagined).collect();
     let decoded = model.decode(&along);
+    // Checkpoints from before the rate was kept learnt from the simulators, all of 10 Hz.
     let rate_hz = model.interface().rate_hz.unwrap_or(10.0);
     Ok(Imagination {
         period_secs: model.shape().action_repeat as f64 / rate_hz,
