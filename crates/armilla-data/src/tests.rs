@@ -224,7 +224,9 @@ fn a_crash_loses_only_the_episode_in_progress() {
     check_contents(&dataset, 2);
     assert!(!dataset.statistics().is_empty());
     drop(dataset);
-    // Recording goes on, and the whole is what it would have been.
+    // Recording goes on, and the whole is what it would have been; what others put there stays.
+    let modality = folder.path().join("meta/modality.json");
+    std::fs::write(&modality, "{}").unwrap();
     let mut recorder = Recorder::resume(folder.path(), config()).unwrap();
     recorder
         .add_episodes(&[episode(2, LENGTHS[2]), episode(3, LENGTHS[3])])
@@ -235,6 +237,8 @@ fn a_crash_loses_only_the_episode_in_progress() {
     check_contents(&dataset, 4);
     let whole = recorded();
     let whole = Dataset::open(whole.path()).unwrap();
+    assert_eq!(std::fs::read_to_string(&modality).unwrap(), "{}");
+    std::fs::remove_file(modality).unwrap();
     assert_eq!(
         dataset.content_hash().unwrap(),
         whole.content_hash().unwrap()

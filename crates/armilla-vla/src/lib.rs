@@ -33,5 +33,5 @@ pub use goal_policy::{GoalBatch, GoalCloning, GoalPolicy, GoalPolicyConfig, Goal
 pub use lerobot::{
     Checkpoint, PolicyConfig, PolicyInputs, PolicyModel, TrainedPolicy, load_policy,
 };
-pub use policy::CheckpointPolicy;
+pub use policy::{CheckpointPolicy, check_environment};
 pub use tokenizer::Tokenizer;

@@ -41,19 +41,8 @@ impl CheckpointPolicy {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let inputs = trained.inputs();
-        fits(inputs, trained.processors(), &spec.features)?;
-        spec.check_rate(trained.rate_hz(), TRAIN_CONFIG)?;
-        spec.check_bounds()?;
-        let (expected, found) = (inputs.action, spec.action_low.len());
-        if expected != found {
-            let what = "the environment's action_low";
-            let expected = format!("{expected} values");
-            return Err(armilla_core::Error::invalid(what, expected, found).into());
-        }
-        if let Some([low, high]) = trained.processors().after.extremes(ACTION) {
-            spec.check_units(&low, &high)?;
-        }
+        let (inputs, processors) = (trained.inputs(), trained.processors());
+        check_environment(inputs, processors, trained.rate_hz(), spec)?;
         Ok(Self {
             low: spec.action_low.clone(),
             high: spec.action_high.clone(),
@@ -170,6 +159,32 @@ fn padded(request: &PolicyRequest, history: usize) -> Vec<&Observation> {
     let newest = &all[all.len().saturating_sub(history)..];
     let before = std::iter::repeat_n(all[0], missing);
     before.chain(newest.iter().copied()).collect()
+}
+
+/// Whether a policy, or one that is yet to be trained, can act in an environment. `rate_hz` is that of its recordings, where it is known.
+///
+/// # Errors
+///
+/// When the environment's cameras, state, action, its units or rate are others: both are listed side by side.
+pub fn check_environment(
+    inputs: &PolicyInputs,
+    processors: &Processors,
+    rate_hz: Option<f64>,
+    spec: &EnvironmentSpec,
+) -> Result<()> {
+    fits(inputs, processors, &spec.features)?;
+    spec.check_rate(rate_hz, TRAIN_CONFIG)?;
+    spec.check_bounds()?;
+    let (expected, found) = (inputs.action, spec.action_low.len());
+    if expected != found {
+        let what = "the environment's action_low";
+        let expected = format!("{expected} values");
+        return Err(armilla_core::Error::invalid(what, expected, found).into());
+    }
+    if let Some([low, high]) = processors.after.extremes(ACTION) {
+        spec.check_units(&low, &high)?;
+    }
+    Ok(())
 }
 
 /// Lists what a policy takes beside what there is, where they differ.

@@ -8,7 +8,7 @@ mod files;
 mod target;
 
 pub use target::Target;
-pub(crate) use target::leftovers;
+pub(crate) use target::{keep_other_files, leftovers};
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -72,7 +72,7 @@ impl Target {
         fs::create_dir(&partial).map_err(Error::io("create the folder", &partial))?;
         let written = write(&partial).and_then(|result| {
             if replaces {
-                keep_other_files(&folder, &partial)?;
+                keep_other_files(&folder, &partial, "")?;
                 exchange(&partial, &folder)?;
                 sync_parent(&folder);
             } else {
@@ -112,9 +112,9 @@ pub(crate) fn leftovers(folder: &Path) -> Vec<PathBuf> {
     hidden.filter(|path| path.is_dir()).collect()
 }
 
-/// Files of the old folder that are no part of a dataset, such as a README, go along.
-fn keep_other_files(old: &Path, new: &Path) -> Result<()> {
-    for path in files_below(old)? {
+/// Files of the old folder, below one of its own, that are no part of a dataset, such as a README, go along.
+pub(crate) fn keep_other_files(old: &Path, new: &Path, below: &str) -> Result<()> {
+    for path in files_below(&old.join(below))? {
         let inside = path.strip_prefix(old).unwrap_or(&path);
         if NOT_KEPT.iter().any(|replaced| inside.starts_with(replaced)) {
             continue;

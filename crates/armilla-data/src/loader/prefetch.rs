@@ -1,5 +1,6 @@
 //! Batches ahead of their use.
 
+use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 pub struct Batches {
     workers: Vec<Worker>,
     next: usize,
+    /// Whether an error came, after which there is nothing.
+    ended: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -39,6 +42,7 @@ impl WindowLoader {
         let mut batches = Batches {
             workers: Vec::new(),
             next: 0,
+            ended: false,
             stop: Arc::new(AtomicBool::new(false)),
         };
         for worker in 0..workers as u64 {
@@ -86,14 +90,22 @@ impl WindowLoader {
 impl Iterator for Batches {
     type Item = Result<WindowBatch>;
 
-    /// The next batch. After an error, which ends its worker, there is none.
+    /// The next batch, or why there is none; after an error there are no more.
     fn next(&mut self) -> Option<Self::Item> {
-        let workers = self.workers.len();
-        let batch = self.workers[self.next % workers].batches.recv().ok();
+        if self.ended {
+            return None;
+        }
+        let worker = &self.workers[self.next % self.workers.len()];
+        // A worker goes before its loader does only by a panic, which has told of itself.
+        let lost = |_| Err(Error::OutOfOrder("a loader's thread ended by a panic".to_owned()));
+        let batch = worker.batches.recv().unwrap_or_else(lost);
         self.next += 1;
-        batch
+        self.ended = batch.is_err();
+        Some(batch)
     }
 }
+
+impl FusedIterator for Batches {}
 
 impl Drop for Batches {
     fn drop(&mut self) {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use super::episode::clean_up;
-use crate::assemble::{Recorded, assemble};
+use crate::assemble::{Recorded, assemble, keep_other_files};
 use crate::error::{Error, Result};
 use crate::info::Info;
 use crate::layout::{COMPACT, remove_folder, replace_file};
@@ -29,6 +29,7 @@ pub(crate) fn compact(root: &Path, info: &Info, tasks: &[String]) -> Result<()> 
         tasks,
     };
     let joined = assemble(&source, &target, &|_| ());
+    let joined = joined.and_then(|()| keep_other_files(root, &target, "meta"));
     if let Err(error) = joined.and_then(|()| replace_file(&target.join(MARKER), b"")) {
         // Half of them are of no use, and the disk may be full of them.
         clean_up(&target);

@@ -185,6 +185,15 @@ fn batches_come_in_order_from_any_number_of_workers() {
 }
 
 #[test]
+fn after_an_error_no_more_batches_come() {
+    let (folder, _, loader) = loader(WindowSpec::new(&[0], 2), 4);
+    std::fs::remove_dir_all(folder.path().join("videos")).unwrap();
+    let mut batches = Arc::new(loader).batches(0, 3).unwrap();
+    assert!(batches.next().unwrap().is_err());
+    assert!(batches.next().is_none() && batches.next().is_none());
+}
+
+#[test]
 fn pictures_in_the_tables_are_loaded_too() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config();

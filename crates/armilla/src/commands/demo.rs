@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
         seed: arguments.seed,
         device,
         config,
-        findings: Findings::new(arguments.seed, arguments.quick),
+        findings: Findings::new(arguments.seed, &arguments.device, arguments.quick),
         began: Instant::now(),
     };
     demo.record()?;

@@ -26,6 +26,8 @@ use crate::results::{ResultRow, Success, scene_hash};
 pub(crate) struct Findings {
     /// Seed of everything random.
     pub seed: u64,
+    /// Where models computed, as typed.
+    pub device: String,
     /// Whether it was the short version.
     pub quick: bool,
     /// Stages and their seconds.
@@ -109,9 +111,10 @@ pub(crate) fn diagnose(
 
 impl Findings {
     /// Nothing yet.
-    pub(crate) fn new(seed: u64, quick: bool) -> Self {
+    pub(crate) fn new(seed: u64, device: &str, quick: bool) -> Self {
         Self {
             seed,
+            device: device.to_owned(),
             quick,
             stages: Vec::new(),
             datasets: BTreeMap::new(),
@@ -142,6 +145,7 @@ impl Findings {
         let stage = |(name, seconds): &(String, f64)| json!({ "name": name, "seconds": seconds });
         json!({
             "seed": self.seed,
+            "device": self.device,
             "quick": self.quick,
             "machine": Machine::here(),
             "versions": versions(),
@@ -248,6 +252,7 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
                 machine.processor, machine.threads, machine.platform
             ),
         ),
+        ("device".to_owned(), findings.device.clone()),
         ("time".to_owned(), format!("{seconds:.0} s")),
     ];
     facts.extend(versions());
@@ -291,8 +296,9 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
         reproduce: vec![page::Command {
             purpose: "The same figures on the same kind of machine".to_owned(),
             line: format!(
-                "cargo run --release -- demo --seed {}{}",
+                "cargo run --release -- demo --seed {} --device {}{}",
                 findings.seed,
+                findings.device,
                 if findings.quick { " --quick" } else { "" }
             ),
         }],

@@ -20,7 +20,7 @@ use crate::commands::{can_write, viz};
 use crate::paired::Other;
 use crate::progress::{Progress, print, say};
 use crate::results::{ResultRow, scenes};
-pub(crate) use opened::{RECORD, open_planner, open_trained, script};
+pub(crate) use opened::{BLIND_SIDE, RECORD, open_planner, open_trained, script};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
 const SEEDS_APART: u64 = 1_000_000;

@@ -19,7 +19,7 @@ use crate::config::Source;
 use crate::hub::{self, HubType};
 
 /// Side of the pictures that a policy without cameras does not see, px.
-const BLIND_SIDE: usize = 64;
+pub(crate) const BLIND_SIDE: usize = 64;
 /// The protocol of recordings.
 pub(crate) const RECORD: &str = "record";
 

@@ -9,6 +9,8 @@ use armilla_core::{Reset, is_error};
 use armilla_envs::{EnvironmentConfig, make};
 use armilla_imagine::{Execution, InstructionControl};
 use armilla_train::RunDirectory;
+use armilla_vla::lerobot::Processors;
+use armilla_vla::{PolicyInputs, check_environment};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +21,6 @@ use crate::progress::say;
 /// Episodes that choose a checkpoint are none of those that judge it: `armilla eval` begins at seed 0.
 const SEED: u64 = 1000;
 const FILE: &str = "evaluations.jsonl";
-/// Of pictures that nobody looks at.
-const SIDE: usize = 64;
 
 /// Which episodes each checkpoint runs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -114,7 +114,7 @@ pub(super) fn check(config: &EvaluationRunConfig) -> Result<()> {
     let mut simulator = make(&EnvironmentConfig {
         name: config.env.clone(),
         protocol: config.protocol.clone(),
-        image_size: SIDE,
+        image_size: eval::BLIND_SIDE,
     })
     .context("[evaluation]")?;
     let first = Reset {
@@ -126,6 +126,23 @@ pub(super) fn check(config: &EvaluationRunConfig) -> Result<()> {
         figure(&info.figures, name)?;
     }
     Ok(())
+}
+
+/// Refuses an environment in which the policy that the recordings are for cannot act.
+pub(super) fn check_fits(
+    config: &EvaluationRunConfig,
+    inputs: &PolicyInputs,
+    processors: &Processors,
+    fps: u32,
+) -> Result<()> {
+    let camera = inputs.cameras.first();
+    let simulator = make(&EnvironmentConfig {
+        name: config.env.clone(),
+        protocol: config.protocol.clone(),
+        image_size: camera.map_or(eval::BLIND_SIDE, |camera| camera.height),
+    })?;
+    check_environment(inputs, processors, Some(f64::from(fps)), simulator.spec())
+        .with_context(|| format!("[evaluation] in {}, of what the recordings hold", config.env))
 }
 
 /// Does what a run that ended too early has left: evaluates its last checkpoint, if that was not done, and points to the best.

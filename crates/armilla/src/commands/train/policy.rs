@@ -18,6 +18,7 @@ use burn::tensor::Device;
 use serde_json::Map;
 
 use super::data::TrainingData;
+use super::evaluation;
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -70,6 +71,9 @@ impl PolicyVisitor for Start<'_> {
             words,
             ..Processors::new(&inputs, &M::modes(), &statistics)
         };
+        if let Some(wanted) = &self.config.evaluation {
+            evaluation::check_fits(wanted, &inputs, &processors, self.data.fps())?;
+        }
         let model = M::init(policy, &inputs, self.config.train.seed, &self.device)?;
         say(&format!(
             "policy: {} parameters, {} windows",
