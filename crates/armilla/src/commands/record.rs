@@ -7,14 +7,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::{EnvironmentSpec, Reset};
 use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
 use armilla_envs::{EnvironmentConfig, Script, make};
-use armilla_imagine::{EvaluationConfig, evaluate};
+use armilla_imagine::{EvaluationConfig, Execution, evaluate};
 use armilla_vla::CheckpointPolicy;
 use burn::tensor::Device;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cli::RecordArguments;
-use crate::commands::{eval, stop_asked};
+use crate::commands::eval::{self, RECORD, SEEDS_APART};
+use crate::commands::stop_asked;
 use crate::config::{EpisodeGroup, RecordConfig, RecordedAction, Source};
 use crate::progress::{Progress, say};
 
@@ -66,7 +67,7 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
         }
         (None, Some(env)) => RecordConfig {
             env: env.clone(),
-            protocol: "record".to_owned(),
+            protocol: RECORD.to_owned(),
             image_size: 64,
             seed: 0,
             action: RecordedAction::Executed,
@@ -100,7 +101,8 @@ fn resolve(arguments: &RecordArguments) -> Result<RecordConfig> {
     if let Some(episodes) = arguments.episodes {
         share_out(&mut config.episodes, episodes);
     }
-    config.seed = arguments.seed.unwrap_or(config.seed);
+    let typed = arguments.seed.map(|seed| seed.wrapping_mul(SEEDS_APART));
+    config.seed = typed.unwrap_or(config.seed);
     config.image_size = arguments.image_size.unwrap_or(config.image_size);
     Ok(config)
 }
@@ -118,61 +120,63 @@ fn share_out(groups: &mut [EpisodeGroup], episodes: usize) {
     }
 }
 
-/// Refuses what the first episode of a group would find, before any is recorded.
-fn check(
-    environment: &EnvironmentConfig,
-    action: RecordedAction,
-    group: &EpisodeGroup,
-    device: &Device,
-) -> Result<()> {
-    let EpisodeGroup { policy, noise, .. } = group;
-    if policy == "noisy-expert" {
+/// Who acts in a group's episodes.
+enum Actor {
+    /// By the simulator's truth.
+    Script(Script),
+    /// A policy's checkpoint, and how its chunks become actions.
+    Policy(Box<CheckpointPolicy>, Execution),
+}
+
+impl Actor {
+    /// Who acts in a group; what its first episode would find is refused.
+    fn open(
+        environment: &EnvironmentConfig,
+        config: &RecordConfig,
+        group: &EpisodeGroup,
+        device: &Device,
+    ) -> Result<Self> {
+        let EpisodeGroup { policy, noise, .. } = group;
+        if policy == "noisy-expert" {
+            ensure!(
+                noise.is_finite() && *noise > 0.0,
+                "noisy-expert: expected `noise` above 0, found {noise}; the `episodes` of a configuration say it: --config record/two-room --set env={} --set \"episodes=[{{policy='noisy-expert', noise=0.5, count=100}}]\"",
+                environment.name
+            );
+            return Ok(Self::Script(Script::NoisyExpert(*noise)));
+        }
         ensure!(
-            noise.is_finite() && *noise > 0.0,
-            "noisy-expert: expected `noise` above 0, found {noise}; the `episodes` of a configuration say it: --config record/{} --set \"episodes=[{{policy='noisy-expert', noise=0.5, count=100}}]\"",
-            environment.name
+            *noise == 0.0,
+            "`noise`: expected with noisy-expert only, found {noise} with {policy}"
         );
-        return Ok(());
-    }
-    ensure!(
-        *noise == 0.0,
-        "`noise`: expected with noisy-expert only, found {noise} with {policy}"
-    );
-    match eval::script(policy) {
-        Some(script) => {
+        if let Some(script) = eval::script(policy) {
             let mut simulator = make(environment)?;
             simulator.reset(&Reset::default())?;
             simulator.scripted(script)?;
+            return Ok(Self::Script(script));
         }
-        None => {
-            opened(environment, policy, 0, device)?;
-            ensure!(
-                action == RecordedAction::Executed,
-                "`action`: expected `executed` with a checkpoint, whose own actions are recorded, found `expert`; --set \"action='executed'\""
-            );
-        }
+        ensure!(
+            Path::new(policy).exists() || policy.contains('/'),
+            "{policy}: expected expert, noisy-expert, random, nothing, cheat, simulator or a checkpoint's folder"
+        );
+        ensure!(
+            config.action == RecordedAction::Executed,
+            "`action`: expected `executed` with a checkpoint, whose own actions are recorded, found `expert`; --set \"action='executed'\""
+        );
+        let (folder, fixed) = (Path::new(policy), |_| environment.clone());
+        let (policy, _) = eval::open_trained(folder, config.seed, &fixed, device)?;
+        let (policy, execution) = eval::as_it_says(policy)?;
+        Ok(Self::Policy(Box::new(policy), execution))
     }
-    Ok(())
-}
-
-/// A policy's checkpoint to record with.
-fn opened(
-    environment: &EnvironmentConfig,
-    name: &str,
-    seed: u64,
-    device: &Device,
-) -> Result<CheckpointPolicy> {
-    let fixed = |_| environment.clone();
-    ensure!(
-        Path::new(name).exists() || name.contains('/'),
-        "{name}: expected expert, noisy-expert, random, nothing, cheat, simulator or a checkpoint's folder"
-    );
-    let (policy, _) = eval::open_trained(Path::new(name), seed, &fixed, device)?;
-    Ok(policy)
 }
 
 /// Records everything a configuration asks for. Ctrl-C ends it after the episodes under way, which are kept.
 pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Result<RecordSummary> {
+    ensure!(
+        config.protocol == RECORD,
+        "`protocol`: expected `{RECORD}`, whose scenes are there to be learnt from, found `{}`, whose scenes are those of evaluations",
+        config.protocol
+    );
     let environment = EnvironmentConfig {
         name: config.env.clone(),
         protocol: config.protocol.clone(),
@@ -185,9 +189,9 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
             out.display()
         );
     }
-    for group in &config.episodes {
-        check(&environment, config.action, group, device)?;
-    }
+    let groups = config.episodes.iter();
+    let actors = groups.map(|group| Actor::open(&environment, config, group, device));
+    let actors: Vec<_> = actors.collect::<Result<_>>()?;
     let recorder = RecorderConfig::new(
         spec.features.clone(),
         spec.rate_hz.round() as u32,
@@ -195,7 +199,7 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
         &config.env,
     );
     let mut recorder = Recorder::create(out, recorder.with_capture_timestamps())?;
-    let filled = fill(&mut recorder, config, &environment, device);
+    let filled = fill(&mut recorder, config, &environment, actors);
     let episodes = recorder.episodes();
     if episodes == 0 {
         // An empty dataset would stand in the way of the next try.
@@ -214,7 +218,7 @@ fn fill(
     recorder: &mut Recorder,
     config: &RecordConfig,
     environment: &EnvironmentConfig,
-    device: &Device,
+    actors: Vec<Actor>,
 ) -> Result<RecordSummary> {
     let at_once = episodes_at_once(make(environment)?.spec());
     let total: usize = config.episodes.iter().map(|group| group.count).sum();
@@ -224,13 +228,13 @@ fn fill(
         ..RecordSummary::default()
     };
     let mut seed = config.seed;
-    for group in &config.episodes {
+    for (group, mut actor) in config.episodes.iter().zip(actors) {
         let mut left = group.count;
         while left > 0 && !stop_asked() {
             let count = left.min(at_once);
             let seeds = seed..seed + count as u64;
             seed = seeds.end;
-            let episodes = simulate(environment, config.action, group, seeds, device)?;
+            let episodes = simulate(environment, config.action, &mut actor, seeds)?;
             left -= count;
             for episode in &episodes {
                 summary.frames += episode.frames.actions.len();
@@ -283,16 +287,14 @@ struct Episode {
 fn simulate(
     environment: &EnvironmentConfig,
     action: RecordedAction,
-    group: &EpisodeGroup,
+    actor: &mut Actor,
     seeds: Range<u64>,
-    device: &Device,
 ) -> Result<Vec<Episode>> {
-    let script = match group.policy.as_str() {
-        "noisy-expert" => Script::NoisyExpert(group.noise),
-        name => match eval::script(name) {
-            Some(script) => script,
-            None => return with_policy(environment, name, seeds, device),
-        },
+    let script = match actor {
+        Actor::Script(script) => *script,
+        Actor::Policy(policy, execution) => {
+            return with_policy(environment, policy, *execution, seeds);
+        }
     };
     let seeds: Vec<_> = seeds.collect();
     let episodes: armilla_core::Result<Vec<_>> = seeds
@@ -341,23 +343,23 @@ fn scripted(
 /// Episodes of a policy's checkpoint.
 fn with_policy(
     environment: &EnvironmentConfig,
-    name: &str,
+    policy: &mut CheckpointPolicy,
+    execution: Execution,
     seeds: Range<u64>,
-    device: &Device,
 ) -> Result<Vec<Episode>> {
     let count = (seeds.end - seeds.start) as usize;
-    let mut policy = opened(environment, name, seeds.start, device)?;
     let config = EvaluationConfig {
         episodes: count,
         first_seed: seeds.start,
         traces: count,
+        execution,
         ..EvaluationConfig::default()
     };
     let mut sessions: Vec<Box<dyn armilla_core::Environment>> = Vec::new();
     for _ in 0..count {
         sessions.push(make(environment)?);
     }
-    let evaluation = evaluate(sessions, &mut policy, &config, &mut |_| ())?;
+    let evaluation = evaluate(sessions, policy, &config, &mut |_| ())?;
     let episodes =
         evaluation
             .traces

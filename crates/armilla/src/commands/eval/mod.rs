@@ -20,12 +20,14 @@ use crate::commands::{can_write, viz};
 use crate::paired::Other;
 use crate::progress::{Progress, print, say};
 use crate::results::{ResultRow, scenes};
-pub(crate) use opened::{BLIND_SIDE, RECORD, open_planner, open_trained, script};
+pub(crate) use opened::{BLIND_SIDE, RECORD, as_it_says, open_planner, open_trained, script};
 
 /// Seeds of two evaluations never overlap as long as each has fewer episodes than this.
-const SEEDS_APART: u64 = 1_000_000;
+pub(crate) const SEEDS_APART: u64 = 1_000_000;
 /// What `armilla serve policy` calls its policy on the bus.
 pub(crate) const SERVED_POLICY: &str = "policy";
+/// How long a simulator of this program may take to answer, s: a busy machine is slow, and one that ends is noticed at once.
+const OWN_REPLY_SECS: f64 = 600.0;
 /// Episodes that are drawn, of each variation.
 const TRACES: usize = 5;
 
@@ -77,25 +79,50 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
         "--connect: expected one --variation at most, as a simulator serves one protocol, found {}",
         variations.len()
     );
-    let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    let (mut rows, mut shown, mut ended) = (Vec::new(), Vec::new(), Ok(()));
     for &variation in variations {
-        let (row, seen) = evaluated(arguments, variation, others.as_deref())?;
-        rows.push(row);
-        shown.extend(seen);
+        let ran = match evaluated(arguments, variation, others.as_deref()) {
+            Ok(ran) => ran,
+            Err(error) if rows.is_empty() => return Err(error),
+            Err(error) => {
+                ended = Err(error);
+                break;
+            }
+        };
+        if variations.len() > 1 {
+            // Told now too, for who stops the rest.
+            ran.row.lines().iter().for_each(|line| say(line));
+        }
+        rows.push(ran.row);
+        shown.extend(ran.shown);
+        if ran.beside.is_err() {
+            ended = ran.beside;
+            break;
+        }
     }
     let compared = compare(&mut rows, others.as_deref());
-    // Episodes that were run are told, whatever they are compared with and whether they can be drawn.
+    // Episodes that were run are told, whatever became of the others, of their floors and of what they are compared with, and whether they can
+    // be drawn.
     report(&rows, arguments.json.as_deref())?;
     drawn::write(arguments, &rows, &shown)?;
-    compared
+    ended.and(compared)
 }
 
-/// Runs the episodes of a variation: their row, and the first of them to look at, if a policy acts.
+/// What became of a variation's episodes.
+struct Ran {
+    row: ResultRow,
+    /// The first of them to look at, if a policy acted.
+    shown: Option<viz::Shown>,
+    /// Whether the floors and the ceiling could be put beside them.
+    beside: Result<()>,
+}
+
+/// Runs the episodes of a variation.
 fn evaluated(
     arguments: &EvalArguments,
     variation: VariationChoice,
     others: Option<&[Other]>,
-) -> Result<(ResultRow, Option<viz::Shown>)> {
+) -> Result<Ran> {
     let mut opened = opened::open(arguments, variation)?;
     let episodes = opened.episodes(arguments)?;
     opened.check(arguments, &episodes)?;
@@ -121,9 +148,6 @@ fn evaluated(
             let evaluation = over_bus(&episodes, policy, instruction, TRACES, bus.as_ref())?;
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
             row.instruction = heard.map(str::to_owned);
-            if !arguments.no_floors {
-                add_floors(&mut row, &episodes)?;
-            }
             let shown = viz::Shown {
                 environment: episodes.environment.clone(),
                 traces: evaluation.traces,
@@ -150,10 +174,15 @@ fn evaluated(
             (row(&episodes, name, &outcomes), None)
         }
     };
-    if arguments.ceiling {
-        add_floor(&mut row, &episodes, Script::Planner)?;
-    }
-    Ok((row, shown))
+    let floors = match shown.is_some() && !arguments.no_floors {
+        true => add_floors(&mut row, &episodes),
+        false => Ok(()),
+    };
+    let beside = floors.and_then(|()| match arguments.ceiling {
+        true => add_floor(&mut row, &episodes, Script::Planner),
+        false => Ok(()),
+    });
+    Ok(Ran { row, shown, beside })
 }
 
 /// Holds the one row against another file's, or each of several that has the same tasks against the first of them.
@@ -206,9 +235,10 @@ pub(crate) fn over_bus(
             Some(serve(&episodes.environment, None, sessions)?)
         }
     };
-    let own = served
-        .as_ref()
-        .map(|served| BusConfig::at(served.bus.endpoint()));
+    let own = served.as_ref().map(|served| BusConfig {
+        query_timeout_secs: OWN_REPLY_SECS,
+        ..BusConfig::at(served.bus.endpoint())
+    });
     let bus = bus.cloned().or(own).unwrap_or_default();
     let client = connect(&bus, &episodes.environment)?;
     ensure!(

@@ -12,7 +12,7 @@ use armilla_world::{PlanConfig, WorldModel};
 use burn::tensor::Device;
 
 use super::{Episodes, SERVED_POLICY};
-use crate::cli::{EvalArguments, InstructionChoice, VariationChoice};
+use crate::cli::{EvalArguments, ExecutionArguments, InstructionChoice, VariationChoice};
 use crate::commands::checkpoint::{expect_policy, expect_world_model};
 use crate::commands::viz::{self, PlannedPaths};
 use crate::config::Source;
@@ -175,7 +175,7 @@ fn check(arguments: &EvalArguments) -> Result<()> {
         arguments.reply_timeout.is_none()
             || arguments.connect.is_some()
             || name.starts_with("tcp/"),
-        "--reply-timeout: expected with a served policy or --connect; nothing else is asked over the bus"
+        "--reply-timeout: expected with a served policy or --connect; what this program runs itself is waited for"
     );
     Ok(())
 }
@@ -294,6 +294,15 @@ pub(crate) fn open_trained(
     let simulator = make(&environment(side))?;
     let policy = CheckpointPolicy::new(trained, simulator.spec(), seed, device)?;
     Ok((policy, side))
+}
+
+/// A policy as its checkpoint says that chunks become actions, and how that is.
+pub(crate) fn as_it_says(policy: CheckpointPolicy) -> Result<(CheckpointPolicy, Execution)> {
+    let execution = ExecutionArguments::default().chosen(policy.horizons().ensemble)?;
+    Ok(match execution {
+        Execution::Receding => (policy, execution),
+        _ => (policy.with_whole_chunks(), execution),
+    })
 }
 
 /// A script by name.

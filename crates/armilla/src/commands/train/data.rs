@@ -243,7 +243,7 @@ impl TrainingData {
                 });
                 ensure!(
                     width == 0 || is_whole,
-                    "{}: statistics of `{key}`: expected {width} finite numbers each, found {}; `armilla dataset stats --recount --in-place` counts them",
+                    "{}: statistics of `{key}`: expected {width} finite numbers each, found {}; `armilla dataset stats DATASET --recount --in-place` counts them",
                     dataset.root().display(),
                     if found.is_some() { "others" } else { "none" }
                 );
@@ -262,7 +262,7 @@ impl TrainingData {
         let known = loader.statistics().remove(feature);
         known.ok_or_else(|| {
             anyhow!(
-                "{root}: no statistics of `{feature}`; `armilla dataset stats --recount --in-place` counts them"
+                "{root}: no statistics of `{feature}`; `armilla dataset stats DATASET --recount --in-place` counts them"
             )
         })
     }
@@ -278,9 +278,14 @@ type Split = (Vec<usize>, Vec<usize>);
 
 /// Which episodes of a dataset are trained on and which are kept.
 pub(crate) fn split(dataset: &Dataset, validation_share: f64) -> Split {
-    let count = dataset.episodes().len();
+    split_evenly(dataset.episodes().len(), validation_share)
+}
+
+/// Keeps episodes at equal distances: recordings come in groups, of policies or of tasks, and the last ones would be of the last group alone.
+fn split_evenly(count: usize, validation_share: f64) -> Split {
     let kept = ((count as f64 * validation_share).round() as usize).min(count.saturating_sub(1));
-    ((0..count - kept).collect(), (count - kept..count).collect())
+    let kept_before = |episode| episode * kept / count;
+    (0..count).partition(|&episode| kept_before(episode) == kept_before(episode + 1))
 }
 
 /// A loader whose pictures are decoded in advance, if they fit in its memory.
@@ -300,4 +305,32 @@ fn preloaded(sources: Vec<LoaderSource>, config: LoaderConfig) -> Result<WindowL
         progress.finish();
     }
     Ok(loader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_of_episodes_keeps_its_share() {
+        let (learnt, kept) = split_evenly(10, 0.3);
+        assert_eq!((learnt.len(), kept), (7, vec![3, 6, 9]));
+        let (learnt, kept) = split_evenly(4000, 0.05);
+        // The groups of `record/two-room`.
+        let of_group = |group: std::ops::Range<usize>| {
+            kept.iter()
+                .filter(|episode| group.contains(*episode))
+                .count()
+        };
+        let groups = [0..3000, 3000..3880, 3880..4000];
+        assert_eq!(groups.map(of_group), [150, 44, 6]);
+        assert!(learnt.iter().all(|episode| !kept.contains(episode)));
+        for (count, share, expected) in [(0, 0.5, 0), (1, 0.9, 0), (5, 0.0, 0), (3, 1.0, 2)] {
+            assert_eq!(
+                split_evenly(count, share).1.len(),
+                expected,
+                "{count} {share}"
+            );
+        }
+    }
 }

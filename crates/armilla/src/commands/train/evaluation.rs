@@ -7,14 +7,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use armilla_core::{Reset, is_error};
 use armilla_envs::{EnvironmentConfig, make};
-use armilla_imagine::{Execution, InstructionControl};
+use armilla_imagine::InstructionControl;
 use armilla_train::RunDirectory;
 use armilla_vla::lerobot::Processors;
 use armilla_vla::{PolicyInputs, check_environment};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::ExecutionArguments;
 use crate::commands::eval::{self, Episodes};
 use crate::progress::say;
 
@@ -61,12 +60,8 @@ pub(super) fn evaluate(
         image_size,
     };
     let model = checkpoint.join("model");
-    let (mut policy, side) = eval::open_trained(&model, 0, &environment, device)?;
-    // As `armilla eval` does unless told.
-    let execution = ExecutionArguments::default().chosen(policy.horizons().ensemble)?;
-    if execution != Execution::Receding {
-        policy = policy.with_whole_chunks();
-    }
+    let (policy, side) = eval::open_trained(&model, 0, &environment, device)?;
+    let (mut policy, execution) = eval::as_it_says(policy)?;
     let episodes = Episodes {
         environment: environment(side),
         count: config.episodes,
@@ -141,8 +136,14 @@ pub(super) fn check_fits(
         protocol: config.protocol.clone(),
         image_size: camera.map_or(eval::BLIND_SIDE, |camera| camera.height),
     })?;
-    check_environment(inputs, processors, Some(f64::from(fps)), simulator.spec())
-        .with_context(|| format!("[evaluation] in {}, of what the recordings hold", config.env))
+    check_environment(inputs, processors, Some(f64::from(fps)), simulator.spec()).with_context(
+        || {
+            format!(
+                "[evaluation] in {}, of what the recordings hold",
+                config.env
+            )
+        },
+    )
 }
 
 /// Does what a run that ended too early has left: evaluates its last checkpoint, if that was not done, and points to the best.

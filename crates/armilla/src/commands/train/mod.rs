@@ -45,7 +45,7 @@ pub(crate) struct TrainRunConfig {
     pub cameras: Option<Vec<String>>,
     /// Windows a batch.
     pub batch_size: usize,
-    /// Share of the episodes, from the last, kept from training.
+    /// Share of the episodes, evenly spread, kept from training.
     pub validation_share: f64,
     /// Steps between measurements of the loss on what is kept from training; 0 measures none.
     #[serde(default)]
@@ -95,8 +95,8 @@ pub(crate) struct TrainOutcome {
 /// Runs `armilla train`.
 pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
     let device = armilla_nn::device::parse(&arguments.device)?;
-    let outcome = match (&arguments.resume, &arguments.config, &arguments.out) {
-        (Some(run), _, _) => resume(run, &device)?,
+    let (run, outcome) = match (&arguments.resume, &arguments.config, &arguments.out) {
+        (Some(run), _, _) => (run, resume(run, &device)?),
         (None, Some(config), Some(out)) => {
             let mut source = Source::open(config)?;
             source.set(&arguments.set)?;
@@ -105,12 +105,15 @@ pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
             let dataset = dataset
                 .context("which dataset? Give --dataset, or `dataset` in the configuration")?;
             let dataset = hub::folder(HubType::Dataset, &dataset)?;
-            train(&source, &dataset, out, &device)?
+            (out, train(&source, &dataset, out, &device)?)
         }
         _ => bail!("train: expected a configuration and --out, or --resume"),
     };
     if outcome.stopped {
-        say("stopped; `armilla train --resume RUN` goes on from here");
+        let run = run.display();
+        say(&format!(
+            "stopped; `armilla train --resume {run}` goes on from here"
+        ));
     }
     say(&format!("checkpoint: {}", outcome.checkpoint.display()));
     Ok(())

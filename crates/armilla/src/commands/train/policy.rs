@@ -119,7 +119,7 @@ fn check_statistics(known: &Statistics, inputs: &PolicyInputs, modes: &Modes) ->
         let found = known.get(&key).map_or(0, |known| known.mean.len());
         ensure!(
             found == width,
-            "statistics of `{key}`: expected {width} values that all datasets have, found {found}; `armilla dataset stats --recount --in-place` counts them, and datasets of a [[mixture]] need equal widths"
+            "statistics of `{key}`: expected {width} values that all datasets have, found {found}; `armilla dataset stats DATASET --recount --in-place` counts them, and datasets of a [[mixture]] need equal widths"
         );
     }
     Ok(())

@@ -28,7 +28,7 @@ pub(crate) struct CheckArguments {
     /// Windows to measure on.
     #[arg(long, default_value_t = 256)]
     pub windows: usize,
-    /// Share of the dataset's episodes, from the last, that training did not see; what the checkpoint's run kept unless given.
+    /// Share of the dataset's episodes, evenly spread, that training did not see; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
     #[arg(long)]
     pub validation_share: Option<f64>,
 }
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
     let opened = arguments.model.open()?;
     let folder = hub::folder(HubType::Dataset, &arguments.dataset)?;
     let kept = Kept::open(&opened, &folder, arguments.validation_share)?;
-    let (share, episodes) = (kept.share, kept.episodes.len());
+    let (share, of_run, episodes) = (kept.share, kept.title(), kept.episodes.len());
     let dataset = Arc::new(kept.dataset);
     let found = diagnose(
         &opened.model,
@@ -54,10 +54,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
     )?;
     let figures = figures(&found);
     let title = format!(
-        "{}: {} windows of {episodes} episodes, the last {} % kept from training",
+        "{}: {} windows of {episodes} episodes, {of_run}",
         arguments.dataset.display(),
-        found.windows,
-        100.0 * share
+        found.windows
     );
     let rows: Vec<_> = figures
         .iter()

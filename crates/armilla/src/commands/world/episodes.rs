@@ -12,6 +12,7 @@ use armilla_world::WorldModel;
 use rayon::prelude::*;
 
 use super::Opened;
+use crate::commands::eval::SEEDS_APART;
 use crate::commands::{fit, train};
 use crate::progress::Progress;
 
@@ -19,8 +20,6 @@ use crate::progress::Progress;
 const VALIDATION_SHARE: f64 = 0.05;
 /// Noise of the noisy expert.
 const NOISE: f32 = 0.5;
-/// Seeds of two calls never overlap as long as each has fewer episodes than this.
-const SEEDS_APART: u64 = 1_000_000;
 /// Episodes played at once, which bounds memory.
 const AT_ONCE: usize = 16;
 
@@ -29,6 +28,8 @@ pub(super) struct Kept {
     pub(super) dataset: Dataset,
     pub(super) episodes: Vec<usize>,
     pub(super) share: f64,
+    /// Whether the checkpoint's run or the person said so.
+    told: bool,
 }
 
 impl Kept {
@@ -39,7 +40,7 @@ impl Kept {
         fit::dataset(model.shape(), &model.interface().cameras, &dataset)?;
         fit::rate(model.interface().rate_hz, &dataset)?;
         let share = share.or_else(|| share_of_run(&opened.folder));
-        let share = share.unwrap_or(VALIDATION_SHARE);
+        let (told, share) = (share.is_some(), share.unwrap_or(VALIDATION_SHARE));
         ensure!(
             (0.0..=1.0).contains(&share),
             "--validation-share: expected a share from 0 to 1, found {share}"
@@ -55,7 +56,17 @@ impl Kept {
             dataset,
             episodes,
             share,
+            told,
         })
+    }
+
+    /// What share it is, for titles.
+    pub(super) fn title(&self) -> String {
+        let kept = match self.told {
+            true => "kept from training",
+            false => "taken to be kept from training: no run is beside the checkpoint",
+        };
+        format!("the {} % {kept}", 100.0 * self.share)
     }
 
     /// The first of them, as latents.
