@@ -12,24 +12,21 @@ pub(crate) mod policy;
 mod record;
 mod report;
 mod serve;
+mod stop;
 pub(crate) mod train;
 mod viz;
 pub(crate) mod world;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cli::Command;
-
-/// Set by Ctrl-C: long work ends at its next safe point.
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(crate) use stop::stop_asked;
 
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<()> {
-    let safe_points = has_safe_points(&command);
-    listen(move || asked_to_stop(safe_points))?;
+    stop::listen(has_safe_points(&command))?;
     match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
@@ -62,24 +59,6 @@ fn has_safe_points(command: &Command) -> bool {
         | Command::Viz(_)
         | Command::World(_) => false,
     }
-}
-
-/// Hears Ctrl-C also where a script started the program in the background, which ignores it otherwise.
-fn listen(heard: impl FnMut() + Send + 'static) -> Result<()> {
-    ctrlc::set_handler(heard).context("cannot listen for Ctrl-C")
-}
-
-/// Asked twice, the person means it.
-fn asked_to_stop(safe_points: bool) {
-    if STOP.swap(true, Ordering::SeqCst) || !safe_points {
-        std::process::exit(130);
-    }
-    crate::progress::say("stopping at the next safe point (again to stop at once)");
-}
-
-/// Whether Ctrl-C was pressed.
-fn stop_asked() -> bool {
-    STOP.load(Ordering::SeqCst)
 }
 
 /// Refuses files that could not be written after long work, before it begins. `-` is standard output.
