@@ -177,11 +177,12 @@ impl Slot {
             success: vec![info.success],
             ..Trace::default()
         });
+        let hold = Hold::new(self.environment.spec(), &observation.state);
         self.episode = Some(Episode {
             outcome,
             observation,
             earlier: VecDeque::new(),
-            queue: ActionQueue::new(config.execution, Hold::new(self.environment.spec())),
+            queue: ActionQueue::new(config.execution, hold),
             trace,
             finished: false,
         });

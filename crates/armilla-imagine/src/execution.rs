@@ -110,7 +110,8 @@ impl Execution {
     }
 }
 
-/// What a robot is sent while it waits: no move where actions are moves, else its last action again.
+/// What a robot is sent while it waits: no move where actions are moves, else its last action again, and before the first one the place where
+/// it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
     is_move: bool,
@@ -119,14 +120,22 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// For an environment whose actions are moves if 0 lies within their bounds.
-    pub(crate) fn new(spec: &EnvironmentSpec) -> Self {
+    /// For an environment whose actions are moves if 0 lies within their bounds. Where they are places, `state` tells where the robot is if it
+    /// is as wide as they are; else it is sent to the middle of the bounds.
+    pub(crate) fn new(spec: &EnvironmentSpec, state: &[f32]) -> Self {
         let bounds = || spec.action_low.iter().zip(&spec.action_high);
         let middle = bounds().map(|(low, high)| (low + high) / 2.0);
+        let is_place = state.len() == spec.action_low.len();
+        let here = bounds()
+            .zip(state)
+            .map(|((&low, &high), place)| place.max(low).min(high));
         Self {
             is_move: bounds().all(|(&low, &high)| low < 0.0 && high > 0.0),
             last: None,
-            rest: Action(middle.collect()),
+            rest: Action(match is_place {
+                true => here.collect(),
+                false => middle.collect(),
+            }),
         }
     }
 
@@ -290,7 +299,7 @@ mod tests {
 
     /// Carries out steps, asking where it is time: the chunk of step `s` is `100 s, 100 s + 1, ...`.
     fn carried_out(execution: Execution, delay: usize, low: f32) -> Vec<f32> {
-        let mut queue = ActionQueue::new(execution, Hold::new(&spec(low)));
+        let mut queue = ActionQueue::new(execution, Hold::new(&spec(low), &[]));
         let step = |step: usize| {
             if queue.wants() {
                 let first = 100.0 * step as f32;
@@ -312,6 +321,15 @@ mod tests {
         assert_eq!(receding(2, -1.0), [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0]);
         // Where actions are places, the middle and then the last place.
         assert_eq!(receding(1, 1.0), [50.0, 0.0, 1.0, 2.0, 3.0, 3.0, 500.0]);
+    }
+
+    #[test]
+    fn a_robot_that_goes_to_places_stays_where_it_is_until_the_first_comes() {
+        let waits = |low, state: &[f32]| Hold::new(&spec(low), state).action().0[0];
+        assert_eq!(waits(1.0, &[12.0]), 12.0);
+        assert_eq!(waits(1.0, &[0.5]), 1.0, "within the bounds");
+        assert_eq!(waits(1.0, &[12.0, 7.0]), 50.0, "a state of something else");
+        assert_eq!(waits(-1.0, &[12.0]), 0.0, "a move");
     }
 
     #[test]
@@ -363,14 +381,14 @@ mod tests {
         let late = carried_out(execution, 1, -1.0);
         // Asked at step 3, when two of four actions are left; the first of them is carried out meanwhile.
         assert_eq!(late, [0.0, 0.0, 1.0, 2.0, 301.0, 302.0, 501.0]);
-        let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0)));
+        let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0), &[]));
         assert_eq!(queue.leftover(1), None);
         queue.answer(chunk(&[1.0, 2.0, 3.0]), 0);
         queue.next();
         let leftover = queue.leftover(1).unwrap();
         assert_eq!(leftover.actions, chunk(&[2.0, 3.0]).actions);
         assert_eq!(leftover.delay_steps, 1);
-        let receding = ActionQueue::new(Execution::Receding, Hold::new(&spec(-1.0)));
+        let receding = ActionQueue::new(Execution::Receding, Hold::new(&spec(-1.0), &[]));
         assert_eq!(receding.leftover(1), None);
     }
 
@@ -385,7 +403,7 @@ mod tests {
             Execution::RealTime { threshold: 0.5 },
         ];
         for execution in executions {
-            let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0)));
+            let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0), &[]));
             queue.answer(chunk(&[5.0, 6.0]), 3);
             let steps: Vec<_> = (0..5).map(|_| queue.next().0[0]).collect();
             assert_eq!(steps, [0.0, 0.0, 0.0, 5.0, 6.0], "{execution}");
