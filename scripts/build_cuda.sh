@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds `armilla` for NVIDIA's GPUs where LLVM cannot be downloaded: `scripts/build_cuda.sh [check|build] [cargo's options]`.
+# Builds `armilla` for NVIDIA's GPUs where LLVM cannot be downloaded: `scripts/build_cuda.sh [check|build|run] [cargo's options]`.
 #
 # burn-cuda compiles kernels by LLVM, which the build of `cubecl-llvm` downloads. Here a stand-in takes that crate's place and CUDA's own
 # compiler (NVRTC) compiles the kernels at run time. So the program needs NVIDIA's driver, libnvrtc and CUDA's headers where it runs, at

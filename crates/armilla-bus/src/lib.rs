@@ -19,7 +19,7 @@
 //! | `policy/{name}/act` | `act_request` | `act_reply` |
 //! | `policy/{name}/spec` | `policy_spec_request` | `policy_spec` |
 //!
-//! Every payload is one MessagePack map `{"version": 2, "kind": "step_request", "body": {..}}`, so that a peer that speaks
+//! Every payload is one MessagePack map `{"version": 3, "kind": "step_request", "body": {..}}`, so that a peer that speaks
 //! another version or another message gets an error that says so. Pictures are raw bytes, `[height, width, 3]`. The types
 //! in `wire` list the fields. A failure is a zenoh error reply with a body `{"text": ..}`. A server announces itself by a
 //! liveliness token at `robot/{name}` or `policy/{name}`.

@@ -131,7 +131,7 @@ impl Sessions {
         }
         if table.len() >= self.limit {
             return Err(BusError::Session(format!(
-                "all {} sessions are in use; close one, wait {} s for an idle one to expire, or raise `max_sessions`",
+                "all {} sessions are in use; close one, wait {} s for an idle one to expire, or serve with more (`--sessions`)",
                 self.limit,
                 self.idle_timeout.as_secs_f64(),
             )));

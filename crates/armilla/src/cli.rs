@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use armilla_imagine::{Aggregate, Execution};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::dataset::DatasetCommand;
 use crate::commands::hub::HubCommand;
@@ -45,13 +45,13 @@ pub(crate) enum Command {
     /// Look inside a world model: how far it predicts, what it knows, what surprises it, whether it is alive.
     #[command(subcommand)]
     World(WorldCommand),
-    /// Hold a policy against another's golden file: actions, losses and gradients on a batch in it.
+    /// Run a policy on a batch in a file, to compare it with another program: actions, losses and gradients.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Datasets and checkpoints to and from the Hugging Face hub (cargo feature `hub`).
     #[command(subcommand)]
     Hub(HubCommand),
-    /// Measure how long training and acting take here.
+    /// Measure how long training, acting, loading and recording take here.
     Bench(BenchArguments),
     /// What this machine has, what is missing and what to do; with --self-test, whether a device computes right.
     Doctor(DoctorArguments),
@@ -90,16 +90,16 @@ pub(crate) struct RecordArguments {
     #[arg(long)]
     pub env: Option<String>,
     /// Who acts in all episodes: expert, random, nothing, cheat, simulator (plans on a copy of it), noisy-expert (with the noise of a
-    /// configuration), or a checkpoint's folder.
+    /// configuration), or a checkpoint's folder; expert, or what a configuration says, unless given.
     #[arg(long)]
     pub policy: Option<String>,
-    /// Episodes to record; the groups of a configuration keep their proportions.
+    /// Episodes to record, 10 unless given; the groups of a configuration keep their proportions.
     #[arg(long)]
     pub episodes: Option<usize>,
-    /// Seed of the first episode.
+    /// Which episodes: others for each seed; 0 unless given, or what a configuration says.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Side of the camera picture: 64, 96 or 224.
+    /// Side of the camera picture: 64, 96 or 224; 64, or what a configuration says, unless given.
     #[arg(long)]
     pub image_size: Option<usize>,
     /// The dataset's folder; must not exist.
@@ -147,13 +147,14 @@ pub(crate) enum InstructionChoice {
 
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("actor").args(["policy", "planner"]).required(true))]
 pub(crate) struct EvalArguments {
     /// A policy's checkpoint folder, OWNER/NAME on the hub, a served policy such as tcp/127.0.0.1:7448, or a script: expert, random,
     /// nothing, cheat, simulator (plans on a copy of it).
-    #[arg(long, required_unless_present = "planner")]
+    #[arg(long)]
     pub policy: Option<String>,
     /// A world model's checkpoint folder, or OWNER/NAME on the hub, to plan in.
-    #[arg(long, conflicts_with = "policy")]
+    #[arg(long)]
     pub planner: Option<PathBuf>,
     /// How to plan: a TOML file, or the name of a built-in one; the environment's own (`plan/two-room`, `plan/push-t`, `plan/tabletop`)
     /// unless given.
@@ -236,7 +237,7 @@ pub(crate) struct ExecutionArguments {
     /// Of `asynchronous`: what becomes of actions that two chunks have; `weighted_average` unless given.
     #[arg(long, value_enum)]
     pub aggregate: Option<AggregateChoice>,
-    /// Milliseconds that a chunk takes to arrive, whole steps of them; the simulator goes on meanwhile.
+    /// Milliseconds that a chunk takes to arrive, rounded up to whole steps; the simulator goes on meanwhile.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub delay_ms: f64,
 }
@@ -326,7 +327,7 @@ impl ExecutionArguments {
 /// What differs from all recorded scenes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum VariationChoice {
-    /// Nothing.
+    /// Nothing: scenes are drawn as recordings are.
     Plain,
     /// Colours of everything.
     Colors,
@@ -353,6 +354,9 @@ pub(crate) enum ServeCommand {
         /// Where to listen; loopback with a free port unless given.
         #[arg(long)]
         listen: Option<String>,
+        /// Episodes that it runs at once for all its clients, at most.
+        #[arg(long, default_value_t = 256)]
+        sessions: usize,
     },
     /// A policy's checkpoint.
     Policy(ServePolicyArguments),
@@ -363,10 +367,10 @@ pub(crate) enum ServeCommand {
 pub(crate) struct ServePolicyArguments {
     /// The checkpoint's folder, or OWNER/NAME on the hub.
     pub checkpoint: PathBuf,
-    /// Environment whose rate and action bounds it acts within.
+    /// Environment that it is to act in: its rate and the bounds of its actions.
     #[arg(long, default_value = "tabletop")]
     pub env: String,
-    /// Its protocol.
+    /// A protocol of that environment.
     #[arg(long, default_value = "new-scenes")]
     pub protocol: String,
     /// Where to listen; loopback with a free port unless given.
@@ -400,7 +404,8 @@ pub(crate) struct VizArguments {
 /// Arguments of `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
-    /// What to measure: names, or policy, world, plan for all of a kind; everything unless given.
+    /// What to measure: names, or policy, world, plan for all of a kind; all but `recorder`, which runs by itself, unless given. A wrong
+    /// name lists them.
     pub names: Vec<String>,
     /// Seconds to measure each for, about.
     #[arg(long, default_value_t = 3.0)]

@@ -104,6 +104,9 @@ const BUILT_IN: [(&str, &str); 25] = [
     ),
 ];
 
+/// Behind the name of a text in which settings were replaced.
+const REPLACED: &str = ", with --set";
+
 /// A TOML text and where it came from, for messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -154,6 +157,10 @@ impl Source {
             replace(&mut table, key, value).with_context(|| format!("--set {setting}"))?;
         }
         self.text = toml::to_string_pretty(&table)?;
+        // Lines are those of the text written anew.
+        if !self.name.ends_with(REPLACED) {
+            self.name.push_str(REPLACED);
+        }
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use crate::error::{Error, RESTORE};
 pub(crate) const REPAIR: &str =
     "`armilla dataset repair` makes a sound dataset of what can be saved";
 /// What to do about statistics that are wrong or missing.
-pub(crate) const RECOUNT: &str = "`armilla dataset stats --recount --in-place` counts them anew";
+pub(crate) const RECOUNT: &str =
+    "`armilla dataset stats DATASET --recount --in-place` counts them anew";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

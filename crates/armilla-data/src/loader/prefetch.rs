@@ -97,7 +97,11 @@ impl Iterator for Batches {
         }
         let worker = &self.workers[self.next % self.workers.len()];
         // A worker goes before its loader does only by a panic, which has told of itself.
-        let lost = |_| Err(Error::OutOfOrder("a loader's thread ended by a panic".to_owned()));
+        let lost = |_| {
+            Err(Error::OutOfOrder(
+                "a loader's thread ended by a panic".to_owned(),
+            ))
+        };
         let batch = worker.batches.recv().unwrap_or_else(lost);
         self.next += 1;
         self.ended = batch.is_err();

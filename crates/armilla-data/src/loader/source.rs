@@ -118,7 +118,7 @@ impl Opened {
                 let found = known.map_or("none".to_owned(), |known| known.mean.len().to_string());
                 Error::invalid(
                     what,
-                    format!("{width} values each (`armilla dataset stats --recount --in-place` counts them)"),
+                    format!("{width} values each (`armilla dataset stats DATASET --recount --in-place` counts them)"),
                     found,
                 )
             })

@@ -28,10 +28,11 @@ pub(crate) struct ExchangeArguments {
     pub checkpoint: PathBuf,
     /// Safetensors under LeRobot's keys: `observation.state` [batch, state], `observation.images.NAME` [batch, channel, height, width]
     /// in [0, 1], each with the history as second axis where the policy has one; instructions as `task` in the metadata, a JSON
-    /// list; and what is drawn, where it is to be given, such as `noise`.
+    /// list; what is drawn, where it is to be given, such as `noise`; and for `loss` the `action` [batch, horizon, action] and, if any is,
+    /// `action_is_pad` [batch, horizon].
     #[arg(long)]
     pub input: PathBuf,
-    /// Safetensors to write.
+    /// Safetensors to write: `action` and `action_normalized` [batch, steps, action], or `loss`.
     #[arg(long)]
     pub output: PathBuf,
     /// Of what is drawn and not given.
@@ -45,7 +46,7 @@ pub(crate) struct ExchangeArguments {
 /// Arguments of `policy infer`.
 #[derive(Args, Debug)]
 pub(crate) struct InferArguments {
-    /// Files in and out: `action` and `action_normalized`, [batch, steps, action].
+    /// Files in and out.
     #[command(flatten)]
     pub exchange: ExchangeArguments,
 }
@@ -53,7 +54,7 @@ pub(crate) struct InferArguments {
 /// Arguments of `policy loss`.
 #[derive(Args, Debug)]
 pub(crate) struct LossArguments {
-    /// Files in, with `action` [batch, horizon, action] and `action_is_pad` [batch, horizon] too, and out: `loss`.
+    /// Files in and out.
     #[command(flatten)]
     pub exchange: ExchangeArguments,
     /// Write `grad.NAME` as well, under the checkpoint's own names.

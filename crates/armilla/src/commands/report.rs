@@ -241,21 +241,28 @@ fn plot(name: &str, run: &Path) -> Result<page::Plot> {
     })
 }
 
-fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> ReportData {
+/// What a reader needs to know of a run, by name.
+fn facts(findings: &Findings, seconds: f64) -> Vec<(String, String)> {
     let machine = Machine::here();
-    let mut facts = vec![
-        ("seed".to_owned(), findings.seed.to_string()),
+    let Machine {
+        processor,
+        threads,
+        platform,
+    } = &machine;
+    let facts = [
+        ("seed", findings.seed.to_string()),
         (
-            "machine".to_owned(),
-            format!(
-                "{}, {} threads, {}",
-                machine.processor, machine.threads, machine.platform
-            ),
+            "machine",
+            format!("{processor}, {threads} threads, {platform}"),
         ),
-        ("device".to_owned(), findings.device.clone()),
-        ("time".to_owned(), format!("{seconds:.0} s")),
+        ("device", findings.device.clone()),
+        ("time", format!("{seconds:.0} s")),
     ];
-    facts.extend(versions());
+    let facts = facts.map(|(name, value)| (name.to_owned(), value));
+    facts.into_iter().chain(versions()).collect()
+}
+
+fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> ReportData {
     let latents = findings
         .imagined
         .iter()
@@ -263,7 +270,7 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
     ReportData {
         title: "Armilla demo".to_owned(),
         summary: summary(findings).to_owned(),
-        facts,
+        facts: facts(findings, seconds),
         results: findings.rows.iter().map(aimed_row).collect(),
         latents: latents.map(|(name, &value)| figure(name, value)).collect(),
         filmstrips: findings

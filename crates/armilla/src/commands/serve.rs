@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use armilla_bus::{Bus, BusConfig, Latency, PolicyOptions, PolicyServer, ServedChunks};
 use armilla_core::{Environment, Leftover, Policy, PolicyRequest, Reset};
 use armilla_envs::{EnvironmentConfig, make};
@@ -13,8 +13,6 @@ use crate::progress::say;
 
 /// How often a served policy's latency is told, while it is asked.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Sessions of a served simulator, at most.
-const SESSIONS: usize = 256;
 
 /// Runs `armilla serve`.
 pub(crate) fn run(command: &ServeCommand) -> Result<()> {
@@ -24,13 +22,15 @@ pub(crate) fn run(command: &ServeCommand) -> Result<()> {
             protocol,
             image_size,
             listen,
+            sessions,
         } => {
+            ensure!(*sessions > 0, "--sessions: expected at least 1, found 0");
             let environment = EnvironmentConfig {
                 name: env.clone(),
                 protocol: protocol.clone(),
                 image_size: *image_size,
             };
-            let served = eval::serve(&environment, listen.clone(), SESSIONS)?;
+            let served = eval::serve(&environment, listen.clone(), *sessions)?;
             say(&format!(
                 "{env} ({protocol}) is at {}; Ctrl-C ends it",
                 served.bus.endpoint()
