@@ -144,7 +144,7 @@ fn prediction(reel: &Shown) -> Option<ContainerLike> {
             .with_origin(origin("imagined"))
             .into(),
     ]);
-    let error = TimeSeriesView::new("Latent error").with_origin(origin("error"));
+    let error = TimeSeriesView::new("Latents: mean squared error").with_origin(origin("error"));
     let column = Vertical::new([pictures.into(), error.into()]).with_row_shares([1.0, 1.0]);
     Some(column.with_name(format!("{}, imagined", reel.name)).into())
 }

@@ -9,6 +9,8 @@ pub enum Motion {
     Displacement {
         /// Units of state per unit of action.
         gain: f32,
+        /// Length of an action, in its own units, beyond which the agent goes no further in its direction; none where it does.
+        longest: Option<f32>,
         /// Pixels of the picture per unit of state.
         pixels_per_unit: f32,
     },
@@ -35,7 +37,11 @@ impl Motion {
                 break;
             }
             position = match *self {
-                Self::Displacement { gain, .. } => [position[0] + gain * x, position[1] + gain * y],
+                Self::Displacement { gain, longest, .. } => {
+                    let too_long = longest.map_or(1.0, |most| x.hypot(y).max(most) / most);
+                    let gain = gain / too_long;
+                    [position[0] + gain * x, position[1] + gain * y]
+                }
                 Self::Target { .. } => [x, y],
             };
             path.push(self.in_picture(position));
@@ -60,12 +66,27 @@ mod tests {
     fn displacements_add_up() {
         let motion = Motion::Displacement {
             gain: 5.0,
+            longest: None,
             pixels_per_unit: 0.5,
         };
         let actions = [Action(vec![1.0, 0.0]), Action(vec![1.0, -1.0])];
         assert_eq!(
             motion.path([10.0, 20.0], &actions),
             [[5.0, 10.0], [7.5, 10.0], [10.0, 7.5]]
+        );
+    }
+
+    #[test]
+    fn too_long_a_displacement_keeps_its_direction() {
+        let motion = Motion::Displacement {
+            gain: 2.0,
+            longest: Some(5.0),
+            pixels_per_unit: 1.0,
+        };
+        let actions = [Action(vec![6.0, 8.0]), Action(vec![0.0, -4.0])];
+        assert_eq!(
+            motion.path([0.0, 0.0], &actions),
+            [[0.0, 0.0], [6.0, 8.0], [6.0, 0.0]]
         );
     }
 

@@ -109,11 +109,8 @@ impl Recording {
         self.log
             .constant(entity, &SeriesLines::new().with_names([name]))?;
         let every = curve.len().div_ceil(CURVE_POINTS).max(1);
-        let (steps, values): (Vec<i64>, Vec<f64>) = curve
-            .iter()
-            .step_by(every)
-            .map(|(&step, &value)| (step, value))
-            .unzip();
+        let points: Vec<_> = curve.iter().map(|(&step, &value)| (step, value)).collect();
+        let (steps, values): (Vec<i64>, Vec<f64>) = points.chunks(every).flat_map(extremes).unzip();
         let columns = Scalars::new(values)
             .columns_of_unit_batches()
             .map_err(|source| rerun_error(&self.log.partial, entity, source))?;
@@ -216,6 +213,36 @@ pub(crate) struct Moment {
 }
 
 /// Markdown as Rerun takes it.
+/// The least and the greatest of a stretch of a curve, so that spikes are seen, and its last point.
+fn extremes(stretch: &[(i64, f64)]) -> Vec<(i64, f64)> {
+    let by_value = |one: &&(i64, f64), other: &&(i64, f64)| one.1.total_cmp(&other.1);
+    let found = [
+        stretch.iter().min_by(by_value),
+        stretch.iter().max_by(by_value),
+        stretch.last(),
+    ];
+    let mut found: Vec<_> = found.into_iter().flatten().copied().collect();
+    found.sort_by_key(|(step, _)| *step);
+    found.dedup_by_key(|(step, _)| *step);
+    found
+}
+
+/// A text of somebody else's in Markdown: one line without any of its signs.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for sign in text.chars() {
+        match sign {
+            '\n' | '\r' => plain.push(' '),
+            _ => {
+                plain.extend("\\`*_[]<>#|!".contains(sign).then_some('\\'));
+                plain.push(sign);
+            }
+        }
+    }
+    plain
+}
+
 pub(crate) fn document(markdown: &str) -> TextDocument {
     TextDocument::new(markdown).with_media_type(MediaType::MARKDOWN)
 }
@@ -334,6 +361,21 @@ mod tests {
     }
 
     #[test]
+    fn others_texts_are_no_markdown() {
+        assert_eq!(
+            plain("put it\n**Success** ![](x)|_"),
+            r"put it \*\*Success\*\* \!\[\](x)\|\_"
+        );
+    }
+
+    #[test]
+    fn thinned_curves_keep_spikes_and_their_ends() {
+        let stretch = [(0, 2.0), (1, 9.0), (2, 1.0), (3, 3.0)];
+        assert_eq!(extremes(&stretch), [(1, 9.0), (2, 1.0), (3, 3.0)]);
+        assert_eq!(extremes(&stretch[..1]), [(0, 2.0)]);
+    }
+
+    #[test]
     fn an_empty_recording_can_be_finished() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("empty.rrd");
@@ -365,6 +407,6 @@ mod tests {
         log_episode(reel, true);
         let now = reel.now();
         assert_eq!((now.step, now.episode), (9, 1));
-        assert!((now.secs - 0.8).abs() < 1e-9, "{now:?}");
+        assert!((now.secs - 0.9).abs() < 1e-9, "{now:?}");
     }
 }

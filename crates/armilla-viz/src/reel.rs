@@ -8,7 +8,7 @@ use re_sdk_types::components::{MediaType, Radius};
 use crate::error::Result;
 use crate::layout::Shown;
 use crate::picture;
-use crate::recording::{Log, Moment, document};
+use crate::recording::{Log, Moment, document, plain};
 
 const PLAN_COLOR: u32 = 0x3b_82_f6_ff;
 const CANDIDATE_COLOR: u32 = 0x3b_82_f6_50;
@@ -52,6 +52,8 @@ pub struct Reel {
     next_episode: i64,
     now: Moment,
     episode_began_secs: f64,
+    /// Between the last two steps.
+    period_secs: f64,
     title: String,
     shown: Shown,
 }
@@ -65,6 +67,7 @@ impl Reel {
             next_episode: 0,
             now: Moment::default(),
             episode_began_secs: 0.0,
+            period_secs: 0.0,
             title: String::new(),
             shown: Shown {
                 name: name.to_owned(),
@@ -122,12 +125,14 @@ impl Reel {
     ///
     /// When Rerun refuses the data.
     pub fn begin_episode(&mut self, title: &EpisodeTitle<'_>) -> Result<()> {
-        self.episode_began_secs = self.now.secs;
+        // A period after the last frame, which would share its time with the first one otherwise.
+        self.episode_began_secs = self.now.secs + self.period_secs;
+        self.now.secs = self.episode_began_secs;
         self.now.step = self.next_step;
         self.now.episode = self.next_episode;
         self.next_episode += 1;
         self.title = match title.instruction {
-            Some(instruction) => format!("## {instruction}\n\n"),
+            Some(instruction) => format!("## {}\n\n", plain(instruction)),
             None => String::new(),
         };
         let counted = || self.now.episode.to_string();
@@ -136,7 +141,7 @@ impl Reel {
             .map_or_else(counted, |number| number.to_string());
         self.title += &format!("Episode {number}");
         if !title.note.is_empty() {
-            self.title += &format!(": {}", title.note);
+            self.title += &format!(": {}", plain(title.note));
         }
         self.shown.text = true;
         self.forget_paths()?;
@@ -148,7 +153,11 @@ impl Reel {
         self.now.step = self.next_step;
         self.next_step += 1;
         if secs.is_finite() {
-            self.now.secs = self.episode_began_secs + secs.max(0.0);
+            let secs = self.episode_began_secs + secs.max(0.0);
+            if secs > self.now.secs {
+                self.period_secs = secs - self.now.secs;
+            }
+            self.now.secs = secs;
         }
     }
 

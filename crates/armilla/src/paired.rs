@@ -156,13 +156,21 @@ impl Paired {
     pub(crate) fn line(&self, episodes: usize) -> String {
         let apart = self.only_here as f64 - self.only_there as f64;
         format!(
-            "    against {}: {:+.1} points on the same episodes, {} solved here alone, {} there alone, p = {:.3}",
+            "    against {}: {:+.1} points on the same episodes, {} solved here alone, {} there alone, p = {}",
             self.policy,
             100.0 * apart / episodes.max(1) as f64,
             self.only_here,
             self.only_there,
-            self.p_value
+            p_value(self.p_value)
         )
+    }
+}
+
+/// A p-value for people.
+pub(crate) fn p_value(p: f64) -> String {
+    match p < 0.001 {
+        true => format!("{p:.1e}"),
+        false => format!("{p:.3}"),
     }
 }
 

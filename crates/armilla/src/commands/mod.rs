@@ -51,12 +51,12 @@ fn has_safe_points(command: &Command) -> bool {
         | Command::Dataset(_)
         | Command::Train(_)
         | Command::Serve(_)
+        | Command::Viz(_)
         | Command::Hub(_) => true,
         Command::Eval(_)
         | Command::Bench(_)
         | Command::Doctor(_)
         | Command::Policy(_)
-        | Command::Viz(_)
         | Command::World(_) => false,
     }
 }

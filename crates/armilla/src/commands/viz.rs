@@ -125,7 +125,7 @@ pub(crate) fn log_imagined(recording: &mut Recording, episodes: &[Imagination]) 
         reel.begin_episode(&EpisodeTitle {
             instruction: None,
             number: Some(index),
-            note: "held out, rolled out from its first frame",
+            note: "held out, rolled out from its beginning",
             success: None,
         })?;
         for step in 0..episode.real.len() {
@@ -150,7 +150,7 @@ pub(crate) fn filmstrips(episodes: &[Imagination]) -> Vec<Filmstrip> {
     let strip = |(index, episode): (usize, &Imagination)| {
         Filmstrip {
         title: format!("Held-out episode {index}"),
-        caption: "Above what came, below what the world model imagined from the first frame and the actions alone."
+        caption: "Above what came, below what the world model imagined from its beginning and the actions alone."
             .to_owned(),
         columns: (0..episode.real.len()).map(|step| step.to_string()).collect(),
         rows: vec![row("real", &episode.real), row("imagined", &episode.imagined)],
@@ -215,14 +215,17 @@ fn motion(environment: &EnvironmentConfig) -> Motion {
         "push-t-moves" => Motion::Displacement {
             // The controller is on its way for one step only: a move that is held takes the agent four tenths of its length a step.
             gain: 0.4 * armilla_envs::push_t::MOVE_PX,
+            longest: None,
             pixels_per_unit: pixels / armilla_envs::push_t::WORLD_PX,
         },
         "tabletop" => Motion::Displacement {
             gain: armilla_envs::tabletop::ACTION_SCALE_M,
+            longest: Some(1.0),
             pixels_per_unit: pixels,
         },
         _ => Motion::Displacement {
             gain: armilla_envs::two_room::SPEED_PX,
+            longest: None,
             pixels_per_unit: pixels / armilla_envs::two_room::WORLD_PX,
         },
     }

@@ -5,14 +5,16 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
 use armilla_core::{Action, Observation};
 use armilla_data::{Dataset, Rows, parse_episodes};
+use armilla_viz::recording::plain;
 use armilla_viz::{EpisodeTitle, Recording, Reel};
 use clap::Args;
 
 use super::stats;
+use crate::commands::{can_write, stop_asked};
 use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
 
@@ -43,9 +45,12 @@ pub(super) fn run(arguments: &VizArguments) -> Result<()> {
         None => (0..count.min(EPISODES)).collect(),
     };
     let shown = arguments.out.is_none();
+    can_write(&[arguments.out.as_deref()])?;
+    // Gone when the viewer ends.
+    let folder = tempfile::tempdir().context("no folder for the recording")?;
     let out = match &arguments.out {
         Some(out) => out.clone(),
-        None => std::env::temp_dir().join(format!("armilla-{}.rrd", name(dataset.root()))),
+        None => folder.path().join(format!("{}.rrd", name(dataset.root()))),
     };
     let mut recording = Recording::create(&out)?;
     log(&mut recording, &dataset, &episodes)?;
@@ -136,6 +141,7 @@ fn log_episode(reel: &mut Reel, dataset: &Dataset, episode: usize) -> Result<()>
         .map_or(0, |found| found.length);
     let cameras: Vec<_> = dataset.cameras().map(str::to_owned).collect();
     for from in (0..length).step_by(FRAMES_AT_ONCE) {
+        ensure!(!stop_asked(), "stopped; no recording is kept");
         let frames = from..length.min(from + FRAMES_AT_ONCE);
         let mut pictures = Vec::with_capacity(cameras.len());
         for key in &cameras {
@@ -167,15 +173,16 @@ fn log_episode(reel: &mut Reel, dataset: &Dataset, episode: usize) -> Result<()>
 fn markdown(dataset: &Dataset) -> String {
     let mut text = String::new();
     for table in stats::tables(dataset) {
-        let line = |row: &[String]| format!("| {} |\n", row.join(" | "));
+        let cells = |row: &[String]| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>();
+        let line = |row: &[String]| format!("| {} |\n", cells(row).join(" | "));
         let rule = vec!["---:".to_owned(); table.header.len()];
         // Writing to a text cannot fail.
         write!(
             text,
             "**{}**\n\n{}{}",
-            table.title,
+            plain(&table.title),
             line(&table.header),
-            line(&rule)
+            format_args!("| {} |\n", rule.join(" | "))
         )
         .ok();
         text.extend(table.rows.iter().map(|row| line(row)));

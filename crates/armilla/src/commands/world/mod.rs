@@ -111,10 +111,14 @@ impl ModelArguments {
 
     /// Prints what was found for people, and writes the rest where asked.
     fn report(&self, findings: &Findings) -> Result<()> {
-        // First of all: what was measured is told, whether or not a file can be written.
-        let as_figures = self.json.as_deref() == Some(Path::new("-"));
-        if !as_figures {
-            findings.lines.iter().try_for_each(|line| print(line))?;
+        // First of all: what was measured is told, whether or not it can be drawn.
+        let text = serde_json::to_string_pretty(&findings.figures)?;
+        match self.json.as_deref() {
+            Some(path) if path == Path::new("-") => print(&text)?,
+            path => {
+                findings.lines.iter().try_for_each(|line| print(line))?;
+                path.map_or(Ok(()), |path| write(path, &text))?;
+            }
         }
         if let Some(path) = &self.rerun {
             let mut recording = Recording::create(path)?;
@@ -138,12 +142,7 @@ impl ModelArguments {
             };
             write(path, &render(&page)?)?;
         }
-        let text = serde_json::to_string_pretty(&findings.figures)?;
-        match self.json.as_deref() {
-            Some(_) if as_figures => Ok(print(&text)?),
-            Some(path) => write(path, &text),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

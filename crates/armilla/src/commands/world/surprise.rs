@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::episodes::Stage;
 use super::table::{cell, table};
 use super::{Findings, ModelArguments, at_least_one, plot};
+use crate::paired::p_value;
 use crate::progress::{Progress, say};
 
 /// Model steps of an episode, at most.
@@ -214,17 +215,13 @@ fn tests_table(courses: &[Course], events: &[&str]) -> Vec<String> {
     let clean = courses[0].at_event();
     let row = |(course, event): (&Course, &&str)| {
         let (test, area) = course.test(&clean);
-        let scientific = |p: f64| match p < 1e-3 {
-            true => format!("{p:.1e}"),
-            false => format!("{p:.3}"),
-        };
         vec![
             (*event).to_owned(),
             clean.len().to_string(),
             cell(course.mean(AROUND), 4),
             cell(test.map(|test| test.mean), 4),
             cell(test.map(|test| test.t), 2),
-            test.map_or_else(|| "-".to_owned(), |test| scientific(test.p)),
+            test.map_or_else(|| "-".to_owned(), |test| p_value(test.p)),
             cell(test.and(area), 3),
         ]
     };
