@@ -267,16 +267,15 @@ impl Demo {
             });
         }
         let dataset = self.dataset(&self.config.world_model.dataset);
-        // The share that this very run kept from training.
+        // What this very run kept from training.
         let run = self
             .out
             .join("runs")
             .join(&self.config.world_model.name)
             .join("config.toml");
         let trained: train::TrainRunConfig = Source::open(&run.to_string_lossy())?.parse()?;
-        let share = trained.validation_share;
         let imagined = self.stage("look into the world model", |_| {
-            report::look_into(checkpoint, &dataset, share, &device)
+            report::look_into(checkpoint, &dataset, &trained, &device)
         })?;
         self.findings.imagined = Some(imagined);
         Ok(())

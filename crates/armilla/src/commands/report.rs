@@ -17,7 +17,9 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
-use crate::commands::{train, viz, world};
+use crate::commands::train::{self, TrainRunConfig};
+use crate::commands::world::episodes::spread;
+use crate::commands::{viz, world};
 use crate::machine::{Machine, versions};
 use crate::paired::Other;
 use crate::results::{ResultRow, Success, scene_hash};
@@ -62,16 +64,17 @@ const WINDOWS: usize = 256;
 pub(crate) fn look_into(
     checkpoint: &Path,
     dataset: &Path,
-    validation_share: f64,
+    trained: &TrainRunConfig,
     device: &Device,
 ) -> Result<Imagined> {
     let model = WorldModel::load(checkpoint, device)?;
     let dataset = Dataset::open(dataset)?;
-    let (_, kept) = train::split(&dataset, validation_share);
+    let (_, kept) = trained.split(&dataset);
     let mut episodes = Vec::new();
-    let long =
-        |&&episode: &&usize| dataset.episodes()[episode].length > 5 * model.shape().action_repeat;
-    for &episode in kept.iter().filter(long).take(DREAMS.0) {
+    let is_long =
+        |&episode: &usize| dataset.episodes()[episode].length > 5 * model.shape().action_repeat;
+    let long: Vec<_> = kept.iter().copied().filter(is_long).collect();
+    for episode in spread(&long, DREAMS.0.min(long.len())) {
         let footage = world::episodes::recorded(&dataset, episode, &model)?;
         episodes.push(imagine(&model, footage, DREAMS.1)?);
     }

@@ -93,7 +93,7 @@ impl TrainingData {
         for dataset in self.datasets() {
             let share = config.validation_share;
             ensure!(
-                !split(dataset, share).1.is_empty(),
+                !config.split(dataset).1.is_empty(),
                 "{}: `validation_share`: expected a share that keeps an episode from training, as `validate_every` measures on them, found {share} of {}; set a larger one, or validate_every=0",
                 dataset.root().display(),
                 dataset.episodes().len()
@@ -111,7 +111,7 @@ impl TrainingData {
         part: fn(Split) -> Vec<usize>,
     ) -> Result<WindowLoader> {
         let source = |dataset: &Arc<Dataset>| LoaderSource {
-            episodes: Some(part(split(dataset, config.validation_share))),
+            episodes: Some(part(config.split(dataset))),
             ..LoaderSource::new(Arc::clone(dataset))
         };
         let mut sources = vec![source(&self.first)];
@@ -274,18 +274,37 @@ impl TrainingData {
 }
 
 /// Numbers of the episodes to train on and to keep, in this order.
-type Split = (Vec<usize>, Vec<usize>);
+pub(crate) type Split = (Vec<usize>, Vec<usize>);
 
-/// Which episodes of a dataset are trained on and which are kept.
-pub(crate) fn split(dataset: &Dataset, validation_share: f64) -> Split {
-    split_evenly(dataset.episodes().len(), validation_share)
+/// Which episodes a training keeps for validation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ValidationSplit {
+    /// Some of every stretch of the recordings, which come in groups, of policies or of tasks.
+    #[default]
+    Spread,
+    /// The last ones, which may all be of one group.
+    Last,
 }
 
-/// Keeps episodes at equal distances: recordings come in groups, of policies or of tasks, and the last ones would be of the last group alone.
-fn split_evenly(count: usize, validation_share: f64) -> Split {
-    let kept = ((count as f64 * validation_share).round() as usize).min(count.saturating_sub(1));
-    let kept_before = |episode| episode * kept / count;
-    (0..count).partition(|&episode| kept_before(episode) == kept_before(episode + 1))
+impl ValidationSplit {
+    /// What runs did before they said which.
+    pub(crate) const BEFORE_THE_CHOICE: Self = Self::Last;
+
+    /// Which episodes of a dataset are trained on and which are kept.
+    pub(crate) fn of(self, dataset: &Dataset, validation_share: f64) -> Split {
+        self.of_count(dataset.episodes().len(), validation_share)
+    }
+
+    fn of_count(self, count: usize, validation_share: f64) -> Split {
+        let kept =
+            ((count as f64 * validation_share).round() as usize).min(count.saturating_sub(1));
+        let kept_before = |episode: usize| match self {
+            Self::Spread => episode * kept / count,
+            Self::Last => (episode + kept).saturating_sub(count),
+        };
+        (0..count).partition(|&episode| kept_before(episode) == kept_before(episode + 1))
+    }
 }
 
 /// A loader whose pictures are decoded in advance, if they fit in its memory.
@@ -313,24 +332,29 @@ mod tests {
 
     #[test]
     fn every_group_of_episodes_keeps_its_share() {
-        let (learnt, kept) = split_evenly(10, 0.3);
+        let spread = |count, share| ValidationSplit::Spread.of_count(count, share);
+        let (learnt, kept) = spread(10, 0.3);
         assert_eq!((learnt.len(), kept), (7, vec![3, 6, 9]));
-        let (learnt, kept) = split_evenly(4000, 0.05);
+        let (learnt, kept) = spread(4000, 0.05);
         // The groups of `record/two-room`.
         let of_group = |group: std::ops::Range<usize>| {
-            kept.iter()
-                .filter(|episode| group.contains(*episode))
-                .count()
+            let of_group = kept.iter().filter(|episode| group.contains(*episode));
+            of_group.count()
         };
         let groups = [0..3000, 3000..3880, 3880..4000];
         assert_eq!(groups.map(of_group), [150, 44, 6]);
         assert!(learnt.iter().all(|episode| !kept.contains(episode)));
+    }
+
+    #[test]
+    fn the_last_episodes_are_kept_where_that_is_asked_for_and_one_is_always_learnt() {
+        let (learnt, kept) = ValidationSplit::Last.of_count(10, 0.3);
+        assert_eq!((learnt.len(), kept), (7, vec![7, 8, 9]));
         for (count, share, expected) in [(0, 0.5, 0), (1, 0.9, 0), (5, 0.0, 0), (3, 1.0, 2)] {
-            assert_eq!(
-                split_evenly(count, share).1.len(),
-                expected,
-                "{count} {share}"
-            );
+            for split in [ValidationSplit::Spread, ValidationSplit::Last] {
+                let kept = split.of_count(count, share).1;
+                assert_eq!(kept.len(), expected, "{split:?} {count} {share}");
+            }
         }
     }
 }

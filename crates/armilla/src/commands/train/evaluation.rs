@@ -135,15 +135,15 @@ pub(super) fn check_fits(
         name: config.env.clone(),
         protocol: config.protocol.clone(),
         image_size: camera.map_or(eval::BLIND_SIDE, |camera| camera.height),
-    })?;
-    check_environment(inputs, processors, Some(f64::from(fps)), simulator.spec()).with_context(
-        || {
-            format!(
-                "[evaluation] in {}, of what the recordings hold",
-                config.env
-            )
-        },
-    )
+    })
+    .context("[evaluation]")?;
+    let checked = check_environment(inputs, processors, Some(f64::from(fps)), simulator.spec());
+    checked.with_context(|| {
+        format!(
+            "[evaluation] in {}: expected an environment that the recordings fit; choose another, or leave [evaluation] out",
+            config.env
+        )
+    })
 }
 
 /// Does what a run that ended too early has left: evaluates its last checkpoint, if that was not done, and points to the best.

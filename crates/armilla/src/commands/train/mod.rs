@@ -9,7 +9,7 @@ mod world_model;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use armilla_data::ImageTransform;
+use armilla_data::{Dataset, ImageTransform};
 use armilla_train::{
     BatchSource, BoxError, Control, Progress as TrainProgress, RunDirectory, TrainConfig,
     Trainable, Training, Validation,
@@ -24,8 +24,8 @@ use crate::commands::stop_asked;
 use crate::config::Source;
 use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
-pub(crate) use data::split;
 use data::{MixturePart, TrainingData};
+pub(crate) use data::{Split, ValidationSplit};
 use evaluation::EvaluationRunConfig;
 pub(crate) use policy::PolicyTraining;
 pub(crate) use world_model::{WorldModelTraining, windows as world_model_windows};
@@ -45,8 +45,11 @@ pub(crate) struct TrainRunConfig {
     pub cameras: Option<Vec<String>>,
     /// Windows a batch.
     pub batch_size: usize,
-    /// Share of the episodes, evenly spread, kept from training.
+    /// Share of the episodes, evenly spread unless `validation_split` says otherwise, kept from training.
     pub validation_share: f64,
+    /// Which these are.
+    #[serde(default)]
+    pub validation_split: Option<ValidationSplit>,
     /// Steps between measurements of the loss on what is kept from training; 0 measures none.
     #[serde(default)]
     pub validate_every: u64,
@@ -78,6 +81,15 @@ pub(crate) struct TrainRunConfig {
     /// A policy, whose `type` says which.
     #[serde(default)]
     pub policy: Option<PolicyConfig>,
+}
+
+impl TrainRunConfig {
+    /// Which episodes of a dataset are trained on and which are kept.
+    pub(crate) fn split(&self, dataset: &Dataset) -> Split {
+        let split = self.validation_split;
+        let split = split.unwrap_or(ValidationSplit::BEFORE_THE_CHOICE);
+        split.of(dataset, self.validation_share)
+    }
 }
 
 fn eight() -> u64 {
@@ -131,6 +143,7 @@ pub(crate) fn train(
         std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
     };
     config.dataset = Some(absolute(dataset)?);
+    config.validation_split = Some(config.validation_split.unwrap_or_default());
     for part in &mut config.mixture {
         part.dataset = absolute(&part.dataset)?;
     }

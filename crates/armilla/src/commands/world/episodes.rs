@@ -8,12 +8,14 @@ use armilla_core::{Action, Observation, Reset};
 use armilla_data::{Dataset, Rows};
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
 use armilla_imagine::{Encoded, Footage};
+use armilla_viz::chart::number;
 use armilla_world::WorldModel;
 use rayon::prelude::*;
 
 use super::Opened;
 use crate::commands::eval::SEEDS_APART;
-use crate::commands::{fit, train};
+use crate::commands::fit;
+use crate::commands::train::ValidationSplit;
 use crate::progress::Progress;
 
 /// Kept from training where neither the command line nor the checkpoint's run says how much.
@@ -28,7 +30,7 @@ pub(super) struct Kept {
     pub(super) dataset: Dataset,
     pub(super) episodes: Vec<usize>,
     pub(super) share: f64,
-    /// Whether the checkpoint's run or the person said so.
+    /// Whether the checkpoint's run said so.
     told: bool,
 }
 
@@ -39,13 +41,15 @@ impl Kept {
         let model = &opened.model;
         fit::dataset(model.shape(), &model.interface().cameras, &dataset)?;
         fit::rate(model.interface().rate_hz, &dataset)?;
-        let share = share.or_else(|| share_of_run(&opened.folder));
-        let (told, share) = (share.is_some(), share.unwrap_or(VALIDATION_SHARE));
+        let of_run = split_of_run(&opened.folder);
+        let told = of_run.is_some();
+        let (found, split) = of_run.unwrap_or((VALIDATION_SHARE, ValidationSplit::default()));
+        let share = share.unwrap_or(found);
         ensure!(
             (0.0..=1.0).contains(&share),
             "--validation-share: expected a share from 0 to 1, found {share}"
         );
-        let (_, episodes) = train::split(&dataset, share);
+        let (_, episodes) = split.of(&dataset, share);
         ensure!(
             !episodes.is_empty(),
             "{}: expected episodes kept from training, found none: {share} of {} episodes; give a larger --validation-share",
@@ -66,21 +70,26 @@ impl Kept {
             true => "kept from training",
             false => "taken to be kept from training: no run is beside the checkpoint",
         };
-        format!("the {} % {kept}", 100.0 * self.share)
+        format!("the {} % {kept}", number(100.0 * self.share))
     }
 
-    /// The first of them, as latents.
+    /// So many of them, evenly spread, as latents.
     pub(super) fn encode(&self, model: &WorldModel, count: usize) -> Result<Vec<Encoded>> {
         let count = count.min(self.episodes.len());
         let mut progress = Progress::new("encode", "episodes", count as u64);
         let mut encoded = Vec::with_capacity(count);
-        for &episode in &self.episodes[..count] {
+        for episode in spread(&self.episodes, count) {
             encoded.push(recorded(&self.dataset, episode, model)?.encode(model)?);
             progress.set(encoded.len() as u64, "");
         }
         progress.finish();
         Ok(encoded)
     }
+}
+
+/// So many of some episodes, evenly spread: as many of each group of recordings as it has of them all.
+pub(crate) fn spread(episodes: &[usize], count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |index| episodes[index * episodes.len() / count])
 }
 
 /// An episode of a dataset as a model sees it.
@@ -102,12 +111,17 @@ pub(crate) fn recorded(dataset: &Dataset, episode: usize, model: &WorldModel) ->
     Ok(Footage::of_episode(first, &states, &actions, repeat).with_others(others, repeat))
 }
 
-/// What the checkpoint's own run kept, where it still lies in the run's folder.
-fn share_of_run(checkpoint: &Path) -> Option<f64> {
+/// What the checkpoint's own run kept, where it still lies in the run's folder: which share, and which episodes.
+fn split_of_run(checkpoint: &Path) -> Option<(f64, ValidationSplit)> {
     let checkpoint = checkpoint.canonicalize().ok()?;
     let text = std::fs::read_to_string(checkpoint.ancestors().nth(3)?.join("config.toml")).ok()?;
+    // These two keys alone: the run may be of another version.
     let config: toml::Table = text.parse().ok()?;
-    config.get("validation_share")?.as_float()
+    let split = match config.get("validation_split") {
+        Some(split) => split.clone().try_into().ok()?,
+        None => ValidationSplit::BEFORE_THE_CHOICE,
+    };
+    Some((config.get("validation_share")?.as_float()?, split))
 }
 
 /// An episode of a simulator, frames a model step apart, with what was where at each.
