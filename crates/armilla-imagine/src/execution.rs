@@ -120,19 +120,20 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// For an environment whose actions are moves if 0 lies within their bounds. Where they are places, `state` tells where the robot is if it
-    /// is as wide as they are; else it is sent to the middle of the bounds.
+    /// For an environment whose actions are moves if 0 lies within the bounds of each. Where none is a move, `state` tells where the robot is if
+    /// it is as wide as they are; else it is sent to the middle of the bounds.
     pub(crate) fn new(spec: &EnvironmentSpec, state: &[f32]) -> Self {
         let bounds = || spec.action_low.iter().zip(&spec.action_high);
         let middle = bounds().map(|(low, high)| (low + high) / 2.0);
-        let is_place = state.len() == spec.action_low.len();
+        let is_move = |(&low, &high): (&f32, &f32)| low < 0.0 && high > 0.0;
+        let are_places = state.len() == spec.action_low.len() && !bounds().any(is_move);
         let here = bounds()
             .zip(state)
             .map(|((&low, &high), place)| place.max(low).min(high));
         Self {
-            is_move: bounds().all(|(&low, &high)| low < 0.0 && high > 0.0),
+            is_move: bounds().all(is_move),
             last: None,
-            rest: Action(match is_place {
+            rest: Action(match are_places {
                 true => here.collect(),
                 false => middle.collect(),
             }),
@@ -330,6 +331,13 @@ mod tests {
         assert_eq!(waits(1.0, &[0.5]), 1.0, "within the bounds");
         assert_eq!(waits(1.0, &[12.0, 7.0]), 50.0, "a state of something else");
         assert_eq!(waits(-1.0, &[12.0]), 0.0, "a move");
+        let mixed = EnvironmentSpec {
+            action_low: vec![-1.0, 0.0],
+            action_high: vec![1.0, 1.0],
+            ..spec(0.0)
+        };
+        let waits = Hold::new(&mixed, &[12.0, 1.0]).action();
+        assert_eq!(waits.0, [0.0, 0.5], "moves beside a place");
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub(crate) fn keep_other_files(old: &Path, new: &Path, below: &str) -> Result<()
         }
         let copy = new.join(inside);
         make_parent(&copy)?;
-        fs::copy(&path, &copy).map_err(Error::io("copy a file to", &copy))?;
+        fs::copy(&path, &copy).map_err(Error::io("copy", &path))?;
         sync_file(&copy)?;
     }
     Ok(())
