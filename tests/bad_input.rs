@@ -235,6 +235,12 @@ fn what_would_be_ignored_or_lost_is_refused() {
         );
         assert!(said.contains(expected), "{expected} in {said}");
     }
+}
+
+#[test]
+fn what_would_not_be_learnt_from_is_not_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
     for (policy, expected) in [("noisy-expert", "`noise` above 0"), ("expart", "expart")] {
         let record = [
             "record", "--env", "two-room", "--out", "d", "--policy", policy,
@@ -245,6 +251,16 @@ fn what_would_be_ignored_or_lost_is_refused() {
             "{said}"
         );
     }
+    let config = ["record", "--config", "record/two-room", "--out", "d"];
+    let said = fail(
+        folder,
+        &[&config[..], &["--set", "protocol=crossing"]].concat(),
+    );
+    assert!(
+        said.contains("found `crossing`, whose scenes are those of evaluations"),
+        "{said}"
+    );
+    assert!(!folder.join("d").exists());
 }
 
 #[test]
@@ -267,6 +283,10 @@ fn settings_that_keep_nothing_to_learn_from_are_refused() {
         ("evaluation.figure=coverige", "expected one of"),
         ("evaluation.episodes=0", "[evaluation] episodes"),
         ("evaluation.protocol=pull", "pull"),
+        (
+            "validate_every=0",
+            "[evaluation] in push-t: expected an environment that the recordings fit",
+        ),
     ] {
         let said = fail(folder, &[&own[..], &[setting]].concat());
         assert!(said.contains(expected), "{expected} in {said}");

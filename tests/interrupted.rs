@@ -101,6 +101,26 @@ fn stopped_while_recording() {
     check_readable(folder, episodes);
 }
 
+/// As when a connection is lost.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_end_of_a_terminal_stops_a_recording_but_not_under_nohup() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = begin(folder);
+    running.signal("HUP");
+    let (status, said) = running.finish();
+    assert!(status.success() && said.contains("stopping"), "{said}");
+
+    std::fs::remove_dir_all(folder.join("d")).unwrap();
+    let running = Running::start_under_nohup(folder, LONG);
+    wait_until("forty episodes", || finished(folder) >= 40);
+    running.signal("HUP");
+    let more = finished(folder) + 40;
+    wait_until("forty more episodes", || finished(folder) >= more);
+    assert!(!running.said().contains("stopping"), "{}", running.said());
+}
+
 #[test]
 fn an_evaluation_ends_when_asked_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -86,7 +86,20 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the program with its arguments, in a folder.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = armilla(folder, arguments)
+        Self::of(armilla(folder, arguments))
+    }
+
+    /// The same by way of `nohup`, which has it ignore the end of its terminal.
+    pub(crate) fn start_under_nohup(folder: &Path, arguments: &[&str]) -> Self {
+        let own = armilla(folder, arguments);
+        let mut command = Command::new("nohup");
+        command.arg(own.get_program()).args(own.get_args());
+        command.current_dir(folder);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

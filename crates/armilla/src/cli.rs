@@ -96,7 +96,7 @@ pub(crate) struct RecordArguments {
     /// Episodes to record, 10 unless given; the groups of a configuration keep their proportions.
     #[arg(long)]
     pub episodes: Option<usize>,
-    /// Which episodes: others for each seed; 0 unless given, or what a configuration says.
+    /// Which episodes: those of each seed are others, its million apart. Unless given, a configuration's `seed` is that of the first episode.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Side of the camera picture: 64, 96 or 224; 64, or what a configuration says, unless given.

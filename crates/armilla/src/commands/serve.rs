@@ -14,6 +14,9 @@ use crate::progress::say;
 /// How often a served policy's latency is told, while it is asked.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
+/// Sessions of a served simulator, at most: each holds a simulator and room in queues.
+const MOST_SESSIONS: usize = 65_536;
+
 /// Runs `armilla serve`.
 pub(crate) fn run(command: &ServeCommand) -> Result<()> {
     match command {
@@ -24,7 +27,10 @@ pub(crate) fn run(command: &ServeCommand) -> Result<()> {
             listen,
             sessions,
         } => {
-            ensure!(*sessions > 0, "--sessions: expected at least 1, found 0");
+            ensure!(
+                (1..=MOST_SESSIONS).contains(sessions),
+                "--sessions: expected 1 to {MOST_SESSIONS}, found {sessions}"
+            );
             let environment = EnvironmentConfig {
                 name: env.clone(),
                 protocol: protocol.clone(),

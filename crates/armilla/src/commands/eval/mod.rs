@@ -103,9 +103,10 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
     let compared = compare(&mut rows, others.as_deref());
     // Episodes that were run are told, whatever became of the others, of their floors and of what they are compared with, and whether they can
     // be drawn.
-    report(&rows, arguments.json.as_deref())?;
-    drawn::write(arguments, &rows, &shown)?;
-    ended.and(compared)
+    let json = arguments.json.as_deref();
+    let told = report(&rows, variations.len() > 1, json);
+    let written = told.and_then(|()| drawn::write(arguments, &rows, &shown));
+    ended.and(compared).and(written)
 }
 
 /// What became of a variation's episodes.
@@ -380,10 +381,10 @@ pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]
     }
 }
 
-/// Prints rows, and writes them as JSON where asked: several as `rows` of one object.
-fn report(rows: &[ResultRow], json: Option<&Path>) -> Result<()> {
+/// Prints rows, and writes them as JSON where asked: those of several variations as `rows` of one object.
+fn report(rows: &[ResultRow], several: bool, json: Option<&Path>) -> Result<()> {
     let text = match rows {
-        [row] => serde_json::to_string_pretty(row)?,
+        [row] if !several => serde_json::to_string_pretty(row)?,
         rows => serde_json::to_string_pretty(&json!({ "rows": rows }))?,
     };
     if json == Some(Path::new("-")) {
