@@ -89,10 +89,11 @@ impl Running {
         Self::of(armilla(folder, arguments))
     }
 
-    /// The same by way of `nohup`, which has it ignore the end of its terminal.
-    pub(crate) fn start_under_nohup(folder: &Path, arguments: &[&str]) -> Self {
+    /// The same by way of another program, which becomes this one, such as `nohup`.
+    pub(crate) fn start_by(starter: &[&str], folder: &Path, arguments: &[&str]) -> Self {
         let own = armilla(folder, arguments);
-        let mut command = Command::new("nohup");
+        let mut command = Command::new(starter[0]);
+        command.args(&starter[1..]);
         command.arg(own.get_program()).args(own.get_args());
         command.current_dir(folder);
         Self::of(command)

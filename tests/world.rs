@@ -45,6 +45,7 @@ fn kept_episodes(folder: &Path) {
         found["source"]["validation_share"], 0.25,
         "as the run kept: {found}"
     );
+    assert_eq!(found["source"]["validation_split"], "spread");
     assert_eq!(found["episodes"], 2);
     let step = &found["groups"]["all"][1];
     for figure in [
@@ -69,6 +70,20 @@ fn kept_episodes(folder: &Path) {
     let straightness = &found["figures"]["straightness"]["value"];
     assert_ne!(straightness, 0.0, "windows of three frames: {found}");
     assert!(found["std"].as_array().unwrap().len() > 1);
+
+    // A run that does not say which episodes it kept is older than the choice.
+    let path = folder.join("run/config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let older = config.replace("validation_split = \"spread\"\n", "");
+    assert_ne!(older, config);
+    std::fs::write(&path, older).unwrap();
+    let of_older = ask(folder, &check);
+    assert_eq!(
+        (&of_older["validation_split"], &found["validation_split"]),
+        (&"last".into(), &"spread".into())
+    );
+    assert_ne!(of_older["figures"], found["figures"], "other episodes");
+    std::fs::write(&path, config).unwrap();
 }
 
 /// An answer that is drawn as well, with a curve of this name.

@@ -12,7 +12,7 @@ pub struct Imagination {
     pub period_secs: f64,
     /// What was recorded.
     pub real: Vec<Image>,
-    /// The decoded rollout; the first is the decoded encoding of the first frame.
+    /// The decoded rollout; the first is the decoded encoding of its first true one.
     pub imagined: Vec<Image>,
     /// Mean squared error of the rollout's latents against the encoded frames.
     pub errors: Vec<f32>,

@@ -15,8 +15,8 @@ use crate::reel::Reel;
 
 /// Rerun keeps screens by application, so all of Armilla's recordings share them.
 const APPLICATION: &str = "armilla";
-/// Points of a training curve that are kept, at most; more than a screen has columns.
-const CURVE_POINTS: usize = 2000;
+/// Stretches of a training curve of which the ends and extremes are kept, at most; about as many as a screen has columns.
+const CURVE_STRETCHES: usize = 1000;
 
 /// A recording that is being written. [`Recording::finish`] puts it in place; dropped before, it leaves nothing.
 pub struct Recording {
@@ -108,7 +108,7 @@ impl Recording {
     fn curve(&self, entity: &str, name: &str, curve: &BTreeMap<i64, f64>) -> Result<()> {
         self.log
             .constant(entity, &SeriesLines::new().with_names([name]))?;
-        let every = curve.len().div_ceil(CURVE_POINTS).max(1);
+        let every = curve.len().div_ceil(CURVE_STRETCHES).max(1);
         let points: Vec<_> = curve.iter().map(|(&step, &value)| (step, value)).collect();
         let (steps, values): (Vec<i64>, Vec<f64>) = points.chunks(every).flat_map(extremes).unzip();
         let columns = Scalars::new(values)
@@ -212,11 +212,11 @@ pub(crate) struct Moment {
     pub(crate) secs: f64,
 }
 
-/// Markdown as Rerun takes it.
-/// The least and the greatest of a stretch of a curve, so that spikes are seen, and its last point.
+/// The ends of a stretch of a curve, the least and the greatest, so that spikes are seen.
 fn extremes(stretch: &[(i64, f64)]) -> Vec<(i64, f64)> {
     let by_value = |one: &&(i64, f64), other: &&(i64, f64)| one.1.total_cmp(&other.1);
     let found = [
+        stretch.first(),
         stretch.iter().min_by(by_value),
         stretch.iter().max_by(by_value),
         stretch.last(),
@@ -235,7 +235,7 @@ pub fn plain(text: &str) -> String {
         match sign {
             '\n' | '\r' => plain.push(' '),
             _ => {
-                plain.extend("\\`*_[]<>#|!".contains(sign).then_some('\\'));
+                plain.extend("\\`*_[]<>#|!~&".contains(sign).then_some('\\'));
                 plain.push(sign);
             }
         }
@@ -243,6 +243,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
+/// Markdown as Rerun takes it.
 pub(crate) fn document(markdown: &str) -> TextDocument {
     TextDocument::new(markdown).with_media_type(MediaType::MARKDOWN)
 }
@@ -371,7 +372,9 @@ mod tests {
     #[test]
     fn thinned_curves_keep_spikes_and_their_ends() {
         let stretch = [(0, 2.0), (1, 9.0), (2, 1.0), (3, 3.0)];
-        assert_eq!(extremes(&stretch), [(1, 9.0), (2, 1.0), (3, 3.0)]);
+        assert_eq!(extremes(&stretch), stretch);
+        let stretch = [(0, 2.0), (1, 2.5), (2, 9.0), (3, 3.0)];
+        assert_eq!(extremes(&stretch), [(0, 2.0), (2, 9.0), (3, 3.0)]);
         assert_eq!(extremes(&stretch[..1]), [(0, 2.0)]);
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Findings {
 /// A world model's dreams beside reality, and the health of its latents.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Imagined {
-    /// Held-out episodes, rolled out open-loop from their first frame.
+    /// Held-out episodes, rolled out open-loop from their beginning.
     pub episodes: Vec<Imagination>,
     /// Effective rank, smallest standard deviation, action-shuffle ratio and more, by name.
     pub latents: BTreeMap<String, f64>,

@@ -38,6 +38,7 @@ pub(crate) struct VizArguments {
 
 /// Runs `armilla dataset viz`.
 pub(super) fn run(arguments: &VizArguments) -> Result<()> {
+    can_write(&[arguments.out.as_deref()])?;
     let dataset = Dataset::open(hub::folder(HubType::Dataset, &arguments.dataset)?)?;
     let count = dataset.episodes().len();
     let episodes = match &arguments.episodes {
@@ -45,7 +46,6 @@ pub(super) fn run(arguments: &VizArguments) -> Result<()> {
         None => (0..count.min(EPISODES)).collect(),
     };
     let shown = arguments.out.is_none();
-    can_write(&[arguments.out.as_deref()])?;
     // Gone when the viewer ends.
     let folder = tempfile::tempdir().context("no folder for the recording")?;
     let out = match &arguments.out {

@@ -28,7 +28,7 @@ pub(crate) struct CheckArguments {
     /// Windows to measure on.
     #[arg(long, default_value_t = 256)]
     pub windows: usize,
-    /// Share of the dataset's episodes, evenly spread, that training did not see; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
+    /// Share of the dataset's episodes that training did not see, evenly spread or the last as its run says; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
     #[arg(long)]
     pub validation_share: Option<f64>,
 }
@@ -43,7 +43,8 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
     let opened = arguments.model.open()?;
     let folder = hub::folder(HubType::Dataset, &arguments.dataset)?;
     let kept = Kept::open(&opened, &folder, arguments.validation_share)?;
-    let (share, of_run, episodes) = (kept.share, kept.title(), kept.episodes.len());
+    let (share, split) = (kept.share, kept.split);
+    let (of_run, episodes) = (kept.title(), kept.episodes.len());
     let dataset = Arc::new(kept.dataset);
     let found = diagnose(
         &opened.model,
@@ -77,6 +78,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
         "checkpoint": arguments.model.checkpoint,
         "dataset": arguments.dataset,
         "validation_share": share,
+        "validation_split": split,
         "episodes": episodes,
         "windows": found.windows,
         "figures": json,

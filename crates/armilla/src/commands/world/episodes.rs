@@ -30,7 +30,8 @@ pub(super) struct Kept {
     pub(super) dataset: Dataset,
     pub(super) episodes: Vec<usize>,
     pub(super) share: f64,
-    /// Whether the checkpoint's run said so.
+    pub(super) split: ValidationSplit,
+    /// Whether the checkpoint's run kept just these.
     told: bool,
 }
 
@@ -42,7 +43,8 @@ impl Kept {
         fit::dataset(model.shape(), &model.interface().cameras, &dataset)?;
         fit::rate(model.interface().rate_hz, &dataset)?;
         let of_run = split_of_run(&opened.folder);
-        let told = of_run.is_some();
+        // Another share is of other episodes.
+        let told = of_run.is_some_and(|(found, _)| share.is_none_or(|share| share == found));
         let (found, split) = of_run.unwrap_or((VALIDATION_SHARE, ValidationSplit::default()));
         let share = share.unwrap_or(found);
         ensure!(
@@ -60,6 +62,7 @@ impl Kept {
             dataset,
             episodes,
             share,
+            split,
             told,
         })
     }
@@ -68,7 +71,7 @@ impl Kept {
     pub(super) fn title(&self) -> String {
         let kept = match self.told {
             true => "kept from training",
-            false => "taken to be kept from training: no run is beside the checkpoint",
+            false => "taken to be kept from training, of which no run beside the checkpoint tells",
         };
         format!("the {} % {kept}", number(100.0 * self.share))
     }

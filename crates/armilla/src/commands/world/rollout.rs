@@ -45,7 +45,7 @@ pub(crate) struct RolloutArguments {
     /// Model steps to predict.
     #[arg(long, default_value_t = 8)]
     pub steps: usize,
-    /// Share of the dataset's episodes, evenly spread, that training did not see; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
+    /// Share of the dataset's episodes that training did not see, evenly spread or the last as its run says; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
     #[arg(long, conflicts_with = "env")]
     pub validation_share: Option<f64>,
     /// Which episodes of the simulator, 0 unless given; equal seeds, equal episodes.
@@ -148,7 +148,7 @@ fn gather(arguments: &RolloutArguments, opened: &Opened) -> Result<Gathered> {
     Ok(Gathered {
         episodes: kept.encode(&opened.model, arguments.episodes)?,
         truths: None,
-        source: json!({ "dataset": dataset, "validation_share": kept.share }),
+        source: json!({ "dataset": dataset, "validation_share": kept.share, "validation_split": kept.split }),
         title: format!("{}, {}", dataset.display(), kept.title()),
     })
 }
