@@ -13,7 +13,7 @@ use armilla_core::{
 use armilla_world::{Frame, Plan, PlanConfig, Planner, Problem, WorldModel};
 use burn::tensor::Device;
 
-use episode::{Episode, Rhythm};
+use episode::{Episode, Rhythm, Seen};
 
 /// Of how many episodes plans are kept for people to look at.
 const KEPT_EPISODES: usize = 8;
@@ -122,8 +122,8 @@ impl PlannerPolicy {
         }
     }
 
-    /// Encodes what is new and states the searches.
-    fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
+    /// Encodes what is new and states the searches, each beside what it is made from.
+    fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<(Seen, Problem)>> {
         let (mut frames, mut with_goal) = (Vec::new(), Vec::new());
         for PolicyRequest {
             episode,
@@ -154,30 +154,31 @@ impl PlannerPolicy {
         for (request, with_goal) in requests.iter().zip(with_goal) {
             let episode = self.touch(request.episode);
             let latent = latents.next().unwrap_or_default();
-            let warm_start = episode.see(request.step, latent, rhythm);
+            let seen = episode.see(request.step, latent, rhythm);
             // Of a new episode that is asked for twice at once both have brought a goal.
             let goal = if with_goal { latents.next() } else { None };
             if episode.goal.is_none() {
                 episode.goal = goal;
             }
-            problems.push(Problem {
+            let problem = Problem {
                 episode: request.episode,
                 step: request.step,
-                context: episode.latents.concat(),
-                past: episode.past.clone(),
+                context: seen.latents.concat(),
+                past: seen.past.clone(),
                 goal: episode.goal.clone().unwrap_or_default(),
-                warm_start,
-            });
+                warm_start: seen.warm_start.clone(),
+            };
+            problems.push((seen, problem));
         }
         self.forget();
         Ok(problems)
     }
 
     /// Keeps what the next plan needs, and what people may want to see.
-    fn remember(&mut self, request: &PolicyRequest, plan: &Plan) {
+    fn remember(&mut self, request: &PolicyRequest, seen: Seen, plan: &Plan) {
         let rhythm = self.rhythm();
         if let Some(episode) = self.episodes.get_mut(&request.episode) {
-            episode.plan(request.step, plan.clone(), rhythm);
+            episode.plan(request.step, seen, plan.clone(), rhythm);
         }
         if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
             let plans = self.plans.entry(request.episode).or_default();
@@ -203,17 +204,20 @@ impl Policy for PlannerPolicy {
     }
 
     fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
-        let problems = self.problems(requests)?;
+        let (seen, problems): (Vec<_>, Vec<_>) = self.problems(requests)?.into_iter().unzip();
         let plans = self
             .model
             .plan(&self.planner, &problems)
             .map_err(|error| Error::behind("planning", error))?;
         let repeat = self.model.shape().action_repeat;
         let steps = self.planner.config().receding_horizon * repeat;
+        let found = requests.iter().zip(&plans);
+        found
+            .clone()
+            .try_for_each(|(request, plan)| check_cost(request, plan))?;
         let mut chunks = Vec::with_capacity(plans.len());
-        for (request, plan) in requests.iter().zip(&plans) {
-            check_cost(request, plan)?;
-            self.remember(request, plan);
+        for ((request, plan), seen) in found.zip(seen) {
+            self.remember(request, seen, plan);
             let actions = plan.environment_actions(repeat).take(steps);
             let chunk = ActionChunk {
                 actions: actions.cloned().map(Action).collect(),

@@ -170,7 +170,7 @@ fn the_past_between_two_frames_is_what_was_predicted() {
     policy.reset(0).unwrap();
     act(&mut policy, 0);
     act(&mut policy, 6);
-    let first = &policy.plans()[&0][&0];
+    let first = policy.plans()[&0][&0].clone();
     let seen = |step| request(0, step).observation.images["top"].clone();
     let frames = [seen(0), seen(6)];
     let seen = policy
@@ -178,10 +178,14 @@ fn the_past_between_two_frames_is_what_was_predicted() {
         .encode(&frames.each_ref().map(Frame::from))
         .unwrap();
     let expected = [&seen[0], &first.latents[..12].to_vec(), &seen[1]];
-    for (found, expected) in policy.episodes[&0].latents.iter().zip(expected) {
-        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-        assert!(apart.fold(0.0, f32::max) < 1e-5);
-    }
+    // What the search of step 6 began from, as it is asked again.
+    let (_, problem) = policy.problems(&[request(0, 6)]).unwrap().remove(0);
+    let apart = problem.context.iter().zip(expected.into_iter().flatten());
+    assert_eq!(problem.context.len(), 3 * 12);
+    assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+    let done = first.environment_actions(3).take(6).flatten().copied();
+    assert_eq!(problem.past.len(), 2);
+    assert!(problem.past.concat().into_iter().eq(done));
 }
 
 #[test]
@@ -235,7 +239,7 @@ fn an_episode_without_end_keeps_its_last_plans() {
     policy.act(&[request(0, 0)]).unwrap();
     let made = policy.plans()[&0][&0].clone();
     for step in 1..=KEPT_PLANS as u64 {
-        policy.remember(&request(0, step), &made);
+        policy.remember(&request(0, step), Seen::default(), &made);
     }
     let kept = &policy.plans()[&0];
     assert_eq!(kept.len(), KEPT_PLANS);
@@ -272,6 +276,25 @@ fn a_plan_that_costs_no_number_is_not_carried_out() {
 }
 
 #[test]
+fn a_search_that_fails_changes_no_episode_beside_it() {
+    let [mut alone, mut beside] = [(); 2].map(|()| feeling());
+    let asked = |episode, step, state: f32| {
+        let mut asked = request(episode, step);
+        asked.observation.state = vec![state, 0.0];
+        asked.observation.goal.as_mut().unwrap().state = vec![0.5, -1.0];
+        asked
+    };
+    for policy in [&mut alone, &mut beside] {
+        policy.act(&[asked(0, 0, 0.5)]).unwrap();
+    }
+    let failing = [asked(0, 3, 1.0), asked(1, 0, f32::NAN)];
+    beside.act(&failing).unwrap_err();
+    let again = beside.act(&failing[..1]).unwrap();
+    let expected = alone.act(&failing[..1]).unwrap();
+    assert_eq!(again[0].actions, expected[0].actions);
+}
+
+#[test]
 fn settings_that_do_not_fit_are_named() {
     let config = PlanConfig {
         receding_horizon: 5,
@@ -290,8 +313,8 @@ fn a_goal_is_encoded_as_an_observation_is() {
     let mut asked = request(0, 0);
     let seen = asked.observation.images["top"].clone();
     asked.observation.goal = Some(Goal::picture("top", seen));
-    let problems = policy.problems(&[asked]).unwrap();
-    assert_eq!(problems[0].context, problems[0].goal);
+    let (_, problem) = policy.problems(&[asked]).unwrap().remove(0);
+    assert_eq!(problem.context, problem.goal);
 }
 
 /// A model that takes proprioception has to know it of the goal too.
@@ -307,8 +330,8 @@ fn a_goal_has_proprioception_where_the_model_takes_some() {
     let goals = [[0.5, -1.0], [0.5, 2.0]].map(|state| {
         asked.episode += 1;
         asked.observation.goal.as_mut().unwrap().state = state.to_vec();
-        let problems = policy.problems(std::slice::from_ref(&asked)).unwrap();
-        problems[0].goal.clone()
+        let mut problems = policy.problems(std::slice::from_ref(&asked)).unwrap();
+        problems.remove(0).1.goal
     });
     assert_ne!(goals[0], goals[1]);
     // In the same units as what is sensed.
@@ -316,8 +339,8 @@ fn a_goal_has_proprioception_where_the_model_takes_some() {
     let (images, state) = (images.clone(), state.clone());
     asked.observation.goal = Some(Goal { images, state });
     asked.episode += 1;
-    let problems = policy.problems(&[asked]).unwrap();
-    assert_eq!(problems[0].context, problems[0].goal);
+    let (_, problem) = policy.problems(&[asked]).unwrap().remove(0);
+    assert_eq!(problem.context, problem.goal);
 }
 
 #[test]
