@@ -356,6 +356,40 @@ fn a_dataset_that_is_being_recorded_is_not_trained_on() {
 }
 
 #[test]
+fn a_dataset_without_episodes_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "d");
+    let info = folder.join("d/meta/info.json");
+    let text = std::fs::read_to_string(&info).unwrap();
+    let mut info_of_none: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in ["total_episodes", "total_frames", "total_tasks"] {
+        info_of_none[key] = 0.into();
+    }
+    info_of_none["splits"] = serde_json::json!({});
+    std::fs::write(&info, info_of_none.to_string()).unwrap();
+    for part in [
+        "data",
+        "videos",
+        "meta/episodes",
+        "meta/tasks.parquet",
+        "meta/stats.json",
+    ] {
+        let path = folder.join("d").join(part);
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    let said = fail(folder, &train("d", &[]));
+    assert!(
+        said.contains("d: expected episodes to learn from, found none"),
+        "{said}"
+    );
+    assert!(!folder.join("run").exists());
+}
+
+#[test]
 fn a_truncated_checkpoint_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -180,6 +180,59 @@ fn wrong_input(folder: &Path) {
 }
 
 #[test]
+fn pictures_of_any_size_are_brought_to_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let recorded = [
+        "record",
+        "--config",
+        "record/two-room",
+        "--image-size",
+        "96",
+        "--episodes",
+        "8",
+        "--out",
+        "large",
+    ];
+    succeed(folder, &recorded);
+    let train = training(SMALL_WORLD_MODEL, "large", "run", "train.steps=3");
+    let said = fail(folder, &train);
+    assert!(
+        said.contains("expected pictures of 64 x 64") && said.contains("`transforms`"),
+        "{said}"
+    );
+    let share = ["--set", "validation_share=0.25"];
+    let smaller =
+        "transforms=[{kind='random-crop',height=92,width=92},{kind='resize',height=64,width=64}]";
+    let fitting = [&train[..], &share, &["--set", smaller]].concat();
+    succeed(folder, &fitting);
+    let rollout = ["rollout", "--dataset", "large", "--steps", "2"];
+    assert_eq!(ask(folder, &rollout)["episodes"], 2);
+    let check = ["check", "--dataset", "large", "--windows", "8"];
+    assert!(ask(folder, &check)["figures"]["effective_rank"].is_object());
+}
+
+#[test]
+fn contact_is_told_from_free_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "push-t-world", "data", "3");
+    let train = training(SMALL_WORLD_MODEL, "data", "run", "train.steps=3");
+    succeed(folder, &train);
+    let played = ["--env", "push-t-moves", "--episodes", "4"];
+    let rollout = ask(
+        folder,
+        &[&["rollout", "--steps", "3"], &played[..]].concat(),
+    );
+    let groups = &rollout["groups"];
+    for group in ["all", "contact", "free"] {
+        assert!(groups[group].is_array(), "{group} in {groups}");
+    }
+    let surprise = ask(folder, &[&["surprise"], &played[..]].concat());
+    assert_eq!(surprise["events"]["teleport"]["paired_t_test"]["n"], 4);
+}
+
+#[test]
 fn a_published_model_is_taken_in() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

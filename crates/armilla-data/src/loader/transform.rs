@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use armilla_core::Image as Picture;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use rand::RngExt as _;
@@ -104,6 +105,46 @@ impl fmt::Display for ImageTransform {
             Self::ChannelMix(_) => "channel-mix",
         })
     }
+}
+
+/// A training's transforms for pictures that are looked at after it: colours stay, and what was cut out at random is cut from the middle.
+#[must_use]
+pub fn without_chance(transforms: &[ImageTransform]) -> Vec<ImageTransform> {
+    let certain = transforms.iter().filter_map(|&transform| match transform {
+        ImageTransform::RandomCrop { height, width } => {
+            Some(ImageTransform::CenterCrop { height, width })
+        }
+        ImageTransform::ColorJitter(_) | ImageTransform::ChannelMix(_) => None,
+        fixed => Some(fixed),
+    });
+    certain.collect()
+}
+
+/// Height and width of pictures after transforms [without chance](without_chance).
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the transform that does not fit.
+pub fn size_after(transforms: &[ImageTransform], before: [usize; 2]) -> Result<[usize; 2]> {
+    Ok(compile(&without_chance(transforms), before)?.0.target)
+}
+
+/// What transforms [without chance](without_chance) make of a picture.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] naming the transform that does not fit.
+pub fn transformed(transforms: &[ImageTransform], picture: Picture) -> Result<Picture> {
+    let before = [picture.height(), picture.width()];
+    let (resizing, _) = compile(&without_chance(transforms), before)?;
+    if resizing.is_none() {
+        return Ok(picture);
+    }
+    let mut data = vec![0; resizing.picture_len()];
+    resizing.write(picture.data(), &mut data)?;
+    let [height, width] = resizing.target;
+    let failed = |error| Error::invalid("transformed picture", "a picture", error);
+    Picture::new(height, width, data).map_err(failed)
 }
 
 /// A list of transforms for pictures of one size: first those that every picture undergoes alike, whose results can be kept.
@@ -437,5 +478,26 @@ mod tests {
             width: 4,
         };
         assert!(compile(&[resize], [8, 8]).is_err());
+    }
+
+    #[test]
+    fn after_training_nothing_is_left_to_chance() {
+        let crop = ImageTransform::RandomCrop {
+            height: 8,
+            width: 6,
+        };
+        let mix = ImageTransform::ChannelMix(ChannelMix::default());
+        let resize = ImageTransform::Resize {
+            height: 4,
+            width: 4,
+        };
+        assert_eq!(size_after(&[crop, mix, resize], [12, 10]).unwrap(), [4, 4]);
+        let picture = Picture::new(12, 10, placed([12, 10])).unwrap();
+        let cut = transformed(&[mix, crop], picture.clone()).unwrap();
+        assert_eq!((cut.height(), cut.width()), (8, 6));
+        assert_eq!(cut.pixel(0, 0), [2, 2, 200]);
+        assert_eq!(transformed(&[mix], picture.clone()).unwrap(), picture);
+        let error = size_after(&[crop], [4, 4]).unwrap_err().to_string();
+        assert!(error.contains("transform center-crop"), "{error}");
     }
 }

@@ -1,30 +1,39 @@
 //! Whether a dataset is one that a world model can look at.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::Feature;
 use armilla_core::features::{ACTION, STATE};
-use armilla_data::Dataset;
+use armilla_data::{Dataset, size_after};
 use armilla_world::Shape;
 
+use super::world::episodes::Seen;
+
 /// Checks cameras, size of pictures, and widths of action and state.
-pub(crate) fn dataset(shape: &Shape, cameras: &[String], dataset: &Dataset) -> Result<()> {
-    let side = shape.image_size;
+pub(crate) fn dataset(shape: &Shape, cameras: &[String], seen: &Seen) -> Result<()> {
     for camera in cameras {
-        let found = &has_camera(dataset, camera)?.shape;
-        ensure!(
-            found[..2] == [side, side],
-            "{}: camera `{camera}`: expected pictures of {side} x {side}, the model's `image_size`, found {} x {}",
-            dataset.root().display(),
-            found[0],
-            found[1]
-        );
+        let found = &has_camera(&seen.dataset, camera)?.shape;
+        let found = size_after(&seen.transforms, [found[0], found[1]])?;
+        is_seen_whole(shape, camera, found)
+            .with_context(|| seen.dataset.root().display().to_string())?;
     }
-    widths(shape, dataset)
+    widths(shape, &seen.dataset)
 }
 
-/// Checks what a loader would make up for in one dataset of several: cameras that are missing, actions and states that are narrower. How
-/// large pictures are is the loader's to say, whose transforms bring them to one size.
-pub(crate) fn part_of_mixture(shape: &Shape, cameras: &[String], dataset: &Dataset) -> Result<()> {
+/// Whether pictures are as large as the model's.
+pub(crate) fn is_seen_whole(shape: &Shape, camera: &str, found: [usize; 2]) -> Result<()> {
+    let side = shape.image_size;
+    ensure!(
+        found == [side, side],
+        "camera `{camera}`: expected pictures of {side} x {side}, the model's `image_size`, found {} x {}; a training resizes them by `transforms`, as in --set 'transforms=[{{kind=\"resize\",height={side},width={side}}}]'",
+        found[0],
+        found[1]
+    );
+    Ok(())
+}
+
+/// Checks cameras and widths alone. How large pictures are is a loader's to say, whose transforms bring them to one size; it would make up for
+/// cameras that one dataset of several lacks, and for actions and states that are narrower there.
+pub(crate) fn features(shape: &Shape, cameras: &[String], dataset: &Dataset) -> Result<()> {
     for camera in cameras {
         has_camera(dataset, camera)?;
     }
@@ -52,7 +61,7 @@ fn widths(shape: &Shape, dataset: &Dataset) -> Result<()> {
         let found = dataset.features().width(key);
         ensure!(
             found == expected || expected == 0,
-            "{}: `{key}`: expected {expected} values, the model's `{name}`, found {found}",
+            "{}: `{key}`: expected {expected} values, the model's `{name}`, found {found}; a training takes as many as there are by its model's setting `{name}`",
             dataset.root().display()
         );
     }
@@ -74,9 +83,11 @@ pub(crate) fn rate(learnt_hz: Option<f64>, dataset: &Dataset) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use armilla_core::{Action, Features, Image, Observation};
-    use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
+    use armilla_data::{EpisodeFrames, ImageTransform, Recorder, RecorderConfig};
     use armilla_world::{JepaConfig, ModelConfig};
 
     const SIDE: usize = 64;
@@ -109,7 +120,7 @@ mod tests {
     fn what_a_model_cannot_look_at_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("seen");
-        let seen = recorded(&root, "wrist");
+        let seen = Arc::new(recorded(&root, "wrist"));
         let nano = ModelConfig::Jepa(JepaConfig::nano()).shape();
         let shape = |image_size, action| Shape {
             image_size,
@@ -118,14 +129,27 @@ mod tests {
             ..nano.clone()
         };
         let wrist = ["wrist".to_owned()];
-        assert!(dataset(&shape(SIDE, 2), &wrist, &seen).is_ok());
-        let said = dataset(&shape(32, 2), &wrist, &seen).unwrap_err();
+        let whole = |side, transforms: &[ImageTransform]| {
+            let seen = Seen {
+                dataset: Arc::clone(&seen),
+                transforms: transforms.to_vec(),
+            };
+            dataset(&shape(side, 2), &wrist, &seen).map_err(|error| format!("{error:#}"))
+        };
+        assert!(whole(SIDE, &[]).is_ok());
+        let said = whole(32, &[]).unwrap_err();
+        let expected = "expected pictures of 32 x 32, the model's `image_size`, found 64 x 64";
         assert!(
-            said.to_string().contains("expected pictures of 32 x 32"),
+            said.contains(expected) && said.contains("`transforms`"),
             "{said}"
         );
+        let resize = ImageTransform::Resize {
+            height: 32,
+            width: 32,
+        };
+        assert!(whole(32, &[resize]).is_ok());
         let part = |shape: &Shape, camera: &str| {
-            part_of_mixture(shape, &[camera.to_owned()], &seen).map_err(|error| error.to_string())
+            features(shape, &[camera.to_owned()], &seen).map_err(|error| error.to_string())
         };
         assert!(part(&shape(32, 2), "wrist").is_ok(), "a resize may follow");
         let said = part(&shape(SIDE, 2), "top").unwrap_err();

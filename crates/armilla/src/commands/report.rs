@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use armilla_core::WilsonInterval;
-use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader};
+use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, without_chance};
 use armilla_imagine::{Imagination, imagine};
 use armilla_nn::checkpoint::write_atomically;
 use armilla_viz::report::{self as page, Estimate, ReportData};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
 use crate::commands::train::{self, TrainRunConfig};
-use crate::commands::world::episodes::spread;
+use crate::commands::world::episodes::{Seen, recorded, spread};
 use crate::commands::{viz, world};
 use crate::machine::{Machine, versions};
 use crate::paired::Other;
@@ -68,17 +68,21 @@ pub(crate) fn look_into(
     device: &Device,
 ) -> Result<Imagined> {
     let model = WorldModel::load(checkpoint, device)?;
-    let dataset = Dataset::open(dataset)?;
-    let (_, kept) = trained.split(&dataset);
+    let seen = Seen {
+        dataset: Arc::new(Dataset::open(dataset)?),
+        transforms: without_chance(&trained.transforms),
+    };
+    let (_, kept) = trained.split(&seen.dataset);
     let mut episodes = Vec::new();
-    let is_long =
-        |&episode: &usize| dataset.episodes()[episode].length > 5 * model.shape().action_repeat;
+    let shape = model.shape();
+    let least = shape.history.max(5) * shape.action_repeat;
+    let is_long = |&episode: &usize| seen.dataset.episodes()[episode].length > least;
     let long: Vec<_> = kept.iter().copied().filter(is_long).collect();
     for episode in spread(&long, DREAMS.0.min(long.len())) {
-        let footage = world::episodes::recorded(&dataset, episode, &model)?;
+        let footage = recorded(&seen, episode, &model)?;
         episodes.push(imagine(&model, footage, DREAMS.1)?);
     }
-    let found = diagnose(&model, Arc::new(dataset), kept, WINDOWS, device)?;
+    let found = diagnose(&model, &seen, kept, WINDOWS, device)?;
     let latents = world::check::figures(&found);
     Ok(Imagined {
         episodes,
@@ -89,7 +93,7 @@ pub(crate) fn look_into(
 /// The health of a model's latents on windows of some episodes of a dataset.
 pub(crate) fn diagnose(
     model: &WorldModel,
-    dataset: Arc<Dataset>,
+    seen: &Seen,
     episodes: Vec<usize>,
     windows: usize,
     device: &Device,
@@ -99,9 +103,10 @@ pub(crate) fn diagnose(
     let loader = |windows| {
         let mut settings = LoaderConfig::new(train::world_model_windows(config, 3), windows, 0);
         settings.cameras = Some(model.interface().cameras.clone());
+        settings.transforms.clone_from(&seen.transforms);
         let source = LoaderSource {
             episodes: Some(episodes.clone()),
-            ..LoaderSource::new(Arc::clone(&dataset))
+            ..LoaderSource::new(Arc::clone(&seen.dataset))
         };
         WindowLoader::new(vec![source], settings)
     };

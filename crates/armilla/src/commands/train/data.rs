@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use armilla_core::features::IMAGE_PREFIX;
 use armilla_core::{FeatureStatistics, Features};
-use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
+use armilla_data::{Dataset, LoaderCamera, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
 use armilla_world::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,24 @@ pub(super) struct TrainingData {
     chosen: Option<Vec<String>>,
 }
 
+/// What a model looks through.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sight<'a> {
+    /// A policy through so many cameras.
+    Policy(usize),
+    /// A world model.
+    World(&'a Shape),
+}
+
+impl Sight<'_> {
+    fn cameras(self) -> usize {
+        match self {
+            Self::Policy(cameras) => cameras,
+            Self::World(shape) => shape.cameras,
+        }
+    }
+}
+
 /// A dataset whose recording has ended: before, it grows and has no statistics.
 fn recorded(root: &Path) -> Result<Arc<Dataset>> {
     let dataset = Dataset::open(root)?;
@@ -43,6 +61,11 @@ fn recorded(root: &Path) -> Result<Arc<Dataset>> {
     ensure!(
         !recovered.is_some_and(|found| found.being_recorded),
         "{}: it is being recorded at this moment; train when the recording has ended",
+        root.display()
+    );
+    ensure!(
+        !dataset.episodes().is_empty(),
+        "{}: expected episodes to learn from, found none",
         root.display()
     );
     Ok(Arc::new(dataset))
@@ -75,9 +98,9 @@ impl TrainingData {
         &self,
         config: &TrainRunConfig,
         spec: WindowSpec,
-        cameras: usize,
+        sight: Sight<'_>,
     ) -> Result<WindowLoader> {
-        self.loader_of(config, spec, cameras, |(learnt, _)| learnt)
+        self.loader_of(config, spec, sight, |(learnt, _)| learnt)
     }
 
     /// The same of the episodes that are kept from training, if they are to be measured on.
@@ -85,7 +108,7 @@ impl TrainingData {
         &self,
         config: &TrainRunConfig,
         spec: WindowSpec,
-        cameras: usize,
+        sight: Sight<'_>,
     ) -> Result<Option<WindowLoader>> {
         if config.validate_every == 0 {
             return Ok(None);
@@ -99,7 +122,7 @@ impl TrainingData {
                 dataset.episodes().len()
             );
         }
-        let loader = self.loader_of(config, spec, cameras, |(_, kept)| kept)?;
+        let loader = self.loader_of(config, spec, sight, |(_, kept)| kept)?;
         Ok(Some(loader))
     }
 
@@ -107,7 +130,7 @@ impl TrainingData {
         &self,
         config: &TrainRunConfig,
         spec: WindowSpec,
-        cameras: usize,
+        sight: Sight<'_>,
         part: fn(Split) -> Vec<usize>,
     ) -> Result<WindowLoader> {
         let source = |dataset: &Arc<Dataset>| LoaderSource {
@@ -136,41 +159,54 @@ impl TrainingData {
             });
         }
         let mut settings = LoaderConfig::new(spec, config.batch_size, config.train.seed);
-        settings.cameras = Some(self.cameras(cameras)?);
+        settings.cameras = Some(self.cameras(sight.cameras())?);
         settings.transforms.clone_from(&config.transforms);
         settings.memory_limit_bytes = (config.memory_limit_gib * f64::from(1 << 30)) as u64;
         let alone = self.others.is_empty();
-        let loader = preloaded(sources, settings);
+        let opened = WindowLoader::new(sources, settings);
         let loader = match alone {
-            true => loader.with_context(|| self.first.root().display().to_string()),
-            false => loader,
+            true => opened.with_context(|| self.first.root().display().to_string()),
+            false => opened.map_err(Into::into),
         }?;
         for camera in loader.cameras() {
-            let feature = format!("{IMAGE_PREFIX}{}", camera.name);
-            let recorded = &self.first.features().0[&feature].shape;
-            ensure!(
-                recorded[..2] == [camera.height, camera.width],
-                "`transforms`: expected pictures of camera `{}` of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
-                camera.name,
-                recorded[0],
-                recorded[1],
-                camera.height,
-                camera.width
-            );
+            self.check_size(camera, sight)
+                .with_context(|| self.first.root().display().to_string())?;
         }
+        preload(&loader)?;
         Ok(loader)
+    }
+
+    /// Whether pictures are, after all transforms, what the model looks at: a world model at those of its size, a policy, whose robot sends
+    /// them so, at those that were recorded.
+    fn check_size(&self, camera: &LoaderCamera, sight: Sight<'_>) -> Result<()> {
+        let found = [camera.height, camera.width];
+        if let Sight::World(shape) = sight {
+            return fit::is_seen_whole(shape, &camera.name, found);
+        }
+        let feature = format!("{IMAGE_PREFIX}{}", camera.name);
+        let recorded = &self.first.features().0[&feature].shape;
+        ensure!(
+            recorded[..2] == found,
+            "`transforms`: expected pictures of camera `{}` of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
+            camera.name,
+            recorded[0],
+            recorded[1],
+            found[0],
+            found[1]
+        );
+        Ok(())
     }
 
     /// Whether a world model can learn from the datasets.
     pub(super) fn check(&self, shape: &Shape) -> Result<()> {
         let cameras = self.cameras(shape.cameras)?;
-        fit::dataset(shape, &cameras, &self.first)?;
+        fit::features(shape, &cameras, &self.first)?;
         for (dataset, part) in &self.others {
             let own = cameras
                 .iter()
                 .map(|name| part.cameras.get(name).unwrap_or(name));
             let own: Vec<_> = own.cloned().collect();
-            fit::part_of_mixture(shape, &own, dataset)?;
+            fit::features(shape, &own, dataset)?;
         }
         Ok(())
     }
@@ -307,11 +343,10 @@ impl ValidationSplit {
     }
 }
 
-/// A loader whose pictures are decoded in advance, if they fit in its memory.
-fn preloaded(sources: Vec<LoaderSource>, config: LoaderConfig) -> Result<WindowLoader> {
-    let loader = WindowLoader::new(sources, config)?;
+/// Decodes a loader's pictures in advance, if they fit in its memory.
+fn preload(loader: &WindowLoader) -> Result<()> {
     if !loader.fits_in_memory() {
-        return Ok(loader);
+        return Ok(());
     }
     let total = loader.episodes().len() as u64;
     let progress = Mutex::new(Progress::new("decode", "episodes", total));
@@ -323,7 +358,7 @@ fn preloaded(sources: Vec<LoaderSource>, config: LoaderConfig) -> Result<WindowL
     if let Ok(progress) = progress.into_inner() {
         progress.finish();
     }
-    Ok(loader)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use armilla_world::{
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::TrainingData;
+use super::data::{Sight, TrainingData};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -65,8 +65,9 @@ pub(super) fn train(
     let shape = world.shape();
     data.check(&shape)?;
     data.check_statistics(&[ACTION, STATE])?;
-    let kept = data.kept(config, windows(world, 2), shape.cameras)?;
-    let loader = data.loader(config, windows(world, 2), shape.cameras)?;
+    let sight = Sight::World(&shape);
+    let kept = data.kept(config, windows(world, 2), sight)?;
+    let loader = data.loader(config, windows(world, 2), sight)?;
     // Weights of the windows would undo those of the datasets.
     let loader = if config.mixture.is_empty() {
         balanced(loader)?

@@ -1,7 +1,6 @@
 //! `armilla world check`: whether latents are alive and heed the action.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use armilla_viz::Series;
@@ -45,10 +44,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
     let kept = Kept::open(&opened, &folder, arguments.validation_share)?;
     let (share, split) = (kept.share, kept.split);
     let (of_run, episodes) = (kept.title(), kept.episodes.len());
-    let dataset = Arc::new(kept.dataset);
     let found = diagnose(
         &opened.model,
-        dataset,
+        &kept.seen,
         kept.episodes,
         arguments.windows,
         &opened.device,

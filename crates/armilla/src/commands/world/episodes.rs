@@ -1,11 +1,12 @@
 //! Episodes to look into a world model with: kept from training in a dataset, or played in a simulator that tells its truth.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use armilla_core::features::ACTION;
 use armilla_core::{Action, Observation, Reset};
-use armilla_data::{Dataset, Rows};
+use armilla_data::{Dataset, ImageTransform, Rows, transformed, without_chance};
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
 use armilla_imagine::{Encoded, Footage};
 use armilla_viz::chart::number;
@@ -25,9 +26,16 @@ const NOISE: f32 = 0.5;
 /// Episodes played at once, which bounds memory.
 const AT_ONCE: usize = 16;
 
+/// A dataset whose pictures become what a training made of them.
+pub(crate) struct Seen {
+    pub(crate) dataset: Arc<Dataset>,
+    /// Without chance.
+    pub(crate) transforms: Vec<ImageTransform>,
+}
+
 /// A dataset and those of its episodes that training did not see.
 pub(super) struct Kept {
-    pub(super) dataset: Dataset,
+    pub(super) seen: Seen,
     pub(super) episodes: Vec<usize>,
     pub(super) share: f64,
     pub(super) split: ValidationSplit,
@@ -38,20 +46,28 @@ pub(super) struct Kept {
 impl Kept {
     /// Opens it and checks that it fits the model.
     pub(super) fn open(opened: &Opened, folder: &Path, share: Option<f64>) -> Result<Self> {
-        let dataset = Dataset::open(folder)?;
-        let model = &opened.model;
-        fit::dataset(model.shape(), &model.interface().cameras, &dataset)?;
-        fit::rate(model.interface().rate_hz, &dataset)?;
-        let of_run = split_of_run(&opened.folder);
+        let run = OfRun::read(&opened.folder);
         // Another share is of other episodes.
-        let told = of_run.is_some_and(|(found, _)| share.is_none_or(|share| share == found));
-        let (found, split) = of_run.unwrap_or((VALIDATION_SHARE, ValidationSplit::default()));
+        let told = run.as_ref();
+        let told = told.is_some_and(|run| share.is_none_or(|share| share == run.share));
+        let OfRun {
+            share: found,
+            split,
+            transforms,
+        } = run.unwrap_or_default();
+        let seen = Seen {
+            dataset: Arc::new(Dataset::open(folder)?),
+            transforms,
+        };
+        let (model, dataset) = (&opened.model, &seen.dataset);
+        fit::dataset(model.shape(), &model.interface().cameras, &seen)?;
+        fit::rate(model.interface().rate_hz, dataset)?;
         let share = share.unwrap_or(found);
         ensure!(
             (0.0..=1.0).contains(&share),
             "--validation-share: expected a share from 0 to 1, found {share}"
         );
-        let (_, episodes) = split.of(&dataset, share);
+        let (_, episodes) = split.of(dataset, share);
         ensure!(
             !episodes.is_empty(),
             "{}: expected episodes kept from training, found none: {share} of {} episodes; give a larger --validation-share",
@@ -59,7 +75,7 @@ impl Kept {
             dataset.episodes().len()
         );
         Ok(Self {
-            dataset,
+            seen,
             episodes,
             share,
             split,
@@ -82,7 +98,7 @@ impl Kept {
         let mut progress = Progress::new("encode", "episodes", count as u64);
         let mut encoded = Vec::with_capacity(count);
         for episode in spread(&self.episodes, count) {
-            encoded.push(recorded(&self.dataset, episode, model)?.encode(model)?);
+            encoded.push(recorded(&self.seen, episode, model)?.encode(model)?);
             progress.set(encoded.len() as u64, "");
         }
         progress.finish();
@@ -96,13 +112,18 @@ pub(crate) fn spread(episodes: &[usize], count: usize) -> impl Iterator<Item = u
 }
 
 /// An episode of a dataset as a model sees it.
-pub(crate) fn recorded(dataset: &Dataset, episode: usize, model: &WorldModel) -> Result<Footage> {
+pub(crate) fn recorded(seen: &Seen, episode: usize, model: &WorldModel) -> Result<Footage> {
+    let dataset = &seen.dataset;
     let list = |rows: Rows| {
         let rows = (0..rows.len()).map(|step| rows.row(step).to_vec());
         rows.collect::<Vec<_>>()
     };
-    let cameras = model.interface().cameras.iter();
-    let cameras = cameras.map(|camera| dataset.images(episode, camera));
+    let pictures = |camera: &String| {
+        let pictures = dataset.images(episode, camera)?.into_iter();
+        let pictures = pictures.map(|picture| transformed(&seen.transforms, picture));
+        pictures.collect::<std::result::Result<Vec<_>, _>>()
+    };
+    let cameras = model.interface().cameras.iter().map(pictures);
     let cameras: Vec<_> = cameras.collect::<std::result::Result<_, _>>()?;
     let (first, others) = cameras.split_first().context("a model without a camera")?;
     let states = match model.shape().state {
@@ -114,17 +135,47 @@ pub(crate) fn recorded(dataset: &Dataset, episode: usize, model: &WorldModel) ->
     Ok(Footage::of_episode(first, &states, &actions, repeat).with_others(others, repeat))
 }
 
-/// What the checkpoint's own run kept, where it still lies in the run's folder: which share, and which episodes.
-fn split_of_run(checkpoint: &Path) -> Option<(f64, ValidationSplit)> {
-    let checkpoint = checkpoint.canonicalize().ok()?;
-    let text = std::fs::read_to_string(checkpoint.ancestors().nth(3)?.join("config.toml")).ok()?;
-    // These two keys alone: the run may be of another version.
-    let config: toml::Table = text.parse().ok()?;
-    let split = match config.get("validation_split") {
-        Some(split) => split.clone().try_into().ok()?,
-        None => ValidationSplit::BEFORE_THE_CHOICE,
-    };
-    Some((config.get("validation_share")?.as_float()?, split))
+/// What a checkpoint's own run tells of its recordings.
+struct OfRun {
+    /// Of the episodes, kept from training.
+    share: f64,
+    /// Which ones.
+    split: ValidationSplit,
+    /// What became of pictures, without chance.
+    transforms: Vec<ImageTransform>,
+}
+
+impl Default for OfRun {
+    fn default() -> Self {
+        Self {
+            share: VALIDATION_SHARE,
+            split: ValidationSplit::default(),
+            transforms: Vec::new(),
+        }
+    }
+}
+
+impl OfRun {
+    /// Reads it where the checkpoint still lies in the run's folder.
+    fn read(checkpoint: &Path) -> Option<Self> {
+        let checkpoint = checkpoint.canonicalize().ok()?;
+        let file = checkpoint.ancestors().nth(3)?.join("config.toml");
+        // These keys alone: the run may be of another version.
+        let config: toml::Table = std::fs::read_to_string(file).ok()?.parse().ok()?;
+        let split = match config.get("validation_split") {
+            Some(split) => split.clone().try_into().ok()?,
+            None => ValidationSplit::BEFORE_THE_CHOICE,
+        };
+        let transforms: Vec<_> = match config.get("transforms") {
+            Some(transforms) => transforms.clone().try_into().ok()?,
+            None => Vec::new(),
+        };
+        Some(Self {
+            share: config.get("validation_share")?.as_float()?,
+            split,
+            transforms: without_chance(&transforms),
+        })
+    }
 }
 
 /// An episode of a simulator, frames a model step apart, with what was where at each.
