@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// A file whose tensors are not the model's.
     #[error(
-        "the weights in {} do not fit the model: {}; use the configuration that the checkpoint was saved with",
+        "the weights in {} do not fit the model:{}; use the configuration that the checkpoint was saved with",
         path.display(),
         listed(problems)
     )]
@@ -64,14 +64,15 @@ pub enum Error {
 /// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Problems that are listed before the others are counted: a wholly different model has hundreds.
-const LISTED: usize = 20;
-
+/// One after the other; where there are several, each on a line of its own.
 fn listed(problems: &[String]) -> String {
-    let shown = problems.iter().take(LISTED).cloned();
-    let left = problems.len().saturating_sub(LISTED);
-    let rest = (left > 0).then(|| format!("and {left} more"));
-    shown.chain(rest).collect::<Vec<_>>().join("; ")
+    match problems {
+        [one] => format!(" {one}"),
+        many => many
+            .iter()
+            .map(|problem| format!("\n  {problem}"))
+            .collect(),
+    }
 }
 
 #[cfg(test)]
@@ -79,15 +80,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_problems_are_counted() {
-        let problems = (0..25)
-            .map(|number| format!("`{number}` is missing"))
-            .collect();
-        let path = PathBuf::from("model.safetensors");
-        let error = Error::Mismatch { path, problems }.to_string();
-        assert!(
-            error.contains("`19` is missing; and 5 more; use"),
-            "{error}"
-        );
+    fn every_tensor_that_does_not_fit_is_named() {
+        let said = |count| {
+            let problems = (0..count).map(|number| format!("`{number}` is missing"));
+            let error = Error::Mismatch {
+                path: PathBuf::from("model.safetensors"),
+                problems: problems.collect(),
+            };
+            error.to_string()
+        };
+        assert!(said(1).contains("the model: `0` is missing; use"));
+        let lines = said(300);
+        assert_eq!(lines.lines().count(), 301);
+        assert!(lines.contains("\n  `299` is missing; use"), "{lines}");
     }
 }
