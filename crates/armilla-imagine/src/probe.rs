@@ -3,6 +3,8 @@
 //! Features are standardised, values z-scored, both by the samples that the probe is fitted to; figures are of z-scored values of
 //! other samples, as LeWorldModel reports them (<https://arxiv.org/abs/2603.19312>).
 
+use std::collections::BTreeMap;
+
 use armilla_core::random::stream;
 use armilla_core::{Error, Result};
 use armilla_nn::layers::{Mlp, MlpConfig};
@@ -16,7 +18,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt as _;
 
-use crate::statistics::{pearson, squared_distances};
+use crate::statistics::{Moments, bootstrapped, pearson, squared_distances};
 
 /// The ridge: what is added to the diagonal of the standardised features' products.
 const RIDGE: f64 = 1.0;
@@ -33,6 +35,8 @@ pub struct Samples {
     pub latents: Vec<Vec<f32>>,
     /// As many values a sample as there are targets; none for what a scene does not have.
     pub values: Vec<Vec<Option<f64>>>,
+    /// Of which episode each is: those of one resemble each other.
+    pub episodes: Vec<usize>,
 }
 
 /// How well a probe reads a value.
@@ -44,6 +48,8 @@ pub struct ProbeScore {
     pub mse: f64,
     /// Pearson's correlation; none where the value or the reading does not vary.
     pub r: Option<f64>,
+    /// Its 95 % interval by a bootstrap of whole episodes; none of fewer than two.
+    pub r_interval: Option<[f64; 2]>,
     /// 1 minus the mean squared error over the value's variance.
     pub r2: Option<f64>,
 }
@@ -184,10 +190,13 @@ impl Probe {
             let mse = squares.sum::<f64>() / count;
             (!wanted.is_empty()).then(|| {
                 let variance = squared_distances(&wanted) / count;
+                let rows = known(samples, target).map(|(row, _)| samples.episodes[row]);
+                let pairs = rows.zip(wanted.iter().copied().zip(found.iter().copied()));
                 ProbeScore {
                     samples: wanted.len(),
                     mse,
                     r: pearson(&wanted, &found),
+                    r_interval: bootstrapped(&by_episode(pairs)),
                     r2: (variance > 0.0).then(|| 1.0 - mse / variance),
                 }
             })
@@ -251,6 +260,15 @@ fn scales(samples: &Samples) -> Result<(Vec<Scale>, Vec<Scale>)> {
     ))
 }
 
+/// The sums of each episode.
+fn by_episode(pairs: impl Iterator<Item = (usize, (f64, f64))>) -> Vec<Moments> {
+    let mut all = BTreeMap::<usize, Moments>::new();
+    for (episode, (a, b)) in pairs {
+        all.entry(episode).or_default().add(a, b);
+    }
+    all.into_values().collect()
+}
+
 /// Samples that have a value, and it.
 fn known(samples: &Samples, target: usize) -> impl Iterator<Item = (usize, f64)> {
     let all = samples.values.iter().enumerate();
@@ -308,6 +326,7 @@ mod tests {
         Samples {
             values: values.collect(),
             latents,
+            episodes: (0..count).map(|row| row / 10).collect(),
         }
     }
 
@@ -330,6 +349,12 @@ mod tests {
         let linear = scores[0].unwrap();
         assert!(linear.mse < 1e-3 && linear.r.unwrap() > 0.999, "{linear:?}");
         assert!((linear.r2.unwrap() - 1.0).abs() < 1e-3);
+        let [low, high] = scores[1].unwrap().r_interval.unwrap();
+        let square = scores[1].unwrap().r.unwrap();
+        assert!(
+            low < square && square < high && high - low < 0.6,
+            "{low} {square} {high}"
+        );
         assert!(scores[1].unwrap().r2.unwrap() < 0.2);
         assert_eq!(scores[2].unwrap().samples, 100);
         assert!(scores[2].unwrap().r.unwrap() > 0.99);
@@ -351,6 +376,7 @@ mod tests {
         let samples = Samples {
             values: values.collect(),
             latents: latents.clone(),
+            episodes: (0..latents.len()).collect(),
         };
         let score = Probe::linear(&samples).unwrap().score(&samples)[0].unwrap();
         assert!(score.r2.unwrap() > 0.9, "{score:?}");

@@ -1,5 +1,8 @@
 //! What measured differences are worth: a paired t-test, the area under the ROC curve, and correlation.
 
+use armilla_core::random::stream;
+use rand::RngExt as _;
+
 /// Terms of the continued fraction, at most; some dozens are enough for any size of sample.
 const TERMS: usize = 300;
 /// Lanczos' coefficients (g = 7, 9 terms) for the logarithm of the gamma function.
@@ -89,6 +92,75 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     (spread > 0.0).then(|| product.sum::<f64>() / spread.sqrt())
 }
 
+/// Resamples that an interval is taken from.
+const RESAMPLES: usize = 1000;
+
+/// The sums that a correlation of pairs is made of, which those of several sets of pairs add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    count: f64,
+    first: [f64; 2],
+    second: [f64; 2],
+    product: f64,
+}
+
+impl Moments {
+    /// Counts a pair.
+    pub fn add(&mut self, a: f64, b: f64) {
+        *self = self.with(&Self {
+            count: 1.0,
+            first: [a, b],
+            second: [a * a, b * b],
+            product: a * b,
+        });
+    }
+
+    fn with(&self, other: &Self) -> Self {
+        let sums = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
+        Self {
+            count: self.count + other.count,
+            first: sums(self.first, other.first),
+            second: sums(self.second, other.second),
+            product: self.product + other.product,
+        }
+    }
+
+    /// Pearson's correlation of the pairs; none where one side does not vary.
+    fn pearson(&self) -> Option<f64> {
+        let [a, b] = self.first;
+        let spread = |side: usize| {
+            let middle = self.first[side] * self.first[side] / self.count;
+            (self.second[side] - middle).max(0.0)
+        };
+        let spread = spread(0) * spread(1);
+        let product = self.product - a * b / self.count;
+        (spread > 0.0).then(|| (product / spread.sqrt()).clamp(-1.0, 1.0))
+    }
+}
+
+/// The 95 % interval of Pearson's correlation over sets of pairs that are drawn anew as wholes, seeded; none of fewer than two sets, or where
+/// one side hardly varies.
+#[must_use]
+pub fn bootstrapped(sets: &[Moments]) -> Option<[f64; 2]> {
+    if sets.len() < 2 {
+        return None;
+    }
+    let mut generator = stream(0, "bootstrap", 0);
+    let mut resample = || {
+        let drawn = (0..sets.len()).map(|_| &sets[generator.random_range(0..sets.len())]);
+        drawn
+            .fold(Moments::default(), |sum, set| sum.with(set))
+            .pearson()
+    };
+    let mut found = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        found.push(resample()?);
+    }
+    found.sort_by(f64::total_cmp);
+    let at = |share: f64| found[(share * (RESAMPLES - 1) as f64).round() as usize];
+    Some([at(0.025), at(0.975)])
+}
+
 /// The regularised incomplete beta function, by Lentz's continued fraction (Numerical Recipes, section 6.4).
 fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
@@ -142,6 +214,28 @@ fn log_gamma(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_is_of_whole_sets() {
+        let of = |pairs: &[(f64, f64)]| {
+            let mut sums = Moments::default();
+            pairs.iter().for_each(|&(a, b)| sums.add(a, b));
+            sums
+        };
+        let line: Vec<_> = (0..20)
+            .map(|i| (f64::from(i), 3.0 - f64::from(i)))
+            .collect();
+        let joined = of(&line[..9]).with(&of(&line[9..]));
+        assert!((joined.pearson().unwrap() + 1.0).abs() < 1e-12);
+        let [low, high] = bootstrapped(&[of(&line[..9]), of(&line[9..])]).unwrap();
+        assert!(low <= high && (high + 1.0).abs() < 1e-12, "{low} {high}");
+        // Sets that disagree: either may be drawn twice.
+        let against = [(0.0, 0.0), (1.0, 1.0)];
+        let with = [(0.0, 1.0), (1.0, 0.0)];
+        assert_eq!(bootstrapped(&[of(&against), of(&with)]), Some([-1.0, 1.0]));
+        assert_eq!(bootstrapped(&[of(&line)]), None);
+        assert_eq!(bootstrapped(&[of(&[(1.0, 2.0)]), of(&[(1.0, 2.0)])]), None);
+    }
 
     #[test]
     fn student_by_hand_and_by_tables() {

@@ -1,5 +1,7 @@
 //! `armilla world probe`: what can be read out of latents, and out of predicted ones.
 
+use std::iter::repeat_n;
+
 use anyhow::{Result, ensure};
 use armilla_envs::Truth;
 use armilla_imagine::Encoded;
@@ -145,9 +147,13 @@ impl Known {
     /// Every frame's latent with what was true there.
     fn samples(&self) -> Samples {
         let latents = self.episodes.iter().flat_map(|episode| &episode.latents);
+        let episodes = self.episodes.iter().enumerate();
+        let episodes =
+            episodes.flat_map(|(number, episode)| repeat_n(number, episode.latents.len()));
         Samples {
             latents: latents.cloned().collect(),
             values: self.truths.iter().flatten().map(values).collect(),
+            episodes: episodes.collect(),
         }
     }
 
@@ -169,6 +175,7 @@ impl Known {
         Ok(Samples {
             latents: predicted.chunks(ahead * latent).map(last).collect(),
             values: truth.map(values).collect(),
+            episodes: windows.iter().map(|window| window.episode).collect(),
         })
     }
 }
@@ -183,6 +190,7 @@ fn thinned(samples: Samples) -> Samples {
     Samples {
         latents: samples.latents.into_iter().step_by(every).collect(),
         values: samples.values.into_iter().step_by(every).collect(),
+        episodes: samples.episodes.into_iter().step_by(every).collect(),
     }
 }
 
@@ -198,15 +206,26 @@ fn rows(names: &[&str], readings: &[Reading]) -> Vec<String> {
                 reading.latents(),
                 cell(score.map(|score| score.mse), 4),
                 cell(score.and_then(|score| score.r), 4),
+                interval(score),
                 cell(score.and_then(|score| score.r2), 4),
                 score.map_or(0, |score| score.samples).to_string(),
             ]);
         }
     }
     table(
-        &["value", "probe", "latents", "MSE", "r", "R2", "samples"],
+        &[
+            "value", "probe", "latents", "MSE", "r", "95 %", "R2", "samples",
+        ],
         &rows,
     )
+}
+
+/// Between which values r lies.
+fn interval(score: Option<ProbeScore>) -> String {
+    match score.and_then(|score| score.r_interval) {
+        Some([low, high]) => format!("{low:.4} to {high:.4}"),
+        None => "-".to_owned(),
+    }
 }
 
 /// Pearson's r of each value over the model steps ahead, a chart a probe.
@@ -241,7 +260,13 @@ impl Reading {
     fn json(&self, names: &[&str]) -> Value {
         let scores = names.iter().zip(&self.scores).map(|(name, score)| {
             let score = score.map(|score| {
-                json!({ "samples": score.samples, "mse": score.mse, "r": score.r, "r2": score.r2 })
+                json!({
+                    "samples": score.samples,
+                    "mse": score.mse,
+                    "r": score.r,
+                    "r_interval": score.r_interval,
+                    "r2": score.r2,
+                })
             });
             ((*name).to_owned(), json!(score))
         });
