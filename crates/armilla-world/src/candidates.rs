@@ -193,13 +193,12 @@ impl<'a> Candidates<'a> {
         self.planner.space.confine(&mut self.points);
     }
 
-    /// The plan to return.
-    pub(crate) fn result(self) -> Vec<f32> {
+    /// The plan to return: the best, where a search was cut short or that is asked for, else the mean, if it learns one.
+    pub(crate) fn result(self, cut_short: bool) -> Vec<f32> {
         let config = self.planner.config();
+        let mean_wanted = config.returned == Returned::Mean && config.method.has_elites();
         match self.best {
-            Some((_, best)) if config.returned == Returned::Best || !config.method.has_elites() => {
-                best
-            }
+            Some((_, best)) if cut_short || !mean_wanted => best,
             _ => self.mean,
         }
     }
@@ -267,7 +266,7 @@ mod tests {
         near([candidates.mean[0], candidates.std[0]], [0.3, 0.1]);
         assert_eq!(candidates.elites, [[0.2]]);
         assert_eq!(candidates.draw(1)[0], 0.2);
-        assert_eq!(candidates.result(), [0.2]);
+        assert_eq!(candidates.result(false), [0.2]);
     }
 
     #[test]
@@ -313,7 +312,7 @@ mod tests {
                 assert!(candidates.elites.is_empty(), "{method:?} {wrong}");
             }
             candidates.update(&[0.5, 0.2, 0.4, -1.0], &costs(&[1.0, f32::NAN, 5.0, 4.0]));
-            assert_eq!(candidates.result(), [0.5], "{method:?}");
+            assert_eq!(candidates.result(false), [0.5], "{method:?}");
         }
     }
 
@@ -342,7 +341,7 @@ mod tests {
             assert_eq!(candidates.elites, kept, "{method:?}");
             let found = [candidates.mean[0], candidates.std[0]];
             assert_eq!(found, [0.5, 0.0], "{method:?}");
-            assert_eq!(candidates.result(), [0.5], "{method:?}");
+            assert_eq!(candidates.result(false), [0.5], "{method:?}");
         }
     }
 
@@ -366,7 +365,7 @@ mod tests {
         // The second would pass its bound.
         near([stepped[0], stepped[1]], [0.25, -1.0]);
         candidates.update(&stepped, &costs(&[0.5, 3.0]));
-        assert_eq!(candidates.result(), [stepped[0]]);
+        assert_eq!(candidates.result(false), [stepped[0]]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ pub enum Method {
     RandomShooting,
     /// Cross-entropy method: each iteration draws around the mean of the last one's elites.
     Cem,
-    /// CEM that keeps its elites from one iteration to the next and tries the mean at last (Pinneri et al., 2020).
+    /// CEM that keeps its elites from one iteration to the next and tries the mean at last (Pinneri et al., 2020). As many candidates are drawn in
+    /// each iteration, and the next search begins with the shifted plan alone, where the paper draws ever fewer and shifts elites too.
     Icem,
     /// Model-predictive path integral (Williams et al., 2015): as CEM, but an elite weighs `exp(-(cost - smallest) / temperature)`.
     /// TD-MPC2 does so; PLDM takes all candidates for elites. stable-worldmodel leaves the deviation as it began: `std_min` equal
@@ -73,7 +74,7 @@ pub enum Returned {
     /// The cheapest that was tried.
     Best,
     /// The mean of the last distribution: less prone to a model's loopholes. Random shooting and gradient descent have none and return
-    /// the best.
+    /// the best, as does a search that a deadline cuts short.
     Mean,
 }
 

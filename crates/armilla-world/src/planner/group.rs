@@ -55,7 +55,9 @@ impl<'a> Group<'a> {
     }
 
     fn plans(self) -> Vec<Plan> {
-        let results: Vec<_> = self.searches.into_iter().map(Candidates::result).collect();
+        let cut_short = self.iterations < self.evaluation.planner.config().iterations;
+        let searches = self.searches.into_iter();
+        let results: Vec<_> = searches.map(|search| search.result(cut_short)).collect();
         let mut plans = self.evaluation.plans(&results);
         for plan in &mut plans {
             plan.iterations = self.iterations;

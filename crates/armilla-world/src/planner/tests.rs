@@ -9,7 +9,7 @@ use crate::evaluation::LatentCost;
 use crate::plan_config::{Aggregation, Method, Noise, Returned};
 use burn::tensor::{Device, Tensor};
 
-const METHODS: [Method; 5] = [
+pub(super) const METHODS: [Method; 5] = [
     Method::RandomShooting,
     Method::Cem,
     Method::Icem,
@@ -350,6 +350,37 @@ fn a_deadline_ends_a_search_with_the_best_so_far() {
 }
 
 #[test]
+fn what_a_deadline_cuts_short_returns_what_was_tried() {
+    let slow = Slow(Duration::from_millis(5));
+    for method in METHODS {
+        let config = PlanConfig {
+            deadline_ms: 1,
+            iterations: 1000,
+            num_samples: 8,
+            num_elites: 4,
+            keep_elites: 2,
+            returned: Returned::Mean,
+            ..config(method, Aggregation::LastStep)
+        };
+        let problems = [problem(0, [1.0, 1.0])];
+        let planned = |config| {
+            with_bounds(config)
+                .plan(&slow, &LatentCost, &problems)
+                .unwrap()
+        };
+        let cut = planned(config.clone());
+        assert_eq!(cut[0].iterations, 1, "{method:?}");
+        let best = planned(PlanConfig {
+            deadline_ms: 0,
+            iterations: 1,
+            returned: Returned::Best,
+            ..config
+        });
+        assert_eq!(cut[0].actions, best[0].actions, "{method:?}");
+    }
+}
+
+#[test]
 fn gradients_need_a_way_through_the_model() {
     /// Where nothing leads anywhere.
     struct Still;
@@ -397,19 +428,27 @@ fn a_plan_does_not_depend_on_its_neighbours() {
 
 #[test]
 fn a_warm_start_is_never_worse_than_what_it_starts_from() {
-    let planner = planner(Method::Icem, Aggregation::Sum);
-    let first = planner
-        .plan(&PointMass, &LatentCost, &[problem(0, [2.0, 2.0])])
-        .unwrap();
-    let warm_start = first[0].shifted(0);
-    let again = Problem {
-        step: 1,
-        warm_start,
-        ..problem(0, [2.0, 2.0])
-    };
-    let second = planner.plan(&PointMass, &LatentCost, &[again]).unwrap();
-    assert!(second[0].cost <= first[0].cost + 1e-5);
-    assert_eq!(first[0].shifted(3), first[0].actions[3..]);
+    for method in METHODS {
+        // Too few candidates to find by themselves what nothing is cheaper than.
+        let planner = with_bounds(PlanConfig {
+            num_samples: 8,
+            num_elites: 4,
+            keep_elites: 2,
+            iterations: 3,
+            ..config(method, Aggregation::Sum)
+        });
+        let cold = problem(0, [2.0, 2.0]);
+        let warm = Problem {
+            warm_start: vec![vec![1.0, 2.0], vec![1.0, 0.0], vec![0.0; 2], vec![0.0; 2]],
+            ..cold.clone()
+        };
+        let plans = found(&planner, &[cold, warm]);
+        let [cold, warm] = [0, 1].map(|at| plans[at].cost);
+        // A quarter of the first step's cost, half of 1.
+        assert!((warm - 0.125).abs() < 1e-5, "{method:?} {warm}");
+        assert!(cold > warm + 1e-3, "{method:?} {cold}");
+        assert_eq!(plans[0].shifted(3), plans[0].actions[3..]);
+    }
 }
 
 #[test]
