@@ -15,6 +15,7 @@ use crate::batch::tests::windows;
 use crate::context::Context;
 use crate::evaluation::Dynamics;
 use crate::jepa::config::{JepaConfig, PredictorConfig, TransformerConfig};
+use crate::jepa::loss::tests::tiny;
 use crate::jepa::predictor::tests::opened;
 use crate::jepa::tests::small_encoder;
 use crate::model::{Model, ModelConfig};
@@ -88,6 +89,26 @@ fn sigreg_stays_in_single_precision() {
     let [whole, rounded] = [Precision::F32, Precision::Bf16].map(latents);
     assert_eq!(rounded.dtype(), DType::F32);
     assert!(apart(whole, rounded) > 0.0, "products are rounded");
+}
+
+#[test]
+fn a_loss_in_bf16_takes_sigreg_of_its_latents_in_single_precision() {
+    let (jepa, batch) = tiny();
+    let shape = [jepa.config().free(), 32];
+    let device = batch.blocks.device();
+    let directions = directions(&mut stream(0, "directions", 0), shape, &device);
+    let (latents, loss) = Precision::Bf16.scope(|| {
+        let latents = jepa.encode_frames(batch.observations.clone(), batch.frames);
+        let generator = &mut stream(0, "loss", 0);
+        let loss = jepa.loss_along(directions.clone(), batch.clone(), generator);
+        (latents, loss)
+    });
+    let latents = jepa.free(latents.narrow(1, 0, batch.time));
+    let expected = sigreg(latents.swap_dims(0, 1), directions).into_scalar::<f32>();
+    let figures = loss.figures.into_iter();
+    let found = figures.filter(|(name, _)| *name == "sigreg");
+    let found: Vec<_> = found.map(|(_, value)| value.into_scalar::<f32>()).collect();
+    assert_eq!(found, [expected]);
 }
 
 #[test]

@@ -396,4 +396,16 @@ pub(crate) mod tests {
         let expected = ["action", "blocks", "decoder", "norm", "positions", "state"];
         assert_eq!(reached, expected);
     }
+
+    #[test]
+    fn the_decoder_trains_nothing_but_itself() {
+        let device = Device::flex().autodiff();
+        let (batch, _) = crate::batch::tests::training_batch(3, &device);
+        let model = tiny().init(0, &device).unwrap();
+        let images = batch.observations.images.clone();
+        let latents = model.encode(batch.observations);
+        let loss = model.decoder_loss(latents, &images, &mut stream(0, "test", 0));
+        let reached = crate::jepa::loss::tests::reached(&model, &loss);
+        assert_eq!(reached, ["decoder"]);
+    }
 }

@@ -103,7 +103,9 @@ impl ActionDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use armilla_nn::random::seeded;
+    use crate::jepa::predictor::tests::opened;
+    use armilla_core::random::stream;
+    use armilla_nn::random::{normal, seeded};
 
     #[test]
     fn shapes_follow_the_configuration() {
@@ -114,6 +116,21 @@ mod tests {
             let network = seeded(&device, 0, || Inverse::new(&config, &device));
             let actions = network.forward(Tensor::ones([3, config.free()], &device));
             assert_eq!(actions.dims(), [3, width]);
+        }
+    }
+
+    #[test]
+    fn each_action_has_its_own_query_and_heeds_the_displacement() {
+        let device = Device::flex();
+        let mut config = JepaConfig::nano();
+        config.loss.inverse = InverseConfig::Actions;
+        let network = opened(seeded(&device, 0, || Inverse::new(&config, &device)));
+        let displacement = normal(&mut stream(0, "test", 0), [2, config.free()], &device);
+        let actions: Tensor<3> = network.forward(displacement).reshape([2, 5, 2]);
+        for axis in [0_usize, 1] {
+            let [one, other] = [0, 1].map(|at| actions.clone().narrow(axis, at, 1));
+            let apart: f32 = (one - other).abs().max().into_scalar();
+            assert!(apart > 1e-3, "{axis} {apart}");
         }
     }
 }

@@ -154,6 +154,8 @@ impl Jepa {
 pub(crate) mod tests {
     use super::*;
     use crate::batch;
+    use crate::jepa::config::InverseConfig;
+    use crate::jepa::predictor::tests::opened;
     use crate::model::Model;
     use armilla_core::random::stream;
     use armilla_nn::checkpoint;
@@ -162,6 +164,7 @@ pub(crate) mod tests {
     use burn::module::{Module as _, ModuleMapper, Param};
     use burn::tensor::{Device, Gradients};
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     /// Steps of equal length down each gradient.
     pub(crate) struct Descent<'a> {
@@ -234,6 +237,38 @@ pub(crate) mod tests {
         let frames = jepa.encode_frames(batch.observations.clone(), 4);
         let loss = jepa.distance_loss(frames, &batch.pairs);
         assert_eq!(reached(&jepa, &loss), ["embedder", "encoder"]);
+    }
+
+    #[test]
+    fn each_action_of_a_block_is_recovered_from_the_latents() {
+        let (jepa, batch) = tiny();
+        let mut config = jepa.config().clone();
+        config.loss.inverse = InverseConfig::Actions;
+        let jepa = opened(config.init(1, &batch.blocks.device()).unwrap());
+        let loss = |jepa: &Jepa| {
+            let frames = jepa.encode_frames(batch.observations.clone(), 4);
+            jepa.inverse_loss(jepa.free(frames.narrow(1, 0, 3)), &batch)
+        };
+        let fields = reached(&jepa, &loss(&jepa));
+        assert_eq!(fields, ["encoder", "inverse", "projector"]);
+        // Now it says [1, -1] for every action; they are [-0.5, 1], [0.5, 3] and so on, each 1 and 2 more than the last.
+        let mut weights = checkpoint::weights(&jepa);
+        let mut set = |name: &str, values: TensorData| {
+            weights.insert(format!("inverse.Actions.action.{name}"), values)
+        };
+        set("weight", TensorData::zeros::<f32, _>([8, 2]));
+        set("bias", TensorData::from([1.0_f32, -1.0]));
+        let jepa = checkpoint::with_weights(jepa, weights, Path::new("test")).unwrap();
+        let found = loss(&jepa).into_scalar::<f32>();
+        // The fourth block lies past its episode's end.
+        let blocks = [
+            [1.5, 2.0, 0.5, 4.0],
+            [0.5, 6.0, 1.5, 8.0],
+            [2.5, 10.0, 3.5, 12.0],
+        ];
+        let squares = blocks.iter().flatten().map(|error: &f32| error.powi(2));
+        let expected = squares.sum::<f32>() / 12.0;
+        assert!((found - expected).abs() < 1e-3, "{found} {expected}");
     }
 
     #[test]

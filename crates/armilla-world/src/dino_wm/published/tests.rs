@@ -5,12 +5,12 @@ use crate::batch::{Pairs, TrainingBatch};
 use crate::context::Context;
 use crate::dino_wm::config::{DinoWmLossConfig, TokenPredictorConfig};
 use crate::encoder::VitConfig;
-use crate::jepa::published::tests::{Golden, close};
+use crate::jepa::published::tests::{Golden, close, left_over, paper_keys};
 use crate::observations::Observations;
 use crate::transition::Transition as _;
 use armilla_core::random::stream;
 use armilla_nn::checkpoint::foreign::as_ours;
-use armilla_nn::checkpoint::gradients;
+use armilla_nn::checkpoint::{Metadata, gradients, weights, write};
 use burn::tensor::Tensor;
 use std::path::PathBuf;
 
@@ -140,6 +140,59 @@ fn in_training_loss_and_gradients_are_pythons() {
     for (name, expected) in expected {
         close(&name, &found[&name], &expected);
     }
+}
+
+#[test]
+fn a_model_of_paper_size_is_read_whole() {
+    const TABLE: &str = "backbone.embeddings.position_embeddings";
+    let config = DinoWmConfig {
+        image_size: 224,
+        decoder_hidden: 0,
+        loss: config().loss,
+        ..DinoWmConfig::paper()
+    };
+    let model = config.init_to_load(&Device::flex()).unwrap();
+    let mut keys = paper_keys(&folder());
+    assert_eq!(keys.len(), 302);
+    // The table of positions is that of 518 px.
+    let table = TensorData::zeros::<f32, _>([1, 1 + 37 * 37, 384]);
+    assert_eq!(keys[TABLE], table.shape().to_vec());
+    let mut table = Weights::from([(TABLE.to_owned(), table)]);
+    resize(&mut table, TABLE, &config).unwrap();
+    keys.insert(TABLE.to_owned(), table[TABLE].shape().to_vec());
+    let masks = (0..6).map(|block| format!("predictor.transformer.layers.{block}.0.bias"));
+    let mut expected = vec![format!("backbone.embeddings.{MASK_TOKEN}")];
+    expected.extend(masks);
+    assert_eq!(left_over(keys, &model, &dino_wm_rules()), expected);
+}
+
+#[test]
+fn a_backbone_alone_is_read_and_its_positions_resized() {
+    let (device, golden) = (Device::flex(), Golden::open(&folder()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.safetensors");
+    let load = |backbone: &Weights, config: &DinoWmConfig| {
+        write(&path, backbone, &Metadata::new()).unwrap();
+        Encoder::load_dinov2(config, &path, &device).unwrap()
+    };
+    let (published, _) = read(&folder().join("model.safetensors")).unwrap();
+    let backbone = published.into_iter().filter_map(|(name, data)| {
+        let name = name.strip_prefix("backbone.")?;
+        Some((name.to_owned(), data))
+    });
+    let mut backbone: Weights = backbone.collect();
+    let images = golden.observations(&device).images.reshape([12, 8, 8, 3]);
+    golden.expect("eval.patches", load(&backbone, &config()).tokens(images));
+
+    let table = golden.0["positions.table"].clone();
+    backbone.insert("embeddings.position_embeddings".to_owned(), table);
+    let config = DinoWmConfig {
+        image_size: 12,
+        ..config()
+    };
+    let encoder = weights(&load(&backbone, &config));
+    let found = &encoder[&format!("{TRANSFORMER}.positions")];
+    close("positions", found, &golden.0["positions.resized"]);
 }
 
 #[test]

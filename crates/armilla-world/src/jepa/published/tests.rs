@@ -6,10 +6,11 @@ use crate::context::Context;
 use crate::observations::Observations;
 use crate::transition::Transition as _;
 use armilla_core::random::stream;
-use armilla_nn::checkpoint::foreign::as_ours;
+use armilla_nn::checkpoint::foreign::{as_ours, their_shapes};
 use armilla_nn::checkpoint::gradients;
 use armilla_nn::checkpoint::weights;
 use armilla_nn::dropout::Dropout;
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 
 /// Largest difference allowed, relative to the largest value.
@@ -71,6 +72,39 @@ pub(crate) fn close(name: &str, found: &TensorData, expected: &TensorData) {
     assert!(apart <= CLOSE * size, "{name}: {apart} apart of {size}");
 }
 
+/// Names and shapes of all that a published model of paper size holds.
+pub(crate) fn paper_keys(folder: &Path) -> BTreeMap<String, Vec<usize>> {
+    let keys = std::fs::read_to_string(folder.join("paper_keys.txt")).unwrap();
+    let key = |line: &str| {
+        let (name, shape) = line.split_once(' ').unwrap();
+        let shape: Vec<usize> = serde_json::from_str(shape).unwrap();
+        (name.to_owned(), shape)
+    };
+    keys.lines().map(key).collect()
+}
+
+/// The names of what a model leaves of a published one; all of its own is there, in its shape.
+#[track_caller]
+pub(crate) fn left_over<M: Module>(
+    mut theirs: BTreeMap<String, Vec<usize>>,
+    model: &M,
+    rules: &[Rule],
+) -> Vec<String> {
+    // An axis of 1 says nothing.
+    let bare = |shape: &[usize]| {
+        let axes = shape.iter().copied();
+        axes.filter(|&axis| axis != 1).collect::<Vec<_>>()
+    };
+    let mut values = 0;
+    for (name, shape) in their_shapes(model, rules) {
+        let found = theirs.remove(&name);
+        assert_eq!(found.as_deref().map(bare), Some(bare(&shape)), "{name}");
+        values += shape.iter().product::<usize>();
+    }
+    assert_eq!(values, model.num_params(), "a tensor without a rule");
+    theirs.into_keys().collect()
+}
+
 fn load(device: &Device) -> Jepa {
     Jepa::load_published(&folder(), 2, device).unwrap().jepa
 }
@@ -90,6 +124,18 @@ fn both_files_hold_the_same_model() {
     }
     let pickled = Jepa::load_published(alone.path(), 2, &device).unwrap();
     assert_eq!(weights(&model.jepa), weights(&pickled.jepa));
+}
+
+#[test]
+fn a_model_of_paper_size_is_read_whole() {
+    let model = JepaConfig::lewm().init_to_load(&Device::flex()).unwrap();
+    let keys = paper_keys(&folder());
+    assert_eq!(keys.len(), 303);
+    let counters = [
+        "pred_proj.net.1.num_batches_tracked",
+        "projector.net.1.num_batches_tracked",
+    ];
+    assert_eq!(left_over(keys, &model, &lewm_rules()), counters);
 }
 
 #[test]
