@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Built-in configurations: the files of `configs/`, by their path without `.toml`.
-const BUILT_IN: [(&str, &str); 25] = [
+const BUILT_IN: [(&str, &str); 26] = [
     (
         "record/two-room",
         include_str!("../../../configs/record/two-room.toml"),
@@ -51,6 +51,10 @@ const BUILT_IN: [(&str, &str); 25] = [
     (
         "train/push-t-dino-wm",
         include_str!("../../../configs/train/push-t-dino-wm.toml"),
+    ),
+    (
+        "train/push-t-dino-wm-paper",
+        include_str!("../../../configs/train/push-t-dino-wm-paper.toml"),
     ),
     (
         "train/push-t-lewm",
@@ -238,7 +242,7 @@ pub(crate) struct RecordConfig {
 mod tests {
     use super::*;
     use crate::commands::train::TrainRunConfig;
-    use armilla_world::PlanConfig;
+    use armilla_world::{DinoWmConfig, JepaConfig, PlanConfig};
 
     fn source(text: &str) -> Source {
         Source {
@@ -266,11 +270,29 @@ mod tests {
             if let Some(jepa) = config.jepa {
                 jepa.validate().unwrap();
             }
+            if let Some(dino_wm) = config.dino_wm {
+                dino_wm.validate().unwrap();
+            }
         }
         for name in ["plan/two-room", "plan/push-t", "plan/tabletop", "plan/lewm"] {
             let plan: PlanConfig = Source::open(name).unwrap().parse().unwrap();
             plan.validate().unwrap();
         }
+    }
+
+    #[test]
+    fn published_sizes_are_those_of_the_papers() {
+        let training = |name| {
+            let config: TrainRunConfig = Source::open(name).unwrap().parse().unwrap();
+            config
+        };
+        assert_eq!(training("train/push-t-lewm").jepa, Some(JepaConfig::lewm()));
+        let paper = DinoWmConfig {
+            image_size: 224,
+            state: 2,
+            ..DinoWmConfig::paper()
+        };
+        assert_eq!(training("train/push-t-dino-wm-paper").dino_wm, Some(paper));
     }
 
     #[test]
