@@ -93,10 +93,11 @@ pub(crate) struct RecordArguments {
     /// configuration), or a checkpoint's folder; expert, or what a configuration says, unless given.
     #[arg(long)]
     pub policy: Option<String>,
-    /// Episodes to record, 10 unless given; the groups of a configuration keep their proportions.
+    /// Episodes to record: 10, or as many as a configuration says, unless given; its groups keep their proportions.
     #[arg(long)]
     pub episodes: Option<usize>,
-    /// Which episodes: those of each seed are others, its million apart. Unless given, a configuration's `seed` is that of the first episode.
+    /// Which episodes: those of seed S begin at S x 1,000,000, so that no two seeds share one. Unless given, a configuration's `seed` is that of
+    /// the first episode itself.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Side of the camera picture: 64, 96 or 224; 64, or what a configuration says, unless given.
@@ -345,7 +346,7 @@ pub(crate) enum ServeCommand {
         /// Environment: two-room, push-t, push-t-moves or tabletop.
         #[arg(long)]
         env: String,
-        /// Which episodes.
+        /// Which episodes, as `eval` lists them; with another look by its name, as in crossing:colors.
         #[arg(long)]
         protocol: String,
         /// Side of the camera picture: 64, 96 or 224.
@@ -413,7 +414,7 @@ pub(crate) struct BenchArguments {
     /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Of matrix products and convolutions.
+    /// Precision of matrix products and convolutions.
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionChoice,
     /// Of `loader`: what to load.

@@ -35,7 +35,7 @@ pub(crate) struct ExchangeArguments {
     /// Safetensors to write: `action` and `action_normalized` [batch, steps, action], or `loss`.
     #[arg(long)]
     pub output: PathBuf,
-    /// Of what is drawn and not given.
+    /// Seed of what is drawn and not given, such as noise.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Where to compute: cpu, or with its cargo feature cuda:N or vulkan.

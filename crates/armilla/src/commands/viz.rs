@@ -125,7 +125,7 @@ pub(crate) fn log_imagined(recording: &mut Recording, episodes: &[Imagination]) 
         reel.begin_episode(&EpisodeTitle {
             instruction: None,
             number: Some(index),
-            note: "held out, rolled out from its beginning",
+            note: "held out, rolled out from its first frames",
             success: None,
         })?;
         for step in 0..episode.real.len() {
@@ -150,7 +150,7 @@ pub(crate) fn filmstrips(episodes: &[Imagination]) -> Vec<Filmstrip> {
     let strip = |(index, episode): (usize, &Imagination)| {
         Filmstrip {
         title: format!("Held-out episode {index}"),
-        caption: "Above what came, below what the world model imagined from its beginning and the actions alone."
+        caption: "Above what came, below what the world model imagined from its first frames and the actions alone."
             .to_owned(),
         columns: (0..episode.real.len()).map(|step| step.to_string()).collect(),
         rows: vec![row("real", &episode.real), row("imagined", &episode.imagined)],
