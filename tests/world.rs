@@ -210,6 +210,21 @@ fn pictures_of_any_size_are_brought_to_the_models() {
     assert_eq!(ask(folder, &rollout)["episodes"], 2);
     let check = ["check", "--dataset", "large", "--windows", "8"];
     assert!(ask(folder, &check)["figures"]["effective_rank"].is_object());
+    // Without the run nothing tells what became of pictures.
+    let path = folder.join("run/config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("\"random-crop\"", "\"unheard-of\"")).unwrap();
+    let said = fail(folder, &["world", "check", MODEL, "--dataset", "large"]);
+    assert!(
+        said.contains("`transforms`") && said.contains("unheard-of"),
+        "{said}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    let said = fail(folder, &["world", "check", MODEL, "--dataset", "large"]);
+    assert!(
+        said.contains("large: camera `top`") && said.contains("found 96 x 96"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -225,9 +240,10 @@ fn contact_is_told_from_free_space() {
         &[&["rollout", "--steps", "3"], &played[..]].concat(),
     );
     let groups = &rollout["groups"];
-    for group in ["all", "contact", "free"] {
-        assert!(groups[group].is_array(), "{group} in {groups}");
-    }
+    let [all, contact, free] =
+        ["all", "contact", "free"].map(|group| groups[group][2]["windows"].as_u64().unwrap());
+    assert!(contact > 0 && free > 0, "{groups}");
+    assert_eq!(contact + free, all);
     let surprise = ask(folder, &[&["surprise"], &played[..]].concat());
     assert_eq!(surprise["events"]["teleport"]["paired_t_test"]["n"], 4);
 }

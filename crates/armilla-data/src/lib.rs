@@ -63,7 +63,7 @@ pub use info::{FileLimits, Info, VERSION};
 pub use loader::{
     Batches, ChannelMix, ColorJitter, DatasetState, ImageTransform, LaterSpec, LoaderCamera,
     LoaderConfig, LoaderCosts, LoaderEpisode, LoaderSource, LoaderState, Window, WindowLoader,
-    WindowSpec, size_after, transformed, without_chance,
+    WindowSpec, apply_transforms, deterministic, size_after_transforms,
 };
 pub use recorder::{
     Added, CAPTURE_TIMESTAMP, EpisodeFrames, Frame, Recorder, RecorderConfig, SavedEpisode,

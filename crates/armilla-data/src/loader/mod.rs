@@ -65,7 +65,7 @@ pub use source::LoaderSource;
 use source::{Opened, open_all};
 pub use spec::{LaterSpec, WindowSpec};
 pub use state::{DatasetState, LoaderState};
-pub use transform::{ImageTransform, size_after, transformed, without_chance};
+pub use transform::{ImageTransform, apply_transforms, deterministic, size_after_transforms};
 
 /// How windows are cut.
 #[derive(Clone, Debug, PartialEq)]

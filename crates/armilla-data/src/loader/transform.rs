@@ -63,6 +63,15 @@ impl ImageTransform {
         )
     }
 
+    /// Whether it leaves other parts of the scene than there were, or of another shape.
+    #[must_use]
+    pub fn crops(self) -> bool {
+        matches!(
+            self,
+            Self::ResizeWithPad { .. } | Self::CenterCrop { .. } | Self::RandomCrop { .. }
+        )
+    }
+
     /// Height and width after it.
     fn size(self, [height, width]: [usize; 2]) -> Result<[usize; 2]> {
         let asked = match self {
@@ -109,7 +118,7 @@ impl fmt::Display for ImageTransform {
 
 /// A training's transforms for pictures that are looked at after it: colours stay, and what was cut out at random is cut from the middle.
 #[must_use]
-pub fn without_chance(transforms: &[ImageTransform]) -> Vec<ImageTransform> {
+pub fn deterministic(transforms: &[ImageTransform]) -> Vec<ImageTransform> {
     let certain = transforms.iter().filter_map(|&transform| match transform {
         ImageTransform::RandomCrop { height, width } => {
             Some(ImageTransform::CenterCrop { height, width })
@@ -120,23 +129,26 @@ pub fn without_chance(transforms: &[ImageTransform]) -> Vec<ImageTransform> {
     certain.collect()
 }
 
-/// Height and width of pictures after transforms [without chance](without_chance).
+/// Height and width of pictures after transforms made [deterministic].
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] naming the transform that does not fit.
-pub fn size_after(transforms: &[ImageTransform], before: [usize; 2]) -> Result<[usize; 2]> {
-    Ok(compile(&without_chance(transforms), before)?.0.target)
+pub fn size_after_transforms(
+    transforms: &[ImageTransform],
+    before: [usize; 2],
+) -> Result<[usize; 2]> {
+    Ok(compile(&deterministic(transforms), before)?.0.target)
 }
 
-/// What transforms [without chance](without_chance) make of a picture.
+/// What transforms made [deterministic] make of a picture.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] naming the transform that does not fit.
-pub fn transformed(transforms: &[ImageTransform], picture: Picture) -> Result<Picture> {
+pub fn apply_transforms(transforms: &[ImageTransform], picture: Picture) -> Result<Picture> {
     let before = [picture.height(), picture.width()];
-    let (resizing, _) = compile(&without_chance(transforms), before)?;
+    let (resizing, _) = compile(&deterministic(transforms), before)?;
     if resizing.is_none() {
         return Ok(picture);
     }
@@ -491,13 +503,18 @@ mod tests {
             height: 4,
             width: 4,
         };
-        assert_eq!(size_after(&[crop, mix, resize], [12, 10]).unwrap(), [4, 4]);
+        assert_eq!(
+            size_after_transforms(&[crop, mix, resize], [12, 10]).unwrap(),
+            [4, 4]
+        );
         let picture = Picture::new(12, 10, placed([12, 10])).unwrap();
-        let cut = transformed(&[mix, crop], picture.clone()).unwrap();
+        let cut = apply_transforms(&[mix, crop], picture.clone()).unwrap();
         assert_eq!((cut.height(), cut.width()), (8, 6));
         assert_eq!(cut.pixel(0, 0), [2, 2, 200]);
-        assert_eq!(transformed(&[mix], picture.clone()).unwrap(), picture);
-        let error = size_after(&[crop], [4, 4]).unwrap_err().to_string();
+        assert_eq!(apply_transforms(&[mix], picture.clone()).unwrap(), picture);
+        let error = size_after_transforms(&[crop], [4, 4])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("transform center-crop"), "{error}");
     }
 }

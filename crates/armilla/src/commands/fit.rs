@@ -3,28 +3,35 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::Feature;
 use armilla_core::features::{ACTION, STATE};
-use armilla_data::{Dataset, size_after};
+use armilla_data::{Dataset, ImageTransform, size_after_transforms};
 use armilla_world::Shape;
 
-use super::world::episodes::Seen;
-
-/// Checks cameras, size of pictures, and widths of action and state.
-pub(crate) fn dataset(shape: &Shape, cameras: &[String], seen: &Seen) -> Result<()> {
+/// Checks cameras, size of pictures after a training's transforms, and widths of action and state.
+pub(crate) fn dataset(
+    shape: &Shape,
+    cameras: &[String],
+    dataset: &Dataset,
+    transforms: &[ImageTransform],
+) -> Result<()> {
     for camera in cameras {
-        let found = &has_camera(&seen.dataset, camera)?.shape;
-        let found = size_after(&seen.transforms, [found[0], found[1]])?;
-        is_seen_whole(shape, camera, found)
-            .with_context(|| seen.dataset.root().display().to_string())?;
+        let recorded = &has_camera(dataset, camera)?.shape;
+        let place = || format!("{}: camera `{camera}`", dataset.root().display());
+        let size = size_after_transforms(transforms, [recorded[0], recorded[1]]);
+        image_size(shape, size.with_context(place)?)
+            .context(
+                "the `transforms` of the run that the checkpoint lies in, if any, change sizes",
+            )
+            .with_context(place)?;
     }
-    widths(shape, &seen.dataset)
+    widths(shape, dataset)
 }
 
-/// Whether pictures are as large as the model's.
-pub(crate) fn is_seen_whole(shape: &Shape, camera: &str, found: [usize; 2]) -> Result<()> {
+/// Checks the size of pictures.
+pub(crate) fn image_size(shape: &Shape, found: [usize; 2]) -> Result<()> {
     let side = shape.image_size;
     ensure!(
         found == [side, side],
-        "camera `{camera}`: expected pictures of {side} x {side}, the model's `image_size`, found {} x {}; a training resizes them by `transforms`, as in --set 'transforms=[{{kind=\"resize\",height={side},width={side}}}]'",
+        "expected pictures of {side} x {side}, the model's `image_size`, found {} x {}",
         found[0],
         found[1]
     );
@@ -83,11 +90,9 @@ pub(crate) fn rate(learnt_hz: Option<f64>, dataset: &Dataset) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use armilla_core::{Action, Features, Image, Observation};
-    use armilla_data::{EpisodeFrames, ImageTransform, Recorder, RecorderConfig};
+    use armilla_data::{EpisodeFrames, Recorder, RecorderConfig};
     use armilla_world::{JepaConfig, ModelConfig};
 
     const SIDE: usize = 64;
@@ -120,7 +125,7 @@ mod tests {
     fn what_a_model_cannot_look_at_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("seen");
-        let seen = Arc::new(recorded(&root, "wrist"));
+        let seen = recorded(&root, "wrist");
         let nano = ModelConfig::Jepa(JepaConfig::nano()).shape();
         let shape = |image_size, action| Shape {
             image_size,
@@ -130,11 +135,8 @@ mod tests {
         };
         let wrist = ["wrist".to_owned()];
         let whole = |side, transforms: &[ImageTransform]| {
-            let seen = Seen {
-                dataset: Arc::clone(&seen),
-                transforms: transforms.to_vec(),
-            };
-            dataset(&shape(side, 2), &wrist, &seen).map_err(|error| format!("{error:#}"))
+            let fits = dataset(&shape(side, 2), &wrist, &seen, transforms);
+            fits.map_err(|error| format!("{error:#}"))
         };
         assert!(whole(SIDE, &[]).is_ok());
         let said = whole(32, &[]).unwrap_err();

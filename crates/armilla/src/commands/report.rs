@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use armilla_core::WilsonInterval;
-use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, without_chance};
+use armilla_data::{Dataset, LoaderConfig, LoaderSource, WindowLoader, deterministic};
 use armilla_imagine::{Imagination, imagine};
 use armilla_nn::checkpoint::write_atomically;
 use armilla_viz::report::{self as page, Estimate, ReportData};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::commands::record::RecordSummary;
 use crate::commands::train::{self, TrainRunConfig};
-use crate::commands::world::episodes::{Seen, recorded, spread};
+use crate::commands::world::episodes::{TransformedDataset, recorded, spread};
 use crate::commands::{viz, world};
 use crate::machine::{Machine, versions};
 use crate::paired::Other;
@@ -68,9 +68,9 @@ pub(crate) fn look_into(
     device: &Device,
 ) -> Result<Imagined> {
     let model = WorldModel::load(checkpoint, device)?;
-    let seen = Seen {
+    let seen = TransformedDataset {
         dataset: Arc::new(Dataset::open(dataset)?),
-        transforms: without_chance(&trained.transforms),
+        transforms: deterministic(&trained.transforms),
     };
     let (_, kept) = trained.split(&seen.dataset);
     let mut episodes = Vec::new();
@@ -93,7 +93,7 @@ pub(crate) fn look_into(
 /// The health of a model's latents on windows of some episodes of a dataset.
 pub(crate) fn diagnose(
     model: &WorldModel,
-    seen: &Seen,
+    seen: &TransformedDataset,
     episodes: Vec<usize>,
     windows: usize,
     device: &Device,

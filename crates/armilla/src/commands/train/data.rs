@@ -36,16 +36,16 @@ pub(super) struct TrainingData {
     chosen: Option<Vec<String>>,
 }
 
-/// What a model looks through.
+/// What a model takes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Sight<'a> {
-    /// A policy through so many cameras.
+pub(super) enum ModelInputs<'a> {
+    /// A policy: pictures of so many cameras.
     Policy(usize),
     /// A world model.
     World(&'a Shape),
 }
 
-impl Sight<'_> {
+impl ModelInputs<'_> {
     fn cameras(self) -> usize {
         match self {
             Self::Policy(cameras) => cameras,
@@ -98,9 +98,9 @@ impl TrainingData {
         &self,
         config: &TrainRunConfig,
         spec: WindowSpec,
-        sight: Sight<'_>,
+        inputs: ModelInputs<'_>,
     ) -> Result<WindowLoader> {
-        self.loader_of(config, spec, sight, |(learnt, _)| learnt)
+        self.loader_of(config, spec, inputs, |(learnt, _)| learnt)
     }
 
     /// The same of the episodes that are kept from training, if they are to be measured on.
@@ -108,7 +108,7 @@ impl TrainingData {
         &self,
         config: &TrainRunConfig,
         spec: WindowSpec,
-        sight: Sight<'_>,
+        inputs: ModelInputs<'_>,
     ) -> Result<Option<WindowLoader>> {
         if config.validate_every == 0 {
             return Ok(None);
@@ -122,7 +122,7 @@ impl TrainingData {
                 dataset.episodes().len()
             );
         }
-        let loader = self.loader_of(config, spec, sight, |(_, kept)| kept)?;
+        let loader = self.loader_of(config, spec, inputs, |(_, kept)| kept)?;
         Ok(Some(loader))
     }
 
@@ -130,7 +130,7 @@ impl TrainingData {
         &self,
         config: &TrainRunConfig,
         spec: WindowSpec,
-        sight: Sight<'_>,
+        inputs: ModelInputs<'_>,
         part: fn(Split) -> Vec<usize>,
     ) -> Result<WindowLoader> {
         let source = |dataset: &Arc<Dataset>| LoaderSource {
@@ -159,7 +159,7 @@ impl TrainingData {
             });
         }
         let mut settings = LoaderConfig::new(spec, config.batch_size, config.train.seed);
-        settings.cameras = Some(self.cameras(sight.cameras())?);
+        settings.cameras = Some(self.cameras(inputs.cameras())?);
         settings.transforms.clone_from(&config.transforms);
         settings.memory_limit_bytes = (config.memory_limit_gib * f64::from(1 << 30)) as u64;
         let alone = self.others.is_empty();
@@ -169,8 +169,8 @@ impl TrainingData {
             false => opened.map_err(Into::into),
         }?;
         for camera in loader.cameras() {
-            self.check_size(camera, sight)
-                .with_context(|| self.first.root().display().to_string())?;
+            let place = || format!("{}: camera `{}`", self.first.root().display(), camera.name);
+            self.check_size(camera, inputs).with_context(place)?;
         }
         preload(&loader)?;
         Ok(loader)
@@ -178,17 +178,19 @@ impl TrainingData {
 
     /// Whether pictures are, after all transforms, what the model looks at: a world model at those of its size, a policy, whose robot sends
     /// them so, at those that were recorded.
-    fn check_size(&self, camera: &LoaderCamera, sight: Sight<'_>) -> Result<()> {
+    fn check_size(&self, camera: &LoaderCamera, inputs: ModelInputs<'_>) -> Result<()> {
         let found = [camera.height, camera.width];
-        if let Sight::World(shape) = sight {
-            return fit::is_seen_whole(shape, &camera.name, found);
+        if let ModelInputs::World(shape) = inputs {
+            let side = shape.image_size;
+            return fit::image_size(shape, found).with_context(|| {
+                format!("--set 'transforms=[{{kind=\"resize\",height={side},width={side}}}]' makes them fit")
+            });
         }
         let feature = format!("{IMAGE_PREFIX}{}", camera.name);
         let recorded = &self.first.features().0[&feature].shape;
         ensure!(
             recorded[..2] == found,
-            "`transforms`: expected pictures of camera `{}` of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
-            camera.name,
+            "`transforms`: expected pictures of {} x {} as recorded, which the model will see later too, found {} x {}: end with a resize",
             recorded[0],
             recorded[1],
             found[0],

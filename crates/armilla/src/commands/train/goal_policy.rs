@@ -11,7 +11,7 @@ use armilla_vla::{GoalBatch, GoalPolicy, GoalPolicyConfig, GoalShape};
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::{Sight, TrainingData};
+use super::data::{ModelInputs, TrainingData};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -33,8 +33,8 @@ pub(super) fn train(
         ..WindowSpec::new(&[0], policy.action_horizon)
     };
     data.check_statistics(&[ACTION])?;
-    let kept = data.kept(config, spec.clone(), Sight::Policy(1))?;
-    let loader = Arc::new(data.loader(config, spec, Sight::Policy(1))?);
+    let kept = data.kept(config, spec.clone(), ModelInputs::Policy(1))?;
+    let loader = Arc::new(data.loader(config, spec, ModelInputs::Policy(1))?);
     let camera = &loader.cameras()[0];
     ensure!(
         camera.height == camera.width,

@@ -58,7 +58,7 @@ pub(crate) struct TrainRunConfig {
     pub validation_batches: u64,
     /// Recordings are decoded into memory where they fit in so much, else as they are needed.
     pub memory_limit_gib: f64,
-    /// Random changes of the pictures; their size must stay the same.
+    /// Changes of the pictures; at the end they are as recorded for a policy, of `image_size` for a world model.
     #[serde(default)]
     pub transforms: Vec<ImageTransform>,
     /// Steps, learning rate and the rest.

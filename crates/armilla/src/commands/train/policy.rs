@@ -17,7 +17,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 use serde_json::Map;
 
-use super::data::{Sight, TrainingData};
+use super::data::{ModelInputs, TrainingData};
 use super::evaluation;
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
@@ -59,9 +59,9 @@ impl PolicyVisitor for Start<'_> {
         };
         let cameras = self.data.camera_count().min(M::CAMERAS);
         self.data.check_statistics(&[ACTION, STATE])?;
-        let sight = Sight::Policy(cameras);
-        let kept = self.data.kept(self.config, spec.clone(), sight)?;
-        let loader = Arc::new(self.data.loader(self.config, spec, sight)?);
+        let seen = ModelInputs::Policy(cameras);
+        let kept = self.data.kept(self.config, spec.clone(), seen)?;
+        let loader = Arc::new(self.data.loader(self.config, spec, seen)?);
         let mut inputs = inputs(self.data.features(), &loader);
         let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
         inputs.vocabulary = words.as_ref().map(|words| words.tokenizer.vocabulary());

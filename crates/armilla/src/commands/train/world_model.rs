@@ -16,7 +16,7 @@ use armilla_world::{
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::{Sight, TrainingData};
+use super::data::{ModelInputs, TrainingData};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -65,9 +65,9 @@ pub(super) fn train(
     let shape = world.shape();
     data.check(&shape)?;
     data.check_statistics(&[ACTION, STATE])?;
-    let sight = Sight::World(&shape);
-    let kept = data.kept(config, windows(world, 2), sight)?;
-    let loader = data.loader(config, windows(world, 2), sight)?;
+    let seen = ModelInputs::World(&shape);
+    let kept = data.kept(config, windows(world, 2), seen)?;
+    let loader = data.loader(config, windows(world, 2), seen)?;
     // Weights of the windows would undo those of the datasets.
     let loader = if config.mixture.is_empty() {
         balanced(loader)?
@@ -86,12 +86,7 @@ pub(super) fn train(
     };
     check(&interface, &shape).with_context(|| data.root())?;
     let device = device.clone().autodiff();
-    if matches!(world, ModelConfig::DinoWm(_))
-        && config.encoder.is_none()
-        && run.last_checkpoint().is_none()
-    {
-        say("encoder: random, and not trained; `encoder` names a checkpoint to take one from");
-    }
+    say_what_may_surprise(config, world, run);
     let model = with_encoder(world.init(config.train.seed, &device)?, config, &device)?;
     say(&format!(
         "world model: {} parameters, {} windows",
@@ -120,6 +115,21 @@ pub(super) fn train(
         },
         &export,
     )
+}
+
+/// Says what a configuration leaves out or takes away.
+fn say_what_may_surprise(config: &TrainRunConfig, world: &ModelConfig, run: &RunDirectory) {
+    if config.transforms.iter().any(|transform| transform.crops()) {
+        say(
+            "transforms: planners get whole pictures, of the model's `image_size`, not what a crop leaves",
+        );
+    }
+    if matches!(world, ModelConfig::DinoWm(_))
+        && config.encoder.is_none()
+        && run.last_checkpoint().is_none()
+    {
+        say("encoder: random, and not trained; `encoder` names a checkpoint to take one from");
+    }
 }
 
 /// Refuses statistics that nothing can be scaled by, before they scale anything.

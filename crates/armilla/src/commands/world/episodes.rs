@@ -6,12 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use armilla_core::features::ACTION;
 use armilla_core::{Action, Observation, Reset};
-use armilla_data::{Dataset, ImageTransform, Rows, transformed, without_chance};
+use armilla_data::{Dataset, ImageTransform, Rows, apply_transforms, deterministic};
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
 use armilla_imagine::{Encoded, Footage};
 use armilla_viz::chart::number;
 use armilla_world::WorldModel;
 use rayon::prelude::*;
+use toml::Value;
 
 use super::Opened;
 use crate::commands::eval::SEEDS_APART;
@@ -27,7 +28,7 @@ const NOISE: f32 = 0.5;
 const AT_ONCE: usize = 16;
 
 /// A dataset whose pictures become what a training made of them.
-pub(crate) struct Seen {
+pub(crate) struct TransformedDataset {
     pub(crate) dataset: Arc<Dataset>,
     /// Without chance.
     pub(crate) transforms: Vec<ImageTransform>,
@@ -35,7 +36,7 @@ pub(crate) struct Seen {
 
 /// A dataset and those of its episodes that training did not see.
 pub(super) struct Kept {
-    pub(super) seen: Seen,
+    pub(super) seen: TransformedDataset,
     pub(super) episodes: Vec<usize>,
     pub(super) share: f64,
     pub(super) split: ValidationSplit,
@@ -46,7 +47,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Opens it and checks that it fits the model.
     pub(super) fn open(opened: &Opened, folder: &Path, share: Option<f64>) -> Result<Self> {
-        let run = OfRun::read(&opened.folder);
+        let run = OfRun::read(&opened.folder)?;
         // Another share is of other episodes.
         let told = run.as_ref();
         let told = told.is_some_and(|run| share.is_none_or(|share| share == run.share));
@@ -55,12 +56,17 @@ impl Kept {
             split,
             transforms,
         } = run.unwrap_or_default();
-        let seen = Seen {
+        let seen = TransformedDataset {
             dataset: Arc::new(Dataset::open(folder)?),
             transforms,
         };
         let (model, dataset) = (&opened.model, &seen.dataset);
-        fit::dataset(model.shape(), &model.interface().cameras, &seen)?;
+        fit::dataset(
+            model.shape(),
+            &model.interface().cameras,
+            dataset,
+            &seen.transforms,
+        )?;
         fit::rate(model.interface().rate_hz, dataset)?;
         let share = share.unwrap_or(found);
         ensure!(
@@ -112,7 +118,11 @@ pub(crate) fn spread(episodes: &[usize], count: usize) -> impl Iterator<Item = u
 }
 
 /// An episode of a dataset as a model sees it.
-pub(crate) fn recorded(seen: &Seen, episode: usize, model: &WorldModel) -> Result<Footage> {
+pub(crate) fn recorded(
+    seen: &TransformedDataset,
+    episode: usize,
+    model: &WorldModel,
+) -> Result<Footage> {
     let dataset = &seen.dataset;
     let list = |rows: Rows| {
         let rows = (0..rows.len()).map(|step| rows.row(step).to_vec());
@@ -120,7 +130,7 @@ pub(crate) fn recorded(seen: &Seen, episode: usize, model: &WorldModel) -> Resul
     };
     let pictures = |camera: &String| {
         let pictures = dataset.images(episode, camera)?.into_iter();
-        let pictures = pictures.map(|picture| transformed(&seen.transforms, picture));
+        let pictures = pictures.map(|picture| apply_transforms(&seen.transforms, picture));
         pictures.collect::<std::result::Result<Vec<_>, _>>()
     };
     let cameras = model.interface().cameras.iter().map(pictures);
@@ -157,24 +167,38 @@ impl Default for OfRun {
 
 impl OfRun {
     /// Reads it where the checkpoint still lies in the run's folder.
-    fn read(checkpoint: &Path) -> Option<Self> {
-        let checkpoint = checkpoint.canonicalize().ok()?;
-        let file = checkpoint.ancestors().nth(3)?.join("config.toml");
+    fn read(checkpoint: &Path) -> Result<Option<Self>> {
+        let file = checkpoint.canonicalize().ok();
+        let file = file.and_then(|folder| Some(folder.ancestors().nth(3)?.join("config.toml")));
+        let Some(file) = file.filter(|file| file.is_file()) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(&file);
         // These keys alone: the run may be of another version.
-        let config: toml::Table = std::fs::read_to_string(file).ok()?.parse().ok()?;
+        let config: Option<toml::Table> = text.ok().and_then(|text| text.parse().ok());
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        let Some(share) = config.get("validation_share").and_then(Value::as_float) else {
+            return Ok(None);
+        };
+        let unknown = |key: &str| format!("{}: `{key}`", file.display());
         let split = match config.get("validation_split") {
-            Some(split) => split.clone().try_into().ok()?,
-            None => ValidationSplit::BEFORE_THE_CHOICE,
+            Some(split) => split.clone().try_into(),
+            None => Ok(ValidationSplit::BEFORE_THE_CHOICE),
         };
         let transforms: Vec<_> = match config.get("transforms") {
-            Some(transforms) => transforms.clone().try_into().ok()?,
+            Some(transforms) => {
+                let transforms = transforms.clone().try_into();
+                transforms.with_context(|| unknown("transforms"))?
+            }
             None => Vec::new(),
         };
-        Some(Self {
-            share: config.get("validation_share")?.as_float()?,
-            split,
-            transforms: without_chance(&transforms),
-        })
+        Ok(Some(Self {
+            share,
+            split: split.with_context(|| unknown("validation_split"))?,
+            transforms: deterministic(&transforms),
+        }))
     }
 }
 
