@@ -18,7 +18,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt as _;
 
-use crate::statistics::{Moments, bootstrapped, pearson, squared_distances};
+use crate::statistics::{Moments, bootstrap_interval, pearson, squared_distances};
 
 /// The ridge: what is added to the diagonal of the standardised features' products.
 const RIDGE: f64 = 1.0;
@@ -48,7 +48,7 @@ pub struct ProbeScore {
     pub mse: f64,
     /// Pearson's correlation; none where the value or the reading does not vary.
     pub r: Option<f64>,
-    /// Its 95 % interval by a bootstrap of whole episodes; none of fewer than two.
+    /// Its 95 % interval by a bootstrap of whole episodes; none of fewer than two, or where most resamples do not vary.
     pub r_interval: Option<[f64; 2]>,
     /// 1 minus the mean squared error over the value's variance.
     pub r2: Option<f64>,
@@ -196,7 +196,7 @@ impl Probe {
                     samples: wanted.len(),
                     mse,
                     r: pearson(&wanted, &found),
-                    r_interval: bootstrapped(&by_episode(pairs)),
+                    r_interval: bootstrap_interval(&by_episode(pairs)),
                     r2: (variance > 0.0).then(|| 1.0 - mse / variance),
                 }
             })
@@ -351,6 +351,11 @@ mod tests {
         assert!((linear.r2.unwrap() - 1.0).abs() < 1e-3);
         let [low, high] = scores[1].unwrap().r_interval.unwrap();
         let square = scores[1].unwrap().r.unwrap();
+        let of_one = Samples {
+            episodes: vec![0; 200],
+            ..samples(1, 200)
+        };
+        assert_eq!(probe.score(&of_one)[1].unwrap().r_interval, None);
         assert!(
             low < square && square < high && high - low < 0.6,
             "{low} {square} {high}"

@@ -3,6 +3,8 @@
 use armilla_core::random::stream;
 use rand::RngExt as _;
 
+/// Resamples that an interval is taken from.
+const RESAMPLES: usize = 1000;
 /// Terms of the continued fraction, at most; some dozens are enough for any size of sample.
 const TERMS: usize = 300;
 /// Lanczos' coefficients (g = 7, 9 terms) for the logarithm of the gamma function.
@@ -92,9 +94,6 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     (spread > 0.0).then(|| product.sum::<f64>() / spread.sqrt())
 }
 
-/// Resamples that an interval is taken from.
-const RESAMPLES: usize = 1000;
-
 /// The sums that a correlation of pairs is made of, which those of several sets of pairs add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moments {
@@ -130,7 +129,13 @@ impl Moments {
         let [a, b] = self.first;
         let spread = |side: usize| {
             let middle = self.first[side] * self.first[side] / self.count;
-            (self.second[side] - middle).max(0.0)
+            let spread = self.second[side] - middle;
+            // Sums of what does not vary cancel up to rounding.
+            if spread > 1e-12 * self.second[side] {
+                spread
+            } else {
+                0.0
+            }
         };
         let spread = spread(0) * spread(1);
         let product = self.product - a * b / self.count;
@@ -139,9 +144,9 @@ impl Moments {
 }
 
 /// The 95 % interval of Pearson's correlation over sets of pairs that are drawn anew as wholes, seeded; none of fewer than two sets, or where
-/// one side hardly varies.
+/// one side does not vary in most of the draws.
 #[must_use]
-pub fn bootstrapped(sets: &[Moments]) -> Option<[f64; 2]> {
+pub fn bootstrap_interval(sets: &[Moments]) -> Option<[f64; 2]> {
     if sets.len() < 2 {
         return None;
     }
@@ -152,12 +157,13 @@ pub fn bootstrapped(sets: &[Moments]) -> Option<[f64; 2]> {
             .fold(Moments::default(), |sum, set| sum.with(set))
             .pearson()
     };
-    let mut found = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        found.push(resample()?);
+    let found = (0..RESAMPLES).filter_map(|_| resample());
+    let mut found: Vec<_> = found.collect();
+    if found.len() < RESAMPLES / 2 {
+        return None;
     }
     found.sort_by(f64::total_cmp);
-    let at = |share: f64| found[(share * (RESAMPLES - 1) as f64).round() as usize];
+    let at = |share: f64| found[(share * (found.len() - 1) as f64).round() as usize];
     Some([at(0.025), at(0.975)])
 }
 
@@ -227,14 +233,18 @@ mod tests {
             .collect();
         let joined = of(&line[..9]).with(&of(&line[9..]));
         assert!((joined.pearson().unwrap() + 1.0).abs() < 1e-12);
-        let [low, high] = bootstrapped(&[of(&line[..9]), of(&line[9..])]).unwrap();
+        let [low, high] = bootstrap_interval(&[of(&line[..9]), of(&line[9..])]).unwrap();
         assert!(low <= high && (high + 1.0).abs() < 1e-12, "{low} {high}");
         // Sets that disagree: either may be drawn twice.
         let against = [(0.0, 0.0), (1.0, 1.0)];
         let with = [(0.0, 1.0), (1.0, 0.0)];
-        assert_eq!(bootstrapped(&[of(&against), of(&with)]), Some([-1.0, 1.0]));
-        assert_eq!(bootstrapped(&[of(&line)]), None);
-        assert_eq!(bootstrapped(&[of(&[(1.0, 2.0)]), of(&[(1.0, 2.0)])]), None);
+        assert_eq!(
+            bootstrap_interval(&[of(&against), of(&with)]),
+            Some([-1.0, 1.0])
+        );
+        assert_eq!(bootstrap_interval(&[of(&line)]), None);
+        let constant = of(&[(0.1, 1.0), (0.1, 2.0), (0.1, 3.0)]);
+        assert_eq!(bootstrap_interval(&[constant, constant]), None);
     }
 
     #[test]
