@@ -119,9 +119,7 @@ pub(crate) fn question(episode: u64, step: u64) -> PolicyRequest {
     PolicyRequest {
         episode,
         step,
-        observation: Observation::default(),
-        earlier: Vec::new(),
-        leftover: None,
+        ..PolicyRequest::default()
     }
 }
 
@@ -139,6 +137,10 @@ impl Policy for Echo {
 
     fn history(&self) -> usize {
         3
+    }
+
+    fn wants_actions(&self) -> bool {
+        true
     }
 
     fn continues(&self) -> bool {
@@ -165,7 +167,13 @@ impl Policy for Echo {
                 _ => {}
             }
             let step = if request.step == 14 { f32::NAN } else { step };
-            let own = || vec![Action(vec![episode, step])];
+            let told = request.done.iter().chain(&request.coming).cloned();
+            let own = || {
+                [Action(vec![episode, step])]
+                    .into_iter()
+                    .chain(told)
+                    .collect()
+            };
             let leftover = request.leftover.clone();
             Ok(ActionChunk {
                 actions: leftover.map_or_else(own, |leftover| leftover.actions),

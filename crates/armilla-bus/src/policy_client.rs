@@ -27,6 +27,7 @@ pub struct RemotePolicy {
     bus: Bus,
     name: String,
     history: usize,
+    wants_actions: bool,
     continues: bool,
     chunks: ServedChunks,
     /// Actions that are kept of an answer.
@@ -50,6 +51,7 @@ impl RemotePolicy {
             bus: bus.clone(),
             name: name.to_owned(),
             history,
+            wants_actions: spec.wants_actions,
             continues: spec.continues,
             chunks: spec.chunks,
             most: usize::MAX,
@@ -100,6 +102,10 @@ impl Policy for RemotePolicy {
 
     fn history(&self) -> usize {
         self.history
+    }
+
+    fn wants_actions(&self) -> bool {
+        self.wants_actions
     }
 
     fn continues(&self) -> bool {

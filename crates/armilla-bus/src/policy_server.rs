@@ -198,6 +198,7 @@ impl Driver {
                 let spec = PolicySpecReply {
                     name: self.policy.name().to_owned(),
                     history: self.policy.history() as u64,
+                    wants_actions: self.policy.wants_actions(),
                     continues: self.policy.continues(),
                     chunks: self.options.chunks,
                 };
@@ -329,9 +330,14 @@ mod tests {
         assert_eq!(short[0].actions, chunks[0].actions[..1]);
         assert_eq!(remote.act(&[]).unwrap(), []);
         assert_eq!((remote.history(), remote.continues()), (3, true));
+        assert!(remote.wants_actions());
         let mut asked = question(0, 3);
         asked.earlier = vec![asked.observation.clone(); 2];
+        let action = |value: f32| Action(vec![value, -value]);
+        (asked.done, asked.coming) = (vec![action(1.0), action(2.0)], vec![action(3.0)]);
         assert_eq!(*seen.lock().unwrap(), 0);
+        let told = remote.act(std::slice::from_ref(&asked)).unwrap().remove(0);
+        assert_eq!(told.actions[1..], [1.0, 2.0, 3.0].map(action));
         asked.leftover = Some(Leftover {
             actions: vec![Action(vec![7.0, 8.0])],
             delay_steps: 1,

@@ -115,6 +115,8 @@ wire! {
         step: u64,
         observation: ObservationBody,
         #[serde(default, skip_serializing_if = "Vec::is_empty")] earlier: Vec<ObservationBody>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")] done: Vec<Vec<f32>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")] coming: Vec<Vec<f32>>,
         #[serde(default, skip_serializing_if = "Option::is_none")] leftover: Option<LeftoverBody>,
     }
 }
@@ -139,11 +141,12 @@ wire! {
     PolicySpecRequest = "policy_spec_request" {}
 }
 wire! {
-    /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold; `continues`
-    /// says whether it heeds what is left over of a chunk.
+    /// What a policy is. `history` is the number of observations, the present one included, that its questions should hold; `wants_actions`
+    /// says whether these should tell what was done and what is coming, `continues` whether it heeds what is left over of a chunk.
     PolicySpecReply = "policy_spec" {
         name: String,
         history: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")] wants_actions: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] continues: bool,
         #[serde(default, skip_serializing_if = "ServedChunks::tells_nothing")] chunks: ServedChunks,
     }

@@ -18,6 +18,10 @@ pub struct PolicyRequest {
     pub observation: Observation,
     /// What it sensed at the steps just before, the oldest first: at most [`Policy::history`] less one, fewer at an episode's beginning.
     pub earlier: Vec<Observation>,
+    /// What was carried out at the steps of `earlier`, one action each, for a policy that [asks for actions](Policy::wants_actions).
+    pub done: Vec<Action>,
+    /// What will be carried out from now until the answer is, which then begins with its first action; for such a policy too.
+    pub coming: Vec<Action>,
     /// What is left of the chunk that is carried out while this is answered, for a policy that [continues](Policy::continues) it.
     pub leftover: Option<Leftover>,
 }
@@ -42,6 +46,11 @@ pub trait Policy: Send {
     /// Observations it wants to see at once, the present one included.
     fn history(&self) -> usize {
         1
+    }
+
+    /// Whether it wants to know what was [done](PolicyRequest::done), and what is still [coming](PolicyRequest::coming).
+    fn wants_actions(&self) -> bool {
+        false
     }
 
     /// Whether its chunks continue what is [left over](PolicyRequest::leftover) of the last: real-time chunking.

@@ -130,6 +130,8 @@ struct Episode {
     observation: Observation,
     /// Those just before, the oldest first, as many as the policy wants to see.
     earlier: VecDeque<Observation>,
+    /// What was carried out at these steps.
+    done: VecDeque<Action>,
     queue: ActionQueue,
     trace: Option<Trace>,
     finished: bool,
@@ -182,6 +184,7 @@ impl Slot {
             outcome,
             observation,
             earlier: VecDeque::new(),
+            done: VecDeque::new(),
             queue: ActionQueue::new(config.execution, hold),
             trace,
             finished: false,
@@ -201,13 +204,15 @@ impl Slot {
         episode.finished = step.terminated || step.truncated;
         if let Some(trace) = &mut episode.trace {
             trace.observations.push(step.observation.clone());
-            trace.actions.push(action);
+            trace.actions.push(action.clone());
             trace.success.push(step.info.success);
         }
         let before = std::mem::replace(&mut episode.observation, step.observation);
         episode.earlier.push_back(before);
+        episode.done.push_back(action);
         while episode.earlier.len() >= history.max(1) {
             episode.earlier.pop_front();
+            episode.done.pop_front();
         }
         Ok(())
     }
@@ -241,14 +246,26 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy, delay_steps: usize) -
     if waiting.is_empty() {
         return Ok(());
     }
+    let wants_actions = policy.wants_actions();
     let requests: Vec<_> = waiting
         .iter()
-        .map(|episode| PolicyRequest {
-            episode: episode.outcome.seed,
-            step: episode.outcome.steps as u64,
-            observation: episode.observation.clone(),
-            earlier: episode.earlier.iter().cloned().collect(),
-            leftover: episode.queue.leftover(delay_steps),
+        .map(|episode| {
+            let (done, coming) = match wants_actions {
+                true => (
+                    episode.done.iter().cloned().collect(),
+                    episode.queue.coming(delay_steps),
+                ),
+                false => Default::default(),
+            };
+            PolicyRequest {
+                episode: episode.outcome.seed,
+                step: episode.outcome.steps as u64,
+                observation: episode.observation.clone(),
+                earlier: episode.earlier.iter().cloned().collect(),
+                done,
+                coming,
+                leftover: episode.queue.leftover(delay_steps),
+            }
         })
         .collect();
     let chunks = policy.act(&requests)?;
@@ -363,7 +380,7 @@ mod tests {
 
     /// Answers each episode with its own state, two steps a chunk.
     #[derive(Default)]
-    struct Echo(Vec<Option<String>>, Vec<(u64, usize)>);
+    struct Echo(Vec<Option<String>>, Vec<(u64, usize)>, Vec<PolicyRequest>);
 
     impl Policy for Echo {
         fn name(&self) -> &'static str {
@@ -372,6 +389,10 @@ mod tests {
 
         fn history(&self) -> usize {
             3
+        }
+
+        fn wants_actions(&self) -> bool {
+            true
         }
 
         fn reset(&mut self, _: EpisodeId) -> Result<()> {
@@ -387,6 +408,7 @@ mod tests {
             );
             let earlier = requests.iter().map(|r| (r.step, r.earlier.len()));
             self.1.extend(earlier);
+            self.2.extend_from_slice(requests);
             let chunk = |request: &PolicyRequest| ActionChunk {
                 actions: vec![Action(request.observation.state.clone()); 2],
                 starts_at_secs: 0.0,
@@ -464,6 +486,52 @@ mod tests {
                 .all(|&(step, earlier)| earlier == 2.min(step as usize)),
             "{asked:?}"
         );
+    }
+
+    #[test]
+    fn a_policy_is_told_what_was_done_and_what_is_coming() {
+        for (execution, delay_steps) in [
+            (Execution::Receding, 2),
+            (
+                Execution::Asynchronous {
+                    threshold: 0.5,
+                    aggregate: crate::execution::Aggregate::LatestOnly,
+                },
+                1,
+            ),
+        ] {
+            let config = EvaluationConfig {
+                episodes: 4,
+                first_seed: 5,
+                traces: 4,
+                execution,
+                delay_steps,
+                ..EvaluationConfig::default()
+            };
+            let mut policy = Echo::default();
+            let sessions = (0..2).map(|_| counter()).collect();
+            let found = evaluate(sessions, &mut policy, &config, &mut |_| ()).unwrap();
+            for asked in &policy.2 {
+                let mut traces = found.traces.iter();
+                let trace = traces.find(|trace| trace.seed == asked.episode).unwrap();
+                let step = asked.step as usize;
+                let earlier = step - asked.earlier.len();
+                assert_eq!(
+                    asked.done,
+                    trace.actions[earlier..step],
+                    "{execution} {step}"
+                );
+                assert_eq!(asked.earlier, trace.observations[earlier..step]);
+                let wait = match execution {
+                    Execution::Receding => delay_steps,
+                    _ if step == 0 => delay_steps,
+                    _ => 0,
+                };
+                assert_eq!(asked.coming.len(), wait, "{execution} {step}");
+                let end = trace.actions.len().min(step + wait);
+                assert_eq!(asked.coming[..end - step], trace.actions[step..end]);
+            }
+        }
     }
 
     #[test]

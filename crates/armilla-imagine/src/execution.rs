@@ -213,6 +213,16 @@ impl ActionQueue {
         })
     }
 
+    /// What is carried out until an answer to what is asked now, if that takes so many steps and begins with its first action then. Of an answer
+    /// that comes while others are carried out, the first ones are passed over: it begins now.
+    pub(crate) fn coming(&self, delay_steps: usize) -> Vec<Action> {
+        if !self.planned.is_empty() {
+            return Vec::new();
+        }
+        let mut waiting = self.clone();
+        (0..delay_steps).map(|_| waiting.next()).collect()
+    }
+
     /// Takes the answer to what was asked at this step; it arrives so many steps later.
     pub(crate) fn answer(&mut self, chunk: ActionChunk, delay: usize) {
         self.coming = Some((self.step + delay, chunk));

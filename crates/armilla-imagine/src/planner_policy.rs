@@ -1,19 +1,21 @@
 //! A world model and a planner, driven as any other policy.
 
 mod episode;
+mod past;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use armilla_core::features::STATE;
 use armilla_core::{
-    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Goal, Image, Observation, Policy,
+    Action, ActionChunk, EnvironmentSpec, EpisodeId, Error, Image, Observation, Policy,
     PolicyRequest, Result,
 };
 use armilla_world::{Frame, Plan, PlanConfig, Planner, Problem, WorldModel};
 use burn::tensor::Device;
 
-use episode::{Episode, Rhythm, Seen};
+use episode::{Episode, Planned, Rhythm};
+use past::Past;
 
 /// Of how many episodes plans are kept for people to look at.
 const KEPT_EPISODES: usize = 8;
@@ -82,12 +84,6 @@ impl PlannerPolicy {
         &self.model
     }
 
-    /// Whether its model looks back on what was done: then every action that it plans must be carried out when it was planned for.
-    #[must_use]
-    pub fn looks_back(&self) -> bool {
-        self.model.shape().history > 1
-    }
-
     /// Plans of the first episodes by environment step, for people to look at.
     #[must_use]
     pub fn plans(&self) -> &BTreeMap<EpisodeId, BTreeMap<u64, Plan>> {
@@ -99,7 +95,6 @@ impl PlannerPolicy {
         Rhythm {
             action_repeat: config.action_repeat,
             receding_horizon: self.planner.config().receding_horizon,
-            history: config.history,
         }
     }
 
@@ -122,24 +117,25 @@ impl PlannerPolicy {
         }
     }
 
-    /// Encodes what is new and states the searches, each beside what it is made from.
-    fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<(Seen, Problem)>> {
+    /// Encodes what is seen and states the searches.
+    fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
+        let shape = self.model.shape();
+        let pasts: Vec<_> = requests
+            .iter()
+            .map(|request| Past::of(request, shape.action_repeat, shape.history))
+            .collect();
         let (mut frames, mut with_goal) = (Vec::new(), Vec::new());
-        for PolicyRequest {
-            episode,
-            observation,
-            ..
-        } in requests
-        {
-            let Observation { images, state, .. } = observation;
-            frames.push(frame(&self.model, "observation", images, state)?);
-            let episode = self.episodes.get(episode);
+        for (request, past) in requests.iter().zip(&pasts) {
+            for Observation { images, state, .. } in &past.frames {
+                frames.push(frame(&self.model, "observation", images, state)?);
+            }
+            let episode = self.episodes.get(&request.episode);
             let is_new = episode.is_none_or(|episode| episode.goal.is_none());
             with_goal.push(is_new);
             if is_new {
                 let none = || Error::invalid("observation", "a goal to plan to", "none");
-                let Goal { images, state } = observation.goal.as_ref().ok_or_else(none)?;
-                frames.push(frame(&self.model, "goal", images, state)?);
+                let goal = request.observation.goal.as_ref().ok_or_else(none)?;
+                frames.push(frame(&self.model, "goal", &goal.images, &goal.state)?);
             }
         }
         let views = self.planner.config().views;
@@ -151,34 +147,54 @@ impl PlannerPolicy {
             .into_iter();
         let rhythm = self.rhythm();
         let mut problems = Vec::with_capacity(requests.len());
-        for (request, with_goal) in requests.iter().zip(with_goal) {
-            let episode = self.touch(request.episode);
-            let latent = latents.next().unwrap_or_default();
-            let seen = episode.see(request.step, latent, rhythm);
-            // Of a new episode that is asked for twice at once both have brought a goal.
+        for ((request, past), with_goal) in requests.iter().zip(pasts).zip(with_goal) {
+            let seen = latents.by_ref().take(past.frames.len()).collect();
             let goal = if with_goal { latents.next() } else { None };
-            if episode.goal.is_none() {
-                episode.goal = goal;
-            }
-            let problem = Problem {
+            let (context, past) = self.context(seen, past)?;
+            let episode = self.touch(request.episode);
+            problems.push(Problem {
                 episode: request.episode,
                 step: request.step,
-                context: seen.latents.concat(),
-                past: seen.past.clone(),
-                goal: episode.goal.clone().unwrap_or_default(),
-                warm_start: seen.warm_start.clone(),
-            };
-            problems.push((seen, problem));
+                context,
+                past,
+                goal: goal.or_else(|| episode.goal.clone()).unwrap_or_default(),
+                warm_start: episode.warm_start(request.step, rhythm),
+            });
         }
         self.forget();
         Ok(problems)
     }
 
+    /// The newest latents when the plan begins, one after the other, and the actions between them. What no frame shows is predicted.
+    fn context(
+        &self,
+        mut latents: Vec<Vec<f32>>,
+        past: Past<'_>,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let Past { mut done, lead, .. } = past;
+        if !lead.is_empty() {
+            let views = self.planner.config().views;
+            let predicted = self.model.lead(views, &latents, &done, &lead);
+            let failed =
+                |error| Error::behind("predicting what is seen when the plan begins", error);
+            latents.extend(predicted.map_err(failed)?);
+            done.extend(lead);
+        }
+        let surplus = latents.len().saturating_sub(self.model.shape().history);
+        done.drain(..surplus.min(done.len()));
+        Ok((latents.split_off(surplus).concat(), done))
+    }
+
     /// Keeps what the next plan needs, and what people may want to see.
-    fn remember(&mut self, request: &PolicyRequest, seen: Seen, plan: &Plan) {
-        let rhythm = self.rhythm();
+    fn remember(&mut self, request: &PolicyRequest, problem: Problem, plan: &Plan) {
         if let Some(episode) = self.episodes.get_mut(&request.episode) {
-            episode.plan(request.step, seen, plan.clone(), rhythm);
+            episode.goal = Some(problem.goal);
+            episode.plan(Planned {
+                asked: request.step,
+                begins: request.step + request.coming.len() as u64,
+                warm_start: problem.warm_start,
+                plan: plan.clone(),
+            });
         }
         if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
             let plans = self.plans.entry(request.episode).or_default();
@@ -195,6 +211,15 @@ impl Policy for PlannerPolicy {
         "planner"
     }
 
+    /// As far back as its model looks: a model step is several environment steps.
+    fn history(&self) -> usize {
+        self.model.shape().history * self.model.shape().action_repeat
+    }
+
+    fn wants_actions(&self) -> bool {
+        true
+    }
+
     fn reset(&mut self, episode: EpisodeId) -> Result<()> {
         self.plans.remove(&episode);
         self.episodes.remove(&episode);
@@ -204,7 +229,7 @@ impl Policy for PlannerPolicy {
     }
 
     fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
-        let (seen, problems): (Vec<_>, Vec<_>) = self.problems(requests)?.into_iter().unzip();
+        let problems = self.problems(requests)?;
         let plans = self
             .model
             .plan(&self.planner, &problems)
@@ -216,8 +241,8 @@ impl Policy for PlannerPolicy {
             .clone()
             .try_for_each(|(request, plan)| check_cost(request, plan))?;
         let mut chunks = Vec::with_capacity(plans.len());
-        for ((request, plan), seen) in found.zip(seen) {
-            self.remember(request, seen, plan);
+        for ((request, plan), problem) in found.zip(problems) {
+            self.remember(request, problem, plan);
             let actions = plan.environment_actions(repeat).take(steps);
             let chunk = ActionChunk {
                 actions: actions.cloned().map(Action).collect(),

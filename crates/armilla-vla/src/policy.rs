@@ -291,8 +291,7 @@ mod tests {
             episode,
             step,
             observation,
-            earlier: Vec::new(),
-            leftover: None,
+            ..PolicyRequest::default()
         }
     }
 

@@ -222,6 +222,39 @@ impl WorldModel {
         Ok(latents.into_data().iter::<f32>().collect())
     }
 
+    /// Latents of [`Self::encode_views`] after each of some blocks of actions in their own units, from those before and the blocks between them:
+    /// where a search begins whose plan is carried out later than the newest frame was seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when a block has the wrong width.
+    pub fn lead(
+        &self,
+        views: usize,
+        latents: &[Vec<f32>],
+        past: &[Vec<f32>],
+        blocks: &[Vec<f32>],
+    ) -> Result<Vec<Vec<f32>>> {
+        self.check_blocks(past.iter().chain(blocks))?;
+        let (device, width) = (self.device(), views * self.shape.latent);
+        let rows = |rows: &[Vec<f32>], width: usize| {
+            let data = TensorData::new(rows.concat(), [1, rows.len(), width]);
+            Tensor::<3>::from_data(data, &device)
+        };
+        let block = self.shape.block();
+        let context = Context {
+            latents: rows(latents, width),
+            blocks: (!past.is_empty()).then(|| rows(past, block)),
+        };
+        let actions = rows(blocks, block);
+        let found = match views {
+            1 => Dynamics::rollout(self, context, actions),
+            _ => Views::new(self, &ModelCost(&self.model), views).rollout(context, actions),
+        };
+        let found: Vec<_> = found.into_data().iter::<f32>().collect();
+        Ok(found.chunks(width).map(<[f32]>::to_vec).collect())
+    }
+
     /// A planner within bounds, in the units of the recordings and with the model's `action_repeat`. A value that never moved in the
     /// recordings stays where it was.
     ///
@@ -242,7 +275,7 @@ impl WorldModel {
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
         let config = planner.config();
         self.check_planner(planner)?;
-        self.check_problems(problems)?;
+        self.check_blocks(problems.iter().flat_map(|problem| &problem.past))?;
         let distance = DistanceCost(&self.model);
         let cost: &dyn Cost = match config.objective {
             Objective::Latent => &ModelCost(&self.model),
@@ -264,10 +297,9 @@ impl WorldModel {
         planner.plan(&views, &views, problems)
     }
 
-    fn check_problems(&self, problems: &[Problem]) -> Result<()> {
+    fn check_blocks<'a>(&self, mut blocks: impl Iterator<Item = &'a Vec<f32>>) -> Result<()> {
         let block = self.shape.block();
-        let mut past = problems.iter().flat_map(|problem| &problem.past);
-        let wrong = past.find(|values| values.len() != block);
+        let wrong = blocks.find(|values| values.len() != block);
         let found = wrong.map_or(block, Vec::len);
         let expected = format!("{block} values a model step");
         ensure(wrong.is_none(), "past actions", expected, found)

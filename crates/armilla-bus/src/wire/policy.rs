@@ -5,6 +5,12 @@ use armilla_core::{Action, ActionChunk, Leftover, PolicyRequest};
 use super::{ChunkBody, LeftoverBody, PolicyRequestBody, action, check_elements, check_secs};
 use crate::error::{BusError, Result};
 
+/// Actions as they come in.
+fn actions(bodies: Vec<Vec<f32>>) -> Result<Vec<Action>> {
+    check_elements(bodies.len())?;
+    bodies.into_iter().map(action).collect()
+}
+
 impl From<&PolicyRequest> for PolicyRequestBody {
     fn from(request: &PolicyRequest) -> Self {
         Self {
@@ -12,6 +18,12 @@ impl From<&PolicyRequest> for PolicyRequestBody {
             step: request.step,
             observation: request.observation.clone().into(),
             earlier: request.earlier.iter().cloned().map(Into::into).collect(),
+            done: request.done.iter().map(|action| action.0.clone()).collect(),
+            coming: request
+                .coming
+                .iter()
+                .map(|action| action.0.clone())
+                .collect(),
             leftover: request.leftover.clone().map(Into::into),
         }
     }
@@ -28,6 +40,8 @@ impl TryFrom<PolicyRequestBody> for PolicyRequest {
             step: body.step,
             observation: body.observation.try_into()?,
             earlier: earlier.collect::<Result<_>>()?,
+            done: actions(body.done)?,
+            coming: actions(body.coming)?,
             leftover: body.leftover.map(TryInto::try_into).transpose()?,
         })
     }
@@ -50,10 +64,8 @@ impl TryFrom<LeftoverBody> for Leftover {
     type Error = BusError;
 
     fn try_from(body: LeftoverBody) -> Result<Self> {
-        check_elements(body.actions.len())?;
-        let actions = body.actions.into_iter().map(action);
         Ok(Self {
-            actions: actions.collect::<Result<_>>()?,
+            actions: actions(body.actions)?,
             delay_steps: usize::try_from(body.delay_steps).unwrap_or(usize::MAX),
         })
     }

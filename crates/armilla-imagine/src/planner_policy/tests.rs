@@ -1,7 +1,7 @@
 //! What a planner carries out of its plans.
 
 use super::*;
-use armilla_core::{Feature, Features};
+use armilla_core::{Feature, Features, Goal};
 use armilla_world::encoder::{ConvolutionsConfig, EncoderConfig};
 use armilla_world::{
     ActionScale, Coordinates, Interface, JepaConfig, Method, Model, Objective, StateScale,
@@ -128,8 +128,7 @@ fn request(episode: EpisodeId, step: u64) -> PolicyRequest {
         episode,
         step,
         observation,
-        earlier: Vec::new(),
-        leftover: None,
+        ..PolicyRequest::default()
     }
 }
 
@@ -158,34 +157,84 @@ fn a_chunk_holds_as_many_model_steps_as_are_carried_out() {
     }
 }
 
+/// A question that tells of the steps before, and of so many that are coming.
+fn later(step: u64, coming: usize) -> PolicyRequest {
+    let action = |step: u64| Action(vec![step as f32 / 9.0, -0.5]);
+    let first = step.saturating_sub(8);
+    PolicyRequest {
+        earlier: (first..step)
+            .map(|step| request(0, step).observation)
+            .collect(),
+        done: (first..step).map(action).collect(),
+        coming: (step..step + coming as u64).map(action).collect(),
+        ..request(0, step)
+    }
+}
+
 #[test]
-fn the_past_between_two_frames_is_what_was_predicted() {
-    let config = PlanConfig {
-        receding_horizon: 2,
-        ..plan()
-    };
-    assert!(!policy(1, plan()).unwrap().looks_back());
-    let mut policy = policy(3, config).unwrap();
-    assert!(policy.looks_back());
+fn a_search_looks_back_on_what_was_seen_and_done() {
+    let mut policy = policy(3, plan()).unwrap();
+    assert!(policy.wants_actions());
+    assert_eq!(policy.history(), 9);
     policy.reset(0).unwrap();
-    act(&mut policy, 0);
-    act(&mut policy, 6);
-    let first = policy.plans()[&0][&0].clone();
-    let seen = |step| request(0, step).observation.images["top"].clone();
-    let frames = [seen(0), seen(6)];
-    let seen = policy
+    let asked = later(9, 0);
+    let problem = policy
+        .problems(std::slice::from_ref(&asked))
+        .unwrap()
+        .remove(0);
+    let seen = [3, 6, 9].map(|step| request(0, step).observation.images["top"].clone());
+    let expected = policy
         .model()
-        .encode(&frames.each_ref().map(Frame::from))
+        .encode(&seen.each_ref().map(Frame::from))
         .unwrap();
-    let expected = [&seen[0], &first.latents[..12].to_vec(), &seen[1]];
-    // What the search of step 6 began from, as it is asked again.
-    let (_, problem) = policy.problems(&[request(0, 6)]).unwrap().remove(0);
-    let apart = problem.context.iter().zip(expected.into_iter().flatten());
     assert_eq!(problem.context.len(), 3 * 12);
+    let apart = problem.context.iter().zip(expected.iter().flatten());
     assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
-    let done = first.environment_actions(3).take(6).flatten().copied();
+    let done = asked.done[2..].iter().flat_map(|action| &action.0);
     assert_eq!(problem.past.len(), 2);
-    assert!(problem.past.concat().into_iter().eq(done));
+    assert!(problem.past.iter().flatten().eq(done));
+    // Who plans from it is not who plans from the newest frame alone.
+    let without = policy.problems(&[request(0, 9)]).unwrap().remove(0);
+    assert_eq!((without.context.len(), without.past.len()), (12, 0));
+}
+
+#[test]
+fn a_plan_that_begins_later_begins_from_what_is_predicted() {
+    for (history, views) in [(1, 1), (3, 1), (1, 2)] {
+        let mut config = config(history);
+        config.symmetries = views > 1;
+        let settings = PlanConfig { views, ..plan() };
+        let model = model_of(&config, StateScale::default());
+        let mut policy = PlannerPolicy::new(model, settings, &spec()).unwrap();
+        policy.reset(0).unwrap();
+        let problem = policy.problems(&[later(9, 2)]).unwrap().remove(0);
+        // It begins at step 11: the frame of step 8 and a model step.
+        let seen: Vec<_> = [2, 5, 8][3 - history..]
+            .iter()
+            .map(|&step| request(0, step).observation.images["top"].clone())
+            .collect();
+        let frames: Vec<_> = seen.iter().map(Frame::from).collect();
+        let mut expected = policy.model().encode_views(&frames, views).unwrap();
+        let block = |first: u64| -> Vec<f32> {
+            let steps = (first..first + 3).flat_map(|step| [step as f32 / 9.0, -0.5]);
+            steps.collect()
+        };
+        let mut blocks: Vec<_> = [2, 5, 8][3 - history..]
+            .iter()
+            .map(|&at| block(at))
+            .collect();
+        let lead = blocks.pop().unwrap();
+        let predicted = policy
+            .model()
+            .lead(views, &expected, &blocks, std::slice::from_ref(&lead));
+        expected.extend(predicted.unwrap());
+        blocks.push(lead);
+        let apart = problem.context.iter().zip(expected[1..].iter().flatten());
+        assert_eq!(problem.context.len(), history * views * 12);
+        assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+        assert_eq!(problem.past, blocks[1..]);
+        policy.act(&[later(9, 2)]).unwrap();
+    }
 }
 
 #[test]
@@ -238,8 +287,9 @@ fn an_episode_without_end_keeps_its_last_plans() {
     let mut policy = policy(1, plan()).unwrap();
     policy.act(&[request(0, 0)]).unwrap();
     let made = policy.plans()[&0][&0].clone();
+    let problem = policy.problems(&[request(0, 1)]).unwrap().remove(0);
     for step in 1..=KEPT_PLANS as u64 {
-        policy.remember(&request(0, step), Seen::default(), &made);
+        policy.remember(&request(0, step), problem.clone(), &made);
     }
     let kept = &policy.plans()[&0];
     assert_eq!(kept.len(), KEPT_PLANS);
@@ -276,7 +326,7 @@ fn a_plan_that_costs_no_number_is_not_carried_out() {
 }
 
 #[test]
-fn a_search_that_fails_changes_no_episode_beside_it() {
+fn a_search_that_fails_changes_nothing() {
     let [mut alone, mut beside] = [(); 2].map(|()| feeling());
     let asked = |episode, step, state: f32| {
         let mut asked = request(episode, step);
@@ -287,11 +337,18 @@ fn a_search_that_fails_changes_no_episode_beside_it() {
     for policy in [&mut alone, &mut beside] {
         policy.act(&[asked(0, 0, 0.5)]).unwrap();
     }
-    let failing = [asked(0, 3, 1.0), asked(1, 0, f32::NAN)];
-    beside.act(&failing).unwrap_err();
-    let again = beside.act(&failing[..1]).unwrap();
-    let expected = alone.act(&failing[..1]).unwrap();
-    assert_eq!(again[0].actions, expected[0].actions);
+    beside
+        .act(&[asked(0, 3, 1.0), asked(1, 0, f32::NAN)])
+        .unwrap_err();
+    assert!(!beside.plans()[&0].contains_key(&3));
+    let mut wrong = asked(2, 0, 0.5);
+    wrong.observation.goal.as_mut().unwrap().state = vec![f32::NAN; 2];
+    beside.act(&[wrong]).unwrap_err();
+    // The next questions are answered as if these had not been: with the same warm start, and to a goal that is a number.
+    for next in [asked(0, 6, 1.0), asked(2, 0, 0.5)] {
+        let found = beside.act(std::slice::from_ref(&next)).unwrap();
+        assert_eq!(found[0].actions, alone.act(&[next]).unwrap()[0].actions);
+    }
 }
 
 #[test]
@@ -313,7 +370,7 @@ fn a_goal_is_encoded_as_an_observation_is() {
     let mut asked = request(0, 0);
     let seen = asked.observation.images["top"].clone();
     asked.observation.goal = Some(Goal::picture("top", seen));
-    let (_, problem) = policy.problems(&[asked]).unwrap().remove(0);
+    let problem = policy.problems(&[asked]).unwrap().remove(0);
     assert_eq!(problem.context, problem.goal);
 }
 
@@ -331,7 +388,7 @@ fn a_goal_has_proprioception_where_the_model_takes_some() {
         asked.episode += 1;
         asked.observation.goal.as_mut().unwrap().state = state.to_vec();
         let mut problems = policy.problems(std::slice::from_ref(&asked)).unwrap();
-        problems.remove(0).1.goal
+        problems.remove(0).goal
     });
     assert_ne!(goals[0], goals[1]);
     // In the same units as what is sensed.
@@ -339,7 +396,7 @@ fn a_goal_has_proprioception_where_the_model_takes_some() {
     let (images, state) = (images.clone(), state.clone());
     asked.observation.goal = Some(Goal { images, state });
     asked.episode += 1;
-    let (_, problem) = policy.problems(&[asked]).unwrap().remove(0);
+    let problem = policy.problems(&[asked]).unwrap().remove(0);
     assert_eq!(problem.context, problem.goal);
 }
 

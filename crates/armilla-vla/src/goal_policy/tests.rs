@@ -118,15 +118,12 @@ fn chunks_lie_within_bounds_and_wrong_pictures_are_named() {
     };
     let mut policy = GoalCloning::new(model.clone(), &spec(vec![0.1; 2])).unwrap();
     let request = |side: usize| PolicyRequest {
-        episode: 0,
-        step: 0,
         observation: Observation {
             images: [("top".to_owned(), Image::filled(SIDE, SIDE, [9; 3]))].into(),
             goal: Some(Goal::picture("top", Image::filled(side, SIDE, [200; 3]))),
             ..Observation::default()
         },
-        earlier: Vec::new(),
-        leftover: None,
+        ..PolicyRequest::default()
     };
     let chunk = policy.act(&[request(SIDE)]).unwrap().remove(0);
     assert_eq!(chunk.actions.len(), 2);

@@ -96,11 +96,8 @@ fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<(
         instruction: None,
     })?;
     let request = PolicyRequest {
-        episode: 0,
-        step: 0,
         observation,
-        earlier: Vec::new(),
-        leftover: None,
+        ..PolicyRequest::default()
     };
     let begin = Instant::now();
     let chunk = policy.act(std::slice::from_ref(&request))?.pop();

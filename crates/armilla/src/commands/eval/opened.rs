@@ -84,11 +84,6 @@ impl Opened {
             "--parallel: expected at least 1, found 0"
         );
         self.execution.validate().context("--execution")?;
-        let looks_back = matches!(&self.actor, Actor::Planner(planner) if planner.looks_back());
-        ensure!(
-            !looks_back || self.execution == Execution::Receding && delay_ms == 0.0,
-            "--execution, --delay-ms: expected `receding` and no delay with this model, whose `history` is above 1: it takes what it planned for what was carried out"
-        );
         let rate_hz = make(&self.environment)?.spec().rate_hz;
         Ok(Episodes {
             environment: self.environment.clone(),
