@@ -198,7 +198,7 @@ fn pictures_of_any_size_are_brought_to_the_models() {
     let train = training(SMALL_WORLD_MODEL, "large", "run", "train.steps=3");
     let said = fail(folder, &train);
     assert!(
-        said.contains("expected pictures of 64 x 64") && said.contains("`transforms`"),
+        said.contains("expected pictures of 64 x 64") && said.contains("--set 'transforms="),
         "{said}"
     );
     let share = ["--set", "validation_share=0.25"];

@@ -18,9 +18,7 @@ pub(crate) fn dataset(
         let place = || format!("{}: camera `{camera}`", dataset.root().display());
         let size = size_after_transforms(transforms, [recorded[0], recorded[1]]);
         image_size(shape, size.with_context(place)?)
-            .context(
-                "the `transforms` of the run that the checkpoint lies in, if any, change sizes",
-            )
+            .context("after the `transforms` of the run that the checkpoint lies in, if any")
             .with_context(place)?;
     }
     widths(shape, dataset)

@@ -182,8 +182,8 @@ impl TrainingData {
         let found = [camera.height, camera.width];
         if let ModelInputs::World(shape) = inputs {
             let side = shape.image_size;
-            return fit::image_size(shape, found).with_context(|| {
-                format!("--set 'transforms=[{{kind=\"resize\",height={side},width={side}}}]' makes them fit")
+            return fit::image_size(shape, found).map_err(|error| {
+                anyhow!("{error}; --set 'transforms=[{{kind=\"resize\",height={side},width={side}}}]' makes them fit")
             });
         }
         let feature = format!("{IMAGE_PREFIX}{}", camera.name);
