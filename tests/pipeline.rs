@@ -274,7 +274,8 @@ fn check_variations(rows: &Value, plain: &Value) {
 }
 
 /// Other ways to plan, beside [`SMALL_PLAN`].
-const OTHER_PLANS: [&[&str]; 3] = [
+const OTHER_PLANS: [&[&str]; 4] = [
+    &["--delay-ms", "300"],
     &["--plan", "plan/lewm", "--set", "receding_horizon=4"],
     &["--set", "method=gradient", "--set", "deadline_ms=60000"],
     &[

@@ -16,7 +16,7 @@ use crate::wire::{
 const QUERY_BYTES: usize = 32 << 20;
 
 /// Observations of one question, at most.
-const MAX_HISTORY: usize = 256;
+pub(crate) const MAX_HISTORY: usize = 256;
 
 /// A served policy: a [`Policy`] like any other.
 ///

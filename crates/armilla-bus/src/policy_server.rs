@@ -14,6 +14,8 @@ use crate::config::check_name;
 use crate::environment_server::{announce, refuse_taken};
 use crate::error::Result;
 use crate::latency::{Latencies, Latency};
+use crate::message::check_limit;
+use crate::policy_client::MAX_HISTORY;
 use crate::wire::{
     self, ActReply, ActRequest, Done, PolicyResetRequest, PolicySpecReply, PolicySpecRequest,
 };
@@ -90,7 +92,7 @@ impl PolicyServer {
     ///
     /// # Errors
     ///
-    /// When the name is taken or cannot be part of a key.
+    /// When the name is taken or cannot be part of a key, or the policy looks back on more observations than a question may hold.
     pub fn start(
         bus: &Bus,
         name: &str,
@@ -98,6 +100,8 @@ impl PolicyServer {
         options: PolicyOptions,
     ) -> Result<Self> {
         check_name(name)?;
+        let history = policy.history();
+        check_limit("the policy's history in observations", history, MAX_HISTORY)?;
         let root = format!("policy/{name}");
         refuse_taken(bus, &root)?;
         let (queue, jobs) = sync_channel(options.queue.max(1));

@@ -10,17 +10,18 @@ pub type EpisodeId = u64;
 /// One question to a policy: what to do now in this episode.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyRequest {
-    /// Whose history and warm start to use.
+    /// Whose goal and warm start to use.
     pub episode: EpisodeId,
     /// Steps done in the episode so far.
     pub step: u64,
     /// What the robot senses now.
     pub observation: Observation,
-    /// What it sensed at the steps just before, the oldest first: at most [`Policy::history`] less one, fewer at an episode's beginning.
+    /// What it sensed at the steps just before, without a goal, the oldest first: at most [`Policy::history`] less one, fewer at an episode's
+    /// beginning.
     pub earlier: Vec<Observation>,
     /// What was carried out at the steps of `earlier`, one action each, for a policy that [asks for actions](Policy::wants_actions).
     pub done: Vec<Action>,
-    /// What will be carried out from now until the answer is, which then begins with its first action; for such a policy too.
+    /// What will be carried out until the answer arrives, for such a policy too: its first action is for the step after.
     pub coming: Vec<Action>,
     /// What is left of the chunk that is carried out while this is answered, for a policy that [continues](Policy::continues) it.
     pub leftover: Option<Leftover>,
@@ -37,7 +38,7 @@ pub struct Leftover {
 
 /// What maps observations to actions: a network, a planner or a script. The caller cannot tell which.
 ///
-/// State that a policy keeps (history, warm start, random streams) is per episode, so that requests of several
+/// State that a policy keeps (a goal, a warm start, random streams) is per episode, so that requests of several
 /// episodes may come in any mix and still give each episode the same actions.
 pub trait Policy: Send {
     /// What it is, for tables and logs.

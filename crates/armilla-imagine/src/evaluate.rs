@@ -12,7 +12,7 @@ use armilla_core::{
 };
 use rayon::prelude::*;
 
-use crate::execution::{ActionQueue, Execution, Hold};
+use crate::execution::{ActionQueue, Begins, Execution, Hold};
 
 /// What the policy is told instead of the episode's instruction, to see whether it listens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,7 +207,8 @@ impl Slot {
             trace.actions.push(action.clone());
             trace.success.push(step.info.success);
         }
-        let before = std::mem::replace(&mut episode.observation, step.observation);
+        let mut before = std::mem::replace(&mut episode.observation, step.observation);
+        before.goal = None;
         episode.earlier.push_back(before);
         episode.done.push_back(action);
         while episode.earlier.len() >= history.max(1) {
@@ -247,6 +248,10 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy, delay_steps: usize) -
         return Ok(());
     }
     let wants_actions = policy.wants_actions();
+    let begins = match wants_actions {
+        true => Begins::OnArrival,
+        false => Begins::WhenAsked,
+    };
     let requests: Vec<_> = waiting
         .iter()
         .map(|episode| {
@@ -280,7 +285,7 @@ fn ask_policy(slots: &mut [Slot], policy: &mut dyn Policy, delay_steps: usize) -
         if let Some(trace) = &mut episode.trace {
             trace.chunks.push((episode.outcome.steps, chunk.clone()));
         }
-        episode.queue.answer(chunk, delay_steps);
+        episode.queue.answer(chunk, delay_steps, begins);
     }
     Ok(())
 }
@@ -499,6 +504,7 @@ mod tests {
                 },
                 1,
             ),
+            (Execution::Ensemble { coefficient: 0.01 }, 3),
         ] {
             let config = EvaluationConfig {
                 episodes: 4,
@@ -522,13 +528,8 @@ mod tests {
                     "{execution} {step}"
                 );
                 assert_eq!(asked.earlier, trace.observations[earlier..step]);
-                let wait = match execution {
-                    Execution::Receding => delay_steps,
-                    _ if step == 0 => delay_steps,
-                    _ => 0,
-                };
-                assert_eq!(asked.coming.len(), wait, "{execution} {step}");
-                let end = trace.actions.len().min(step + wait);
+                assert_eq!(asked.coming.len(), delay_steps, "{execution} {step}");
+                let end = trace.actions.len().min(step + delay_steps);
                 assert_eq!(asked.coming[..end - step], trace.actions[step..end]);
             }
         }

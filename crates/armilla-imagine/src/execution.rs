@@ -162,8 +162,20 @@ pub(crate) struct ActionQueue {
     chunk: usize,
     /// Planned actions that were carried out since the chunk under way was asked for.
     carried_out: usize,
+    /// What that chunk's first action is for.
+    begins: Begins,
     /// A chunk that is under way: the step at which it arrives, and what it holds.
     coming: Option<(usize, ActionChunk)>,
+}
+
+/// What a chunk's first action is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// The step at which it was asked for: what was carried out meanwhile has had its time.
+    #[default]
+    WhenAsked,
+    /// The step at which it arrives, of a policy that knew what would be carried out until then.
+    OnArrival,
 }
 
 /// An action and how many predictions it is made of.
@@ -183,6 +195,7 @@ impl ActionQueue {
             planned: VecDeque::new(),
             chunk: 0,
             carried_out: 0,
+            begins: Begins::default(),
             coming: None,
         }
     }
@@ -213,20 +226,17 @@ impl ActionQueue {
         })
     }
 
-    /// What is carried out until an answer to what is asked now, if that takes so many steps and begins with its first action then. Of an answer
-    /// that comes while others are carried out, the first ones are passed over: it begins now.
+    /// What is carried out until an answer to what is asked now, which takes so many steps.
     pub(crate) fn coming(&self, delay_steps: usize) -> Vec<Action> {
-        if !self.planned.is_empty() {
-            return Vec::new();
-        }
         let mut waiting = self.clone();
         (0..delay_steps).map(|_| waiting.next()).collect()
     }
 
     /// Takes the answer to what was asked at this step; it arrives so many steps later.
-    pub(crate) fn answer(&mut self, chunk: ActionChunk, delay: usize) {
+    pub(crate) fn answer(&mut self, chunk: ActionChunk, delay: usize, begins: Begins) {
         self.coming = Some((self.step + delay, chunk));
         self.carried_out = 0;
+        self.begins = begins;
         self.deliver();
     }
 
@@ -248,7 +258,10 @@ impl ActionQueue {
         };
         self.chunk = chunk.actions.len();
         // Who waits has not moved: only what was carried out meanwhile has had its time.
-        let passed = self.carried_out;
+        let passed = match self.begins {
+            Begins::WhenAsked => self.carried_out,
+            Begins::OnArrival => 0,
+        };
         if matches!(self.execution, Execution::RealTime { .. }) {
             self.planned.clear();
         }
@@ -317,6 +330,7 @@ mod tests {
                 queue.answer(
                     chunk(&[first, first + 1.0, first + 2.0, first + 3.0]),
                     delay,
+                    Begins::WhenAsked,
                 );
             }
             queue.next().0[0]
@@ -365,6 +379,25 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_that_begins_on_arrival_loses_nothing() {
+        let execution = Execution::Asynchronous {
+            threshold: 0.5,
+            aggregate: Aggregate::LatestOnly,
+        };
+        let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0), &[]));
+        queue.answer(chunk(&[1.0, 2.0, 3.0]), 0, Begins::OnArrival);
+        queue.next();
+        queue.next();
+        assert!(queue.wants());
+        // One more is carried out, then the robot holds still for a step.
+        let coming = queue.coming(2);
+        assert_eq!(coming, chunk(&[3.0, 0.0]).actions);
+        queue.answer(chunk(&[11.0, 12.0]), 2, Begins::OnArrival);
+        let carried_out: Vec<_> = (0..4).map(|_| queue.next()).collect();
+        assert_eq!(carried_out, chunk(&[3.0, 0.0, 11.0, 12.0]).actions);
+    }
+
+    #[test]
     fn asynchronous_chunks_meet_where_they_overlap() {
         let with = |aggregate, delay| {
             let execution = Execution::Asynchronous {
@@ -401,7 +434,7 @@ mod tests {
         assert_eq!(late, [0.0, 0.0, 1.0, 2.0, 301.0, 302.0, 501.0]);
         let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0), &[]));
         assert_eq!(queue.leftover(1), None);
-        queue.answer(chunk(&[1.0, 2.0, 3.0]), 0);
+        queue.answer(chunk(&[1.0, 2.0, 3.0]), 0, Begins::WhenAsked);
         queue.next();
         let leftover = queue.leftover(1).unwrap();
         assert_eq!(leftover.actions, chunk(&[2.0, 3.0]).actions);
@@ -422,12 +455,12 @@ mod tests {
         ];
         for execution in executions {
             let mut queue = ActionQueue::new(execution, Hold::new(&spec(-1.0), &[]));
-            queue.answer(chunk(&[5.0, 6.0]), 3);
+            queue.answer(chunk(&[5.0, 6.0]), 3, Begins::WhenAsked);
             let steps: Vec<_> = (0..5).map(|_| queue.next().0[0]).collect();
             assert_eq!(steps, [0.0, 0.0, 0.0, 5.0, 6.0], "{execution}");
             // Two actions are left, the answer takes three steps.
-            queue.answer(chunk(&[1.0, 2.0]), 0);
-            queue.answer(chunk(&[11.0, 12.0, 13.0]), 3);
+            queue.answer(chunk(&[1.0, 2.0]), 0, Begins::WhenAsked);
+            queue.answer(chunk(&[11.0, 12.0, 13.0]), 3, Begins::WhenAsked);
             let steps: Vec<_> = (0..4).map(|_| queue.next().0[0]).collect();
             assert_eq!(steps, [1.0, 2.0, 0.0, 13.0], "{execution}");
         }

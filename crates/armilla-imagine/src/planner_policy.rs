@@ -118,7 +118,7 @@ impl PlannerPolicy {
     }
 
     /// Encodes what is seen and states the searches.
-    fn problems(&mut self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
+    fn problems(&self, requests: &[PolicyRequest]) -> Result<Vec<Problem>> {
         let shape = self.model.shape();
         let pasts: Vec<_> = requests
             .iter()
@@ -151,17 +151,18 @@ impl PlannerPolicy {
             let seen = latents.by_ref().take(past.frames.len()).collect();
             let goal = if with_goal { latents.next() } else { None };
             let (context, past) = self.context(seen, past)?;
-            let episode = self.touch(request.episode);
+            let episode = self.episodes.get(&request.episode);
+            let known = episode.and_then(|episode| episode.goal.clone());
+            let warm_start = episode.map(|episode| episode.warm_start(request.step, rhythm));
             problems.push(Problem {
                 episode: request.episode,
                 step: request.step,
                 context,
                 past,
-                goal: goal.or_else(|| episode.goal.clone()).unwrap_or_default(),
-                warm_start: episode.warm_start(request.step, rhythm),
+                goal: goal.or(known).unwrap_or_default(),
+                warm_start: warm_start.unwrap_or_default(),
             });
         }
-        self.forget();
         Ok(problems)
     }
 
@@ -172,30 +173,31 @@ impl PlannerPolicy {
         past: Past<'_>,
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let Past { mut done, lead, .. } = past;
-        if !lead.is_empty() {
-            let views = self.planner.config().views;
-            let predicted = self.model.lead(views, &latents, &done, &lead);
-            let failed =
-                |error| Error::behind("predicting what is seen when the plan begins", error);
-            latents.extend(predicted.map_err(failed)?);
-            done.extend(lead);
+        let views = self.planner.config().views;
+        let failed = |error| Error::behind("predicting what is there when the plan begins", error);
+        for block in lead {
+            let next = self.model.after(views, &latents, &done, &block);
+            latents.push(next.map_err(failed)?);
+            done.push(block);
+            if latents.len() > self.model.shape().history {
+                latents.remove(0);
+                done.remove(0);
+            }
         }
-        let surplus = latents.len().saturating_sub(self.model.shape().history);
-        done.drain(..surplus.min(done.len()));
-        Ok((latents.split_off(surplus).concat(), done))
+        Ok((latents.concat(), done))
     }
 
     /// Keeps what the next plan needs, and what people may want to see.
     fn remember(&mut self, request: &PolicyRequest, problem: Problem, plan: &Plan) {
-        if let Some(episode) = self.episodes.get_mut(&request.episode) {
-            episode.goal = Some(problem.goal);
-            episode.plan(Planned {
-                asked: request.step,
-                begins: request.step + request.coming.len() as u64,
-                warm_start: problem.warm_start,
-                plan: plan.clone(),
-            });
-        }
+        let episode = self.touch(request.episode);
+        episode.goal = Some(problem.goal);
+        episode.plan(Planned {
+            asked: request.step,
+            begins: request.step.saturating_add(request.coming.len() as u64),
+            warm_start: problem.warm_start,
+            plan: plan.clone(),
+        });
+        self.forget();
         if self.plans.contains_key(&request.episode) || self.plans.len() < KEPT_EPISODES {
             let plans = self.plans.entry(request.episode).or_default();
             plans.insert(request.step, plan.clone());
@@ -246,7 +248,8 @@ impl Policy for PlannerPolicy {
             let actions = plan.environment_actions(repeat).take(steps);
             let chunk = ActionChunk {
                 actions: actions.cloned().map(Action).collect(),
-                starts_at_secs: request.observation.captured_at_secs,
+                starts_at_secs: request.observation.captured_at_secs
+                    + request.coming.len() as f64 * self.period_secs,
                 period_secs: self.period_secs,
             };
             chunk.check(self.model.shape().action)?;

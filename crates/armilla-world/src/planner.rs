@@ -78,12 +78,6 @@ impl Plan {
         actions.flat_map(move |action| std::iter::repeat_n(action, held))
     }
 
-    /// The latents predicted after the first `blocks` model steps.
-    pub fn predicted(&self, blocks: usize) -> impl Iterator<Item = &[f32]> {
-        let width = self.latents.len() / self.step_costs.len().max(1);
-        self.latents.chunks(width.max(1)).take(blocks)
-    }
-
     fn actions_a_step(&self) -> usize {
         (self.actions.len() / self.step_costs.len().max(1)).max(1)
     }

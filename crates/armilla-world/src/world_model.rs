@@ -222,37 +222,40 @@ impl WorldModel {
         Ok(latents.into_data().iter::<f32>().collect())
     }
 
-    /// Latents of [`Self::encode_views`] after each of some blocks of actions in their own units, from those before and the blocks between them:
-    /// where a search begins whose plan is carried out later than the newest frame was seen.
+    /// The latent of [`Self::encode_views`] after a block of actions in their own units, from the latents before and the blocks between them:
+    /// where a plan begins that is carried out later than its newest frame was seen.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when a block has the wrong width.
-    pub fn lead(
+    /// [`Error::Invalid`] when latents, blocks or views are none that the model knows.
+    pub fn after(
         &self,
         views: usize,
         latents: &[Vec<f32>],
         past: &[Vec<f32>],
-        blocks: &[Vec<f32>],
-    ) -> Result<Vec<Vec<f32>>> {
-        self.check_blocks(past.iter().chain(blocks))?;
+        block: &[f32],
+    ) -> Result<Vec<f32>> {
         let (device, width) = (self.device(), views * self.shape.latent);
-        let rows = |rows: &[Vec<f32>], width: usize| {
-            let data = TensorData::new(rows.concat(), [1, rows.len(), width]);
-            Tensor::<3>::from_data(data, &device)
+        let whole = !latents.is_empty() && latents.iter().all(|latent| latent.len() == width);
+        let expected = format!("at least one, of {width} values");
+        ensure(whole, "latents", expected, format!("{latents:?}"))?;
+        let expected = latents.len() - 1;
+        ensure(past.len() == expected, "past blocks", expected, past.len())?;
+        self.check_views(views)?;
+        self.check_blocks(past.iter().map(Vec::as_slice).chain([block]))?;
+        let rows = |values: Vec<f32>, count: usize, width: usize| {
+            Tensor::<3>::from_data(TensorData::new(values, [1, count, width]), &device)
         };
-        let block = self.shape.block();
         let context = Context {
-            latents: rows(latents, width),
-            blocks: (!past.is_empty()).then(|| rows(past, block)),
+            latents: rows(latents.concat(), latents.len(), width),
+            blocks: (!past.is_empty()).then(|| rows(past.concat(), past.len(), block.len())),
         };
-        let actions = rows(blocks, block);
+        let actions = rows(block.to_vec(), 1, block.len());
         let found = match views {
             1 => Dynamics::rollout(self, context, actions),
             _ => Views::new(self, &ModelCost(&self.model), views).rollout(context, actions),
         };
-        let found: Vec<_> = found.into_data().iter::<f32>().collect();
-        Ok(found.chunks(width).map(<[f32]>::to_vec).collect())
+        Ok(found.into_data().iter::<f32>().collect())
     }
 
     /// A planner within bounds, in the units of the recordings and with the model's `action_repeat`. A value that never moved in the
@@ -275,7 +278,8 @@ impl WorldModel {
     pub fn plan(&self, planner: &Planner, problems: &[Problem]) -> Result<Vec<Plan>> {
         let config = planner.config();
         self.check_planner(planner)?;
-        self.check_blocks(problems.iter().flat_map(|problem| &problem.past))?;
+        let past = problems.iter().flat_map(|problem| &problem.past);
+        self.check_blocks(past.map(Vec::as_slice))?;
         let distance = DistanceCost(&self.model);
         let cost: &dyn Cost = match config.objective {
             Objective::Latent => &ModelCost(&self.model),
@@ -297,12 +301,25 @@ impl WorldModel {
         planner.plan(&views, &views, problems)
     }
 
-    fn check_blocks<'a>(&self, mut blocks: impl Iterator<Item = &'a Vec<f32>>) -> Result<()> {
+    fn check_blocks<'a>(&self, mut blocks: impl Iterator<Item = &'a [f32]>) -> Result<()> {
         let block = self.shape.block();
         let wrong = blocks.find(|values| values.len() != block);
-        let found = wrong.map_or(block, Vec::len);
+        let found = wrong.map_or(block, <[f32]>::len);
         let expected = format!("{block} values a model step");
-        ensure(wrong.is_none(), "past actions", expected, found)
+        ensure(wrong.is_none(), "actions", expected, found)
+    }
+
+    fn check_views(&self, views: usize) -> Result<()> {
+        if views == 1 {
+            return Ok(());
+        }
+        let shape = &self.shape;
+        let moves = "1, or a model whose actions are moves along the picture's two axes";
+        let found = format!("{} values an action", shape.action);
+        ensure(shape.action == 2, "views", moves, found)?;
+        let trained = "1, or a model trained with `symmetries`";
+        let found = format!("{views} of a model without");
+        ensure(shape.symmetries, "views", trained, found)
     }
 
     /// Whether a planner is for this model.
@@ -329,15 +346,7 @@ impl WorldModel {
         let expected = if config.hold { 1 } else { repeat };
         let what = "planner's actions a model step";
         ensure(found == expected, what, expected, found)?;
-        if config.views == 1 {
-            return Ok(());
-        }
-        let moves = "1, or a model whose actions are moves along the picture's two axes";
-        let found = format!("{} values an action", shape.action);
-        ensure(shape.action == 2, "views", moves, found)?;
-        let trained = "1, or a model trained with `symmetries`";
-        let found = format!("{} of a model without", config.views);
-        ensure(shape.symmetries, "views", trained, found)
+        self.check_views(config.views)
     }
 
     /// Actions in their own units, a model step's after one another, as the model takes them. `[rows, steps, values]`, and the same out

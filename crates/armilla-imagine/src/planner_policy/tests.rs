@@ -158,16 +158,16 @@ fn a_chunk_holds_as_many_model_steps_as_are_carried_out() {
 }
 
 /// A question that tells of the steps before, and of so many that are coming.
-fn later(step: u64, coming: usize) -> PolicyRequest {
+fn later(episode: EpisodeId, step: u64, coming: usize) -> PolicyRequest {
     let action = |step: u64| Action(vec![step as f32 / 9.0, -0.5]);
     let first = step.saturating_sub(8);
     PolicyRequest {
         earlier: (first..step)
-            .map(|step| request(0, step).observation)
+            .map(|step| request(episode, step).observation)
             .collect(),
         done: (first..step).map(action).collect(),
         coming: (step..step + coming as u64).map(action).collect(),
-        ..request(0, step)
+        ..request(episode, step)
     }
 }
 
@@ -177,7 +177,7 @@ fn a_search_looks_back_on_what_was_seen_and_done() {
     assert!(policy.wants_actions());
     assert_eq!(policy.history(), 9);
     policy.reset(0).unwrap();
-    let asked = later(9, 0);
+    let asked = later(0, 9, 0);
     let problem = policy
         .problems(std::slice::from_ref(&asked))
         .unwrap()
@@ -207,7 +207,7 @@ fn a_plan_that_begins_later_begins_from_what_is_predicted() {
         let model = model_of(&config, StateScale::default());
         let mut policy = PlannerPolicy::new(model, settings, &spec()).unwrap();
         policy.reset(0).unwrap();
-        let problem = policy.problems(&[later(9, 2)]).unwrap().remove(0);
+        let problem = policy.problems(&[later(0, 9, 2)]).unwrap().remove(0);
         // It begins at step 11: the frame of step 8 and a model step.
         let seen: Vec<_> = [2, 5, 8][3 - history..]
             .iter()
@@ -224,16 +224,14 @@ fn a_plan_that_begins_later_begins_from_what_is_predicted() {
             .map(|&at| block(at))
             .collect();
         let lead = blocks.pop().unwrap();
-        let predicted = policy
-            .model()
-            .lead(views, &expected, &blocks, std::slice::from_ref(&lead));
-        expected.extend(predicted.unwrap());
+        let next = policy.model().after(views, &expected, &blocks, &lead);
+        expected.push(next.unwrap());
         blocks.push(lead);
         let apart = problem.context.iter().zip(expected[1..].iter().flatten());
         assert_eq!(problem.context.len(), history * views * 12);
         assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
         assert_eq!(problem.past, blocks[1..]);
-        policy.act(&[later(9, 2)]).unwrap();
+        policy.act(&[later(0, 9, 2)]).unwrap();
     }
 }
 
@@ -247,9 +245,16 @@ fn an_episode_does_not_depend_on_what_is_asked_beside_it() {
     };
     let [mut alone, mut beside] = [(); 2].map(|()| policy(2, config.clone()).unwrap());
     for step in [0, 6, 12] {
-        let requests = [request(3, step), request(0, step), request(8, step)];
-        let chunks = beside.act(&requests).unwrap();
-        assert_eq!(chunks[1].actions, act(&mut alone, step));
+        let of = [
+            later(3, step + 1, 0),
+            later(0, step, 2),
+            later(8, step + 4, 4),
+        ];
+        let chunks = beside.act(&of).unwrap();
+        let alone = alone.act(&of[1..2]).unwrap().remove(0);
+        assert_eq!(chunks[1].actions, alone.actions, "{step}");
+        // It begins when what is coming is done.
+        assert!((chunks[1].starts_at_secs - 0.2).abs() < 1e-9);
     }
 }
 

@@ -44,6 +44,50 @@ pub(crate) fn world_model_of(config: &JepaConfig) -> WorldModel {
 }
 
 #[test]
+fn what_comes_after_a_block_is_what_is_imagined() {
+    let model = world_model(1);
+    let pictures = [[9; 3], [200, 30, 70]].map(|color| Image::filled(16, 16, color));
+    let action = vec![0.5, -0.2];
+    let block = action.repeat(3);
+    for views in [1, 2] {
+        let frames = pictures.each_ref().map(Frame::from);
+        let latents = model.encode_views(&frames[..1], views).unwrap();
+        let found = model.after(views, &latents, &[], &block).unwrap();
+        let expected = model.imagine(&latents[0][..12], std::slice::from_ref(&action));
+        let apart = found.iter().zip(expected.unwrap());
+        assert_eq!(found.len(), views * 12);
+        assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+    }
+    // The latents before the last, and what was done between them, count.
+    let model = world_model(2);
+    let latents = model.encode(&pictures.each_ref().map(Frame::from)).unwrap();
+    let after = |past: &[f32]| model.after(1, &latents, &[past.to_vec()], &block).unwrap();
+    assert_ne!(after(&block), after(&[-0.5; 6]));
+    assert_ne!(
+        after(&block),
+        model.after(1, &latents[1..], &[], &block).unwrap()
+    );
+    for (latents, past, block, said) in [
+        (&latents[..0], &[][..], &block[..], "latents: "),
+        (
+            &latents[..],
+            &[],
+            &block,
+            "past blocks: expected 1, found 0",
+        ),
+        (
+            &latents[1..],
+            &[],
+            &block[1..],
+            "actions: expected 6 values",
+        ),
+    ] {
+        let error = model.after(1, latents, past, block).unwrap_err();
+        assert!(error.to_string().starts_with(said), "{error}");
+    }
+}
+
+#[test]
 fn every_camera_and_proprioception_go_into_a_latent() {
     let mut config = JepaConfig {
         cameras: 2,
