@@ -215,7 +215,8 @@ impl Policy for PlannerPolicy {
 
     /// As far back as its model looks: a model step is several environment steps.
     fn history(&self) -> usize {
-        self.model.shape().history * self.model.shape().action_repeat
+        let shape = self.model.shape();
+        (shape.history - 1) * shape.action_repeat + 1
     }
 
     fn wants_actions(&self) -> bool {

@@ -175,7 +175,7 @@ fn later(episode: EpisodeId, step: u64, coming: usize) -> PolicyRequest {
 fn a_search_looks_back_on_what_was_seen_and_done() {
     let mut policy = policy(3, plan()).unwrap();
     assert!(policy.wants_actions());
-    assert_eq!(policy.history(), 9);
+    assert_eq!(policy.history(), 7);
     policy.reset(0).unwrap();
     let asked = later(0, 9, 0);
     let problem = policy
@@ -207,9 +207,9 @@ fn a_plan_that_begins_later_begins_from_what_is_predicted() {
         let model = model_of(&config, StateScale::default());
         let mut policy = PlannerPolicy::new(model, settings, &spec()).unwrap();
         policy.reset(0).unwrap();
-        let problem = policy.problems(&[later(0, 9, 2)]).unwrap().remove(0);
-        // It begins at step 11: the frame of step 8 and a model step.
-        let seen: Vec<_> = [2, 5, 8][3 - history..]
+        let problem = policy.problems(&[later(0, 9, 4)]).unwrap().remove(0);
+        // It begins at step 13: a model step and a rest, which is left out.
+        let seen: Vec<_> = [3, 6, 9][3 - history..]
             .iter()
             .map(|&step| request(0, step).observation.images["top"].clone())
             .collect();
@@ -219,7 +219,7 @@ fn a_plan_that_begins_later_begins_from_what_is_predicted() {
             let steps = (first..first + 3).flat_map(|step| [step as f32 / 9.0, -0.5]);
             steps.collect()
         };
-        let mut blocks: Vec<_> = [2, 5, 8][3 - history..]
+        let mut blocks: Vec<_> = [3, 6, 9][3 - history..]
             .iter()
             .map(|&at| block(at))
             .collect();
@@ -231,7 +231,7 @@ fn a_plan_that_begins_later_begins_from_what_is_predicted() {
         assert_eq!(problem.context.len(), history * views * 12);
         assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
         assert_eq!(problem.past, blocks[1..]);
-        policy.act(&[later(0, 9, 2)]).unwrap();
+        policy.act(&[later(0, 9, 4)]).unwrap();
     }
 }
 
@@ -247,14 +247,14 @@ fn an_episode_does_not_depend_on_what_is_asked_beside_it() {
     for step in [0, 6, 12] {
         let of = [
             later(3, step + 1, 0),
-            later(0, step, 2),
+            later(0, step, 5),
             later(8, step + 4, 4),
         ];
         let chunks = beside.act(&of).unwrap();
         let alone = alone.act(&of[1..2]).unwrap().remove(0);
         assert_eq!(chunks[1].actions, alone.actions, "{step}");
         // It begins when what is coming is done.
-        assert!((chunks[1].starts_at_secs - 0.2).abs() < 1e-9);
+        assert!((chunks[1].starts_at_secs - 0.5).abs() < 1e-9);
     }
 }
 
