@@ -44,6 +44,8 @@ pub(crate) struct Screen<'a> {
     pub(crate) runs: &'a [Run],
     /// Titles of charts.
     pub(crate) charts: &'a [String],
+    /// Titles of evaluations.
+    pub(crate) rates: &'a [String],
     pub(crate) has_results: bool,
 }
 
@@ -60,16 +62,26 @@ pub(crate) fn screen(screen: &Screen<'_>) -> Blueprint {
     let (shares, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
     let mut rows: Vec<ContainerLike> =
         vec![Horizontal::new(columns).with_column_shares(shares).into()];
-    if screen.has_results {
-        let results = TextDocumentView::new("Results").with_origin("results");
-        rows.push(results.into());
-    }
+    rows.extend(results(screen));
+    let below = if screen.rates.is_empty() { 1.0 } else { 1.5 };
     let last_step = screen.reels.iter().map(|reel| reel.steps).max();
-    Blueprint::new(Vertical::new(rows).with_row_shares([3.0, 1.0]))
+    Blueprint::new(Vertical::new(rows).with_row_shares([3.0, below]))
         .with_auto_views(false)
         .with_blueprint_panel(BlueprintPanel::from_state(PanelState::Collapsed))
         .with_selection_panel(SelectionPanel::from_state(PanelState::Collapsed))
         .with_time_panel(time_panel(last_step.unwrap_or(0)))
+}
+
+/// Success as bars, the text beside them.
+fn results(screen: &Screen<'_>) -> Option<ContainerLike> {
+    let bars = screen.rates.iter().enumerate().map(|(index, title)| {
+        let view = Spatial2DView::new(title.as_str()).with_origin(rates_origin(index));
+        ContainerLike::from(view)
+    });
+    let text = TextDocumentView::new("Results").with_origin("results");
+    let text = screen.has_results.then(|| text.into());
+    let columns: Vec<_> = tabs(bars).into_iter().chain(text).collect();
+    (!columns.is_empty()).then(|| Horizontal::new(columns).into())
 }
 
 /// Plays the reels in a loop. Training curves lie on the same timeline and may be far longer, so the loop is bounded.
@@ -214,6 +226,11 @@ pub(crate) fn chart_origin(title: &str) -> String {
     let words = title.split(|letter: char| !letter.is_ascii_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     format!("charts/{}", words.join("_").to_lowercase())
+}
+
+/// Where the bars of an evaluation stand.
+pub(crate) fn rates_origin(index: usize) -> String {
+    format!("rates/{index}")
 }
 
 /// Tabs, or the thing itself where there is only one.

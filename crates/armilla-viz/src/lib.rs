@@ -26,6 +26,7 @@
 //! | `{reel}/prediction/error` | distance in latent space, of the model and of copying the last frame |
 //! | `training/{run}/{figure}` | training curves |
 //! | `charts/{title}/{index}` | other curves, over whatever their chart is over |
+//! | `rates/{index}` | success of an evaluation and of its floors as bars with their 95 % intervals, a percent a unit |
 //! | `results` | the results as text (Markdown) |
 //!
 //! # Timelines
@@ -41,6 +42,7 @@ mod layout;
 mod lettering;
 pub mod motion;
 pub mod picture;
+mod rates;
 pub mod recording;
 pub mod reel;
 pub mod report;

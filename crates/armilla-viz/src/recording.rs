@@ -10,8 +10,10 @@ use re_sdk_types::components::MediaType;
 
 use crate::chart::LineChart;
 use crate::error::{Error, Result};
-use crate::layout::{Run, Screen, chart_origin, screen};
+use crate::layout::{Run, Screen, chart_origin, rates_origin, screen};
+use crate::rates;
 use crate::reel::Reel;
+use crate::report::ResultRow;
 
 /// Rerun keeps screens by application, so all of Armilla's recordings share them.
 const APPLICATION: &str = "armilla";
@@ -27,6 +29,8 @@ pub struct Recording {
     runs: Vec<Run>,
     /// Titles, in the order of the tabs.
     charts: Vec<String>,
+    /// Titles of evaluations, in the same order.
+    rates: Vec<String>,
     has_results: bool,
 }
 
@@ -54,6 +58,7 @@ impl Recording {
             reels: Vec::new(),
             runs: Vec::new(),
             charts: Vec::new(),
+            rates: Vec::new(),
             has_results: false,
         })
     }
@@ -120,6 +125,17 @@ impl Recording {
             .map_err(|source| rerun_error(&self.log.partial, entity, source))
     }
 
+    /// Draws the success of an evaluation and of its floors, with their intervals.
+    ///
+    /// # Errors
+    ///
+    /// When Rerun refuses the data.
+    pub fn rates(&mut self, row: &ResultRow) -> Result<()> {
+        rates::log(&self.log, &rates_origin(self.rates.len()), row)?;
+        self.rates.push(format!("{} · {}", row.env, row.protocol));
+        Ok(())
+    }
+
     /// Sets the text with the results, in Markdown.
     ///
     /// # Errors
@@ -141,6 +157,7 @@ impl Recording {
             reels: self.reels.iter().map(Reel::shown).collect(),
             runs: &self.runs,
             charts: &self.charts,
+            rates: &self.rates,
             has_results: self.has_results,
         });
         blueprint
@@ -338,6 +355,12 @@ mod tests {
             ..LineChart::default()
         };
         recording.chart(&chart).unwrap();
+        let row = ResultRow {
+            target: Some(0.8),
+            floors: vec![("straight line".to_owned(), Default::default())],
+            ..ResultRow::default()
+        };
+        recording.rates(&row).unwrap();
         recording.results("| a | b |").unwrap();
         assert!(!path.exists());
         let size = recording.finish().unwrap();
@@ -355,6 +378,9 @@ mod tests {
             "two-room/camera/top/plan",
             "training/world/loss",
             "charts/surprise_one_step/0",
+            "rates/0/intervals",
+            "rates/0/target",
+            "straight line",
             "viewport",
         ] {
             assert!(holds(entity), "{entity} is missing");

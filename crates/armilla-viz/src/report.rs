@@ -33,6 +33,31 @@ impl From<Rate> for Estimate {
     }
 }
 
+impl Estimate {
+    /// Both ends of the interval, in percent.
+    pub(crate) fn interval(self) -> String {
+        format!("{} – {}", percent(self.low), percent(self.high))
+    }
+}
+
+/// Percent on a drawing; what is not a number is drawn at zero.
+pub(crate) fn share(value: f64) -> f64 {
+    if value.is_finite() {
+        100.0 * value.clamp(0.0, 1.0)
+    } else {
+        0.0
+    }
+}
+
+/// A share as a number of percent.
+pub(crate) fn percent(value: f64) -> String {
+    if value.is_finite() {
+        format!("{:.1}", 100.0 * value)
+    } else {
+        "–".to_owned()
+    }
+}
+
 /// One evaluation: a policy on a protocol, with what it must be seen beside.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResultRow {
@@ -52,6 +77,37 @@ pub struct ResultRow {
     pub floors: Vec<(String, Estimate)>,
     /// The same policy by instruction family.
     pub families: Vec<(String, Estimate)>,
+}
+
+/// What a rate of an evaluation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The policy's own success.
+    Policy,
+    /// The same policy, counted otherwise.
+    Part,
+    /// Somebody else's on the same episodes.
+    Floor,
+}
+
+impl ResultRow {
+    /// All rates in the order in which they are drawn, from top to bottom.
+    pub(crate) fn rates(&self) -> Vec<(Role, &str, Estimate)> {
+        fn named(
+            role: Role,
+            rates: &[(String, Estimate)],
+        ) -> impl Iterator<Item = (Role, &str, Estimate)> {
+            rates
+                .iter()
+                .map(move |(name, rate)| (role, name.as_str(), *rate))
+        }
+        let at_end = self.success_at_end;
+        std::iter::once((Role::Policy, self.policy.as_str(), self.success))
+            .chain(at_end.map(|rate| (Role::Part, "at the last step", rate)))
+            .chain(named(Role::Part, &self.families))
+            .chain(named(Role::Floor, &self.floors))
+            .collect()
+    }
 }
 
 /// A stage of the run and how long it took.
@@ -265,6 +321,25 @@ mod tests {
                 + page.matches(&format!("<{tag} ")).count();
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
+    }
+
+    #[test]
+    fn the_policys_rates_stand_above_the_floors() {
+        let data = example();
+        let rates: Vec<_> = data.results[0]
+            .rates()
+            .into_iter()
+            .map(|(role, name, rate)| (role, name, percent(rate.value)))
+            .collect();
+        assert_eq!(
+            rates,
+            [
+                (Role::Policy, "<planner>", "71.0".to_owned()),
+                (Role::Part, "at the last step", "70.0".to_owned()),
+                (Role::Part, "push & pull", "50.0".to_owned()),
+                (Role::Floor, "straight line", "33.0".to_owned()),
+            ]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The page's sections, from top to bottom.
 
-use super::{Estimate, Figure, Plot, ReportData, ResultRow};
+use super::{Estimate, Figure, Plot, ReportData, ResultRow, Role, percent, share};
 use crate::chart::{escape, line_chart, number, write_to};
 use crate::error::Result;
 use crate::filmstrip::{self, Filmstrip};
@@ -34,7 +34,7 @@ pub(super) fn cards(data: &ReportData) -> String {
                 escape(&row.env),
                 escape(&row.protocol),
                 percent(row.success.value),
-                interval(row.success),
+                row.success.interval(),
                 row.success.episodes,
                 verdict(row)
             ),
@@ -91,16 +91,16 @@ fn result(row: &ResultRow) -> String {
         escape(&row.env),
         escape(&row.protocol)
     );
-    html += &line("main", &row.policy, row.success, row.target);
-    if let Some(at_end) = row.success_at_end {
-        html += &line("part", "at the last step", at_end, None);
-    }
-    for (name, estimate) in &row.families {
-        html += &line("part", name, *estimate, None);
-    }
-    for (index, (name, estimate)) in row.floors.iter().enumerate() {
-        let class = if index == 0 { "floor gap" } else { "floor" };
-        html += &line(class, name, *estimate, None);
+    let mut before = Role::Policy;
+    for (role, name, estimate) in row.rates() {
+        let (class, target) = match role {
+            Role::Policy => ("main", row.target),
+            Role::Part => ("part", None),
+            Role::Floor if before != Role::Floor => ("floor gap", None),
+            Role::Floor => ("floor", None),
+        };
+        html += &line(class, name, estimate, target);
+        before = role;
     }
     html + "</tbody></table></div>"
 }
@@ -112,7 +112,7 @@ fn line(class: &str, name: &str, estimate: Estimate, target: Option<f64>) -> Str
         escape(name),
         interval_bar(estimate, target),
         percent(estimate.value),
-        interval(estimate),
+        estimate.interval(),
         estimate.episodes
     )
 }
@@ -123,7 +123,7 @@ fn interval_bar(estimate: Estimate, target: Option<f64>) -> String {
     let mut svg = format!(
         "<svg class=\"bar\" role=\"img\" aria-label=\"{} %, interval {}\">",
         percent(estimate.value),
-        interval(estimate)
+        estimate.interval()
     );
     for x in [0, 25, 50, 75, 100] {
         write_to(
@@ -148,27 +148,6 @@ fn interval_bar(estimate: Estimate, target: Option<f64>) -> String {
         );
     }
     svg + "</svg>"
-}
-
-/// Percent on the drawing; what is not a number is drawn at zero.
-fn share(value: f64) -> f64 {
-    if value.is_finite() {
-        100.0 * value.clamp(0.0, 1.0)
-    } else {
-        0.0
-    }
-}
-
-fn percent(value: f64) -> String {
-    if value.is_finite() {
-        format!("{:.1}", 100.0 * value)
-    } else {
-        "–".to_owned()
-    }
-}
-
-fn interval(estimate: Estimate) -> String {
-    format!("{} – {}", percent(estimate.low), percent(estimate.high))
 }
 
 /// Rows of pictures under a heading.

@@ -197,6 +197,9 @@ fn recording(findings: &Findings, path: &Path) -> Result<()> {
     for run in findings.runs.values() {
         viz::curves(&mut recording, run)?;
     }
+    for row in &findings.rows {
+        recording.rates(&aimed_row(row))?;
+    }
     let lines: Vec<_> = findings.rows.iter().flat_map(ResultRow::lines).collect();
     recording.results(&format!("# Results\n\n```\n{}\n```\n", lines.join("\n")))?;
     recording.finish()?;

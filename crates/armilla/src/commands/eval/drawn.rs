@@ -23,6 +23,9 @@ pub(super) fn write(arguments: &EvalArguments, rows: &[ResultRow], shown: &[Show
         for shown in shown {
             viz::log_traces(&mut recording, shown)?;
         }
+        for row in rows {
+            recording.rates(&page_row(row))?;
+        }
         recording.results(&format!("```\n{}\n```", lines(rows).join("\n")))?;
         let megabytes = recording.finish()? as f64 / 1e6;
         say(&format!("{} ({megabytes:.1} MB)", path.display()));
