@@ -141,6 +141,15 @@ impl Feature {
     }
 }
 
+/// The key of the camera of a name, which [`Features::cameras`] has.
+#[must_use]
+pub fn camera_key(name: &str) -> String {
+    match name.starts_with("observation.") {
+        true => name.to_owned(),
+        false => format!("{IMAGE_PREFIX}{name}"),
+    }
+}
+
 /// Features by key, in the order of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features(pub BTreeMap<String, Feature>);
@@ -163,11 +172,18 @@ impl Features {
         self.0.get(key).map_or(0, Feature::len)
     }
 
-    /// Cameras by name (without [`IMAGE_PREFIX`]), in the order of the names.
-    pub fn cameras(&self) -> impl Iterator<Item = (&str, &Feature)> {
+    /// Cameras of a robot by name, whose pictures its observations carry: those with [`IMAGE_PREFIX`], without it.
+    pub fn robot_cameras(&self) -> impl Iterator<Item = (&str, &Feature)> {
         self.0
             .iter()
             .filter_map(|(key, feature)| Some((key.strip_prefix(IMAGE_PREFIX)?, feature)))
+    }
+
+    /// Cameras of recordings, which may have other keys, by name, in the order of their keys: without [`IMAGE_PREFIX`], or the whole key where it has none, as `observation.image`.
+    pub fn cameras(&self) -> impl Iterator<Item = (&str, &Feature)> {
+        let pictures = self.0.iter();
+        let pictures = pictures.filter(|(_, feature)| feature.data_type.is_picture());
+        pictures.map(|(key, feature)| (key.strip_prefix(IMAGE_PREFIX).unwrap_or(key), feature))
     }
 }
 
@@ -190,5 +206,20 @@ mod tests {
             .map(|(name, f)| (name, f.shape.clone()))
             .collect();
         assert_eq!(cameras, [("top", vec![64, 48, 3])]);
+    }
+
+    #[test]
+    fn cameras_without_the_prefix_keep_their_keys() {
+        let mut features = Features::default();
+        for key in ["observation.image", "observation.images.wrist"] {
+            let camera = Feature::camera(64, 64);
+            features.0.insert(key.to_owned(), camera);
+        }
+        let action = Feature::vector(&["dx"]);
+        features.0.insert(ACTION.to_owned(), action);
+        let names: Vec<_> = features.cameras().map(|(name, _)| name).collect();
+        assert_eq!(names, ["observation.image", "wrist"]);
+        let keys: Vec<_> = names.into_iter().map(camera_key).collect();
+        assert_eq!(keys, ["observation.image", "observation.images.wrist"]);
     }
 }

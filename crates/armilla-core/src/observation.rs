@@ -63,7 +63,7 @@ impl Observation {
             ));
         }
         check_finite(STATE, &self.state)?;
-        for (name, feature) in features.cameras() {
+        for (name, feature) in features.robot_cameras() {
             let shape = match self.images.get(name) {
                 Some(image) => vec![image.height(), image.width(), 3],
                 None => {

@@ -162,9 +162,12 @@ impl Column {
     ///
     /// When the values are no pictures, or one is not a PNG of eight bits a channel.
     pub fn images(&self) -> Result<Vec<Image>> {
-        (0..self.len())
-            .map(|index| pictures::decode_at(&self.0, index))
-            .collect()
+        (0..self.len()).map(|frame| self.image(frame)).collect()
+    }
+
+    /// One of the pictures.
+    pub(crate) fn image(&self, frame: usize) -> Result<Image> {
+        pictures::decode_at(&self.0, frame)
     }
 
     /// The values from one number up to another.

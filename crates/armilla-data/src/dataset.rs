@@ -13,7 +13,7 @@ use crate::column::Column;
 use crate::episodes::Episode;
 use crate::error::{Error, Result};
 use crate::info::Info;
-use crate::layout::{TASKS, files_below};
+use crate::layout::{INFO, RECORDING, TASKS, files_below};
 use crate::reader::Reader;
 use crate::recover::{Recovered, recover};
 use crate::types::videos;
@@ -88,6 +88,21 @@ impl Dataset {
         let info = Info::read(root)?;
         let empty = info.total_episodes == 0;
         let reader = Reader::open(root, info, false)?;
+        let counted = reader.records.len();
+        // Whoever wrote such a dataset anew would lose them. A recorder may have counted them meanwhile.
+        let uncounted = reader.uncounted > 0 && !root.join(RECORDING).exists();
+        if uncounted && Info::read(root)?.total_episodes == counted {
+            let found = reader.uncounted;
+            return Err(Error::File {
+                path: root.join(INFO),
+                problem: format!(
+                    "it counts {counted} episodes, and there is metadata of {found} more"
+                ),
+                remedy:
+                    "copy it again from its source, or have it counted by `armilla dataset repair`"
+                        .to_owned(),
+            });
+        }
         let tasks = match tasks::read(root) {
             // A recorder writes the first instruction with the first episode.
             Err(_) if empty && !root.join(TASKS).exists() => Vec::new(),

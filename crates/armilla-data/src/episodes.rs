@@ -216,6 +216,12 @@ pub(crate) fn read_all(
             let expected = format!("dataset_from_index {first_index} of episode {index}");
             return Err(wrong(expected, episode.first_index.to_string()));
         }
+        if episode.length == 0 {
+            return Err(wrong(
+                format!("frames in episode {index}"),
+                "none".to_owned(),
+            ));
+        }
         let end = first_index.checked_add(episode.length);
         first_index =
             end.ok_or_else(|| wrong("a length".to_owned(), episode.length.to_string()))?;
@@ -371,18 +377,34 @@ mod tests {
         assert_eq!(read_all(folder.path(), &[CAMERA], true).unwrap(), records);
     }
 
-    #[test]
-    fn there_and_back() {
+    /// The metadata of some episodes, in one file.
+    fn written(records: &[EpisodeRecord]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let records = [record(0), record(1)];
         let path = folder
             .path()
             .join("meta/episodes/chunk-000/file-000.parquet");
         crate::layout::make_parent(&path).unwrap();
-        let columns = statistics_columns(&records);
+        let columns = statistics_columns(records);
         let place = FilePlace::default();
-        let batch = batch(&path, &records, place, &columns, |key| key == CAMERA).unwrap();
+        let batch = batch(&path, records, place, &columns, |key| key == CAMERA).unwrap();
         write_table(&path, &batch, None).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_episode_without_frames_is_refused() {
+        let mut records = [record(0), record(1)];
+        records[1].episode.length = 0;
+        let folder = written(&records);
+        let error = read_all(folder.path(), &[CAMERA], false).unwrap_err();
+        let problem = "expected frames in episode 1, found none";
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+
+    #[test]
+    fn there_and_back() {
+        let records = [record(0), record(1)];
+        let folder = written(&records);
         assert_eq!(read_all(folder.path(), &[CAMERA], true).unwrap(), records);
         let error = read_all(folder.path(), &["observation.images.wrist"], false).unwrap_err();
         assert!(error.to_string().contains("wrist"), "{error}");

@@ -126,7 +126,7 @@ pub fn mp4(scratch: &Scratch, bytes: &[u8]) {
     sample_description(&path).ok();
     if let Ok(index) = VideoIndex::read(&path) {
         let frames = index.shown.len();
-        decode(&index, 0..frames.min(3)).ok();
+        decode(&index, 0..frames.min(3), None).ok();
         index.frames(0.0, frames, 10, "an episode").ok();
         index.rate_hz();
     }

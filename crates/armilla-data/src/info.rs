@@ -62,6 +62,22 @@ impl Default for FileLimits {
     }
 }
 
+impl FileLimits {
+    /// Refuses limits of nothing, as LeRobot does.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self {
+            chunks_size,
+            data_files_size_in_mb,
+            video_files_size_in_mb,
+        } = *self;
+        if [chunks_size, data_files_size_in_mb, video_files_size_in_mb].contains(&0) {
+            let found = format!("{self:?}");
+            return Err(Error::invalid("file limits", "numbers above zero", found));
+        }
+        Ok(())
+    }
+}
+
 /// The file as it is: unknown keys are ignored, as LeRobot does.
 #[derive(Serialize, Deserialize)]
 struct InfoFile {

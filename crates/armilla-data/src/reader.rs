@@ -27,6 +27,8 @@ pub(crate) struct Reader {
     pub(crate) root: PathBuf,
     pub(crate) info: Info,
     pub(crate) records: Vec<EpisodeRecord>,
+    /// Episodes that have metadata but are not counted.
+    pub(crate) uncounted: usize,
     /// Number of the first frame in each frame table.
     first_rows: BTreeMap<FilePlace, usize>,
     footers: Mutex<BTreeMap<PathBuf, ArrowReaderMetadata>>,
@@ -49,6 +51,7 @@ impl Reader {
                 ),
             ));
         }
+        let uncounted = records.len() - info.total_episodes;
         records.truncate(info.total_episodes);
         let mut first_rows = BTreeMap::new();
         for EpisodeRecord { episode, .. } in &records {
@@ -61,6 +64,7 @@ impl Reader {
             root: root.to_owned(),
             info,
             records,
+            uncounted,
             first_rows,
             footers: Mutex::default(),
             indices: Mutex::default(),
@@ -258,28 +262,30 @@ impl Reader {
             let what = format!("episode {episode} of `{key}`");
             return Err(Error::invalid(what, expected, format!("{frames:?}")));
         }
-        let (images, path) = match feature.data_type {
+        let column = match feature.data_type {
             DataType::Video => {
                 let (index, shown) = self.episode_video(self.episode(episode)?, key)?;
                 let shown = shown.start + frames.start..shown.start + frames.end;
-                (decode(&index, shown)?, index.path.clone())
+                return decode(&index, shown, Some(&feature.shape));
             }
             _ => {
                 let mut columns = self.columns_at(episode, &[key], frames)?;
-                let column = columns.pop().unwrap_or(Column::empty(DataType::Image));
-                (column.images()?, self.root.clone())
+                columns.pop().unwrap_or(Column::empty(DataType::Image))
             }
         };
-        for image in &images {
+        // One after the other, so that no more than one that is too large is held.
+        let images = (0..column.len()).map(|frame| {
+            let image = column.image(frame)?;
             let found = [image.height(), image.width(), 3];
-            if feature.shape != found {
-                let expected = &feature.shape;
-                let problem =
-                    format!("`{key}`: expected pictures of shape {expected:?}, found {found:?}");
-                return Err(Error::file(&path, problem));
+            if feature.shape == found {
+                return Ok(image);
             }
-        }
-        Ok(images)
+            let expected = &feature.shape;
+            let problem =
+                format!("`{key}`: expected pictures of shape {expected:?}, found {found:?}");
+            Err(Error::file(&self.root, problem))
+        });
+        images.collect()
     }
 }
 

@@ -30,8 +30,11 @@ pub(crate) struct FeatureFile {
     shape: Vec<usize>,
     #[serde(default)]
     names: Value,
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "video_info")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<Map<String, Value>>,
+    /// Where older datasets say it; LeRobot's tools add an empty `info` beside it.
+    #[serde(default, skip_serializing)]
+    video_info: Option<Map<String, Value>>,
 }
 
 impl FeatureFile {
@@ -42,7 +45,8 @@ impl FeatureFile {
             None if feature.names.is_empty() => Value::Null,
             None => json!(feature.names),
         };
-        let info = match notes.filter(|notes| !notes.info.is_empty()) {
+        let info = match notes {
+            // How others coded theirs is not known where they do not say.
             Some(notes) => notes.info.clone(),
             None if feature.data_type == DataType::Video => recorded_video(feature, fps),
             None => Map::new(),
@@ -52,6 +56,7 @@ impl FeatureFile {
             shape: feature.shape.clone(),
             names,
             info: Some(info).filter(|info| !info.is_empty()),
+            video_info: None,
         }
     }
 
@@ -62,6 +67,7 @@ impl FeatureFile {
             shape: vec![1],
             names: Value::Null,
             info: None,
+            video_info: None,
         }
     }
 
@@ -77,7 +83,8 @@ impl FeatureFile {
             let advice = format!("{names} (remove the feature, or convert its values)");
             return Err(unsupported(format!("dtype `{}`", self.dtype), &advice));
         };
-        let info = self.info.unwrap_or_default();
+        let mut told = [self.info, self.video_info].into_iter().flatten();
+        let info = told.find(|info| !info.is_empty()).unwrap_or_default();
         let depth = ["video.is_depth_map", "is_depth_map"];
         if depth
             .iter()
@@ -171,6 +178,11 @@ mod tests {
         file.read(Path::new("info.json"), "thing")
     }
 
+    /// The entry of a feature as it is written.
+    fn written(feature: &Feature, notes: Option<&FeatureNotes>) -> Value {
+        serde_json::to_value(FeatureFile::of(feature, notes, 10)).unwrap()
+    }
+
     #[test]
     fn every_type_is_known_and_written_as_it_was() {
         for (name, data_type) in DataType::ALL.map(|known| (known.name(), known)) {
@@ -198,6 +210,31 @@ mod tests {
             (feature.names.join(" "), &notes.names),
             ("a b c".to_owned(), &names)
         );
+    }
+
+    #[test]
+    fn an_empty_info_does_not_hide_an_older_video_info() {
+        let entry = json!({
+            "dtype": "video",
+            "shape": [4, 6, 3],
+            "video_info": {"video.codec": "av1"},
+            "info": {},
+        });
+        let (feature, notes) = read(entry).unwrap();
+        assert_eq!(notes.info["video.codec"], "av1");
+        let entry = written(&feature, Some(&notes));
+        assert_eq!(entry["info"], json!({"video.codec": "av1"}));
+        assert_eq!(entry.get("video_info"), None);
+    }
+
+    #[test]
+    fn a_foreign_video_without_notes_is_not_called_h264() {
+        let entry = json!({"dtype": "video", "shape": [4, 6, 3]});
+        let (feature, notes) = read(entry).unwrap();
+        assert_eq!(written(&feature, Some(&notes)).get("info"), None);
+        // What is recorded here has no notes yet.
+        let recorded = written(&feature, None);
+        assert_eq!(recorded["info"]["video.codec"], "h264");
     }
 
     #[test]

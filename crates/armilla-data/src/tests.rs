@@ -15,6 +15,7 @@ mod converting;
 mod damage;
 mod editing;
 mod every_type;
+mod loader_state;
 mod loading;
 mod opening;
 mod peers;
@@ -349,6 +350,20 @@ fn broken_files_are_named() {
     let error = Dataset::open("/nowhere").err().unwrap().to_string();
     assert!(
         error.contains("no dataset here") && error.contains("/nowhere"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_dataset_that_counts_too_few_of_its_episodes_is_refused() {
+    let folder = recorded();
+    let info = folder.path().join(layout::INFO);
+    damage::replace(&info, "\"total_episodes\": 4", "\"total_episodes\": 3");
+    let error = Dataset::open(folder.path()).err().unwrap().to_string();
+    let problem = "it counts 3 episodes, and there is metadata of 1 more";
+    assert!(error.contains(problem), "{error}");
+    assert!(
+        error.contains(layout::INFO) && error.contains("`armilla dataset repair`"),
         "{error}"
     );
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::Path;
 
-use armilla_core::Image;
 use armilla_core::features::Feature;
 use arrow::array::RecordBatch;
 
@@ -16,7 +15,6 @@ use crate::statistics::PictureCounter;
 use crate::survey::{CutVideo, Run, Table};
 use crate::table::{Selection, column, read_rows};
 use crate::video::decode::decode;
-use crate::video::demux::VideoIndex;
 
 /// Some rows of a table, all columns.
 pub(crate) struct Rows<'a> {
@@ -116,22 +114,16 @@ pub(crate) fn look(
     let (index, every) = (&video.index, range.len().div_ceil(samples.max(1)).max(1));
     let mut counter = PictureCounter::new();
     for from in range.clone().step_by(FRAMES_AT_ONCE) {
-        let images = decode(index, from..range.end.min(from + FRAMES_AT_ONCE))?;
+        let images = decode(
+            index,
+            from..range.end.min(from + FRAMES_AT_ONCE),
+            Some(shape),
+        )?;
         for (position, image) in (from..).zip(&images) {
-            check_shape(index, image, shape)?;
             if (position - range.start).is_multiple_of(every) {
                 counter.add(image);
             }
         }
     }
     Ok(counter)
-}
-
-fn check_shape(index: &VideoIndex, image: &Image, shape: &[usize]) -> Result<()> {
-    let found = [image.height(), image.width(), 3];
-    if found == shape {
-        return Ok(());
-    }
-    let problem = format!("expected pictures of shape {shape:?}, found {found:?}");
-    Err(Error::file(&index.path, problem))
 }

@@ -57,6 +57,7 @@ pub fn convert(
 ) -> Result<Conversion> {
     let target = Target::New(target.to_owned());
     target.check()?;
+    options.limits.check()?;
     let opened = open(source, options)?;
     let episodes = opened.source.info().total_episodes;
     target.build(|folder| assemble(&*opened.source, folder, &|done| progress(done, episodes)))?;
@@ -100,14 +101,19 @@ pub(crate) fn read_npz(path: &Path) -> Result<()> {
     }
 }
 
-/// The statistics of a video whose pictures nobody has counted yet, decoded a few at a time.
+/// The statistics of a video whose pictures, of some shape, nobody has counted yet, decoded a few at a time.
 pub(crate) fn count_pictures(
     index: &VideoIndex,
     shown: Range<usize>,
+    shape: &[usize],
 ) -> Result<Option<FeatureStatistics>> {
     let mut counter = PictureCounter::new();
     for from in shown.clone().step_by(FRAMES_AT_ONCE) {
-        for image in decode(index, from..shown.end.min(from + FRAMES_AT_ONCE))? {
+        for image in decode(
+            index,
+            from..shown.end.min(from + FRAMES_AT_ONCE),
+            Some(shape),
+        )? {
             counter.add(&image);
         }
     }

@@ -11,6 +11,10 @@ use crate::error::Error;
 
 /// Bytes of one array, at most.
 const LARGEST: usize = 1 << 32;
+/// Texts of an array, at most: each takes more memory than it has letters.
+const MOST_TEXTS: usize = 1 << 25;
+/// Bytes of all texts of an array: Arrow counts them in 31 bits.
+const LARGEST_TEXT: usize = 1 << 30;
 /// Bytes of an array's header, at most.
 const LARGEST_HEADER: usize = 1 << 16;
 
@@ -138,9 +142,10 @@ impl Header {
             .shape
             .iter()
             .try_fold(1_usize, |product, &size| product.checked_mul(size))?;
-        values
-            .checked_mul(self.width()?)
-            .filter(|size| *size <= LARGEST)
+        let size = values.checked_mul(self.width()?)?;
+        let is_text = self.kind.starts_with(['U', 'S']);
+        let whole = size <= LARGEST && (!is_text || (values <= MOST_TEXTS && size <= LARGEST_TEXT));
+        whole.then_some(size)
     }
 
     fn values(&self, bytes: &[u8]) -> std::result::Result<Column, Refused> {
@@ -203,6 +208,8 @@ fn narrow_text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -226,6 +233,45 @@ mod tests {
             assert_eq!(Header::parse(&text).unwrap().size(), None, "{text}");
         }
         assert!(Header::parse("{'shape': (-1,)}").is_none());
+    }
+
+    #[test]
+    fn too_many_and_too_large_texts_are_refused() {
+        let size = |kind: &str, shape: &[usize]| {
+            let header = Header {
+                kind: kind.to_owned(),
+                is_fortran: false,
+                shape: shape.to_vec(),
+            };
+            header.size()
+        };
+        assert_eq!(size("U4", &[3, 2]), Some(96));
+        assert_eq!(size("S1", &[MOST_TEXTS]), Some(MOST_TEXTS));
+        assert_eq!(size("S1", &[MOST_TEXTS + 1]), None, "too many");
+        assert_eq!(size("S1024", &[1 << 20]), Some(LARGEST_TEXT));
+        for kind in ["S1025", "U257"] {
+            assert_eq!(size(kind, &[1 << 20]), None, "{kind} is too large");
+        }
+        // Numbers take no more memory than they have bytes.
+        assert_eq!(size("f4", &[MOST_TEXTS + 1]), Some(4 * (MOST_TEXTS + 1)));
+    }
+
+    #[test]
+    fn a_file_that_announces_too_many_texts_is_of_no_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("name.npz");
+        let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default();
+        archive.start_file("arr_0.npy", options).unwrap();
+        let text = "{'descr': '|S1', 'fortran_order': False, 'shape': (99999999,), }";
+        let length = (text.len() as u16).to_le_bytes();
+        let header = [&b"\x93NUMPY\x01\x00"[..], &length, text.as_bytes()].concat();
+        archive.write_all(&header).unwrap();
+        archive.finish().unwrap();
+        let Err(Refused::Kind(kind)) = read(&path) else {
+            panic!("it is read, or called broken");
+        };
+        assert_eq!(kind, "`S1` of shape [99999999]");
     }
 
     #[test]

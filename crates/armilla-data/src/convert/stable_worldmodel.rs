@@ -279,7 +279,7 @@ fn read_pictures(
                 "expected frames, found none".to_owned(),
             ));
         }
-        let first = decode(&index, 0..1)?;
+        let first = decode(&index, 0..1, None)?;
         let (height, width) = first
             .first()
             .map_or((0, 0), |image| (image.height(), image.width()));
@@ -328,7 +328,8 @@ impl Source for VideoFolder {
         let mut statistics = Statistics::new();
         for key in self.cameras.keys() {
             let (index, shown) = self.video(episode, key)?;
-            let counted = count_pictures(&index, shown)?;
+            let shape = &self.info.features.0[key].shape;
+            let counted = count_pictures(&index, shown, shape)?;
             statistics.extend(counted.map(|counted| (key.clone(), counted)));
         }
         Ok(SourceRows {

@@ -171,10 +171,10 @@ impl OldDataset {
     /// What the lines of statistics say of the pictures, and what only the videos can say.
     fn picture_statistics(&self, episode: usize) -> Result<Statistics> {
         let mut known = self.pictures.get(&episode).cloned().unwrap_or_default();
-        for (key, _) in videos(&self.info.features) {
+        for (key, feature) in videos(&self.info.features) {
             if !known.contains_key(key) {
                 let (index, shown) = self.video(episode, key)?;
-                let counted = count_pictures(&index, shown)?;
+                let counted = count_pictures(&index, shown, &feature.shape)?;
                 known.extend(counted.map(|counted| (key.to_owned(), counted)));
             }
         }

@@ -43,9 +43,9 @@ pub fn recount(dataset: &Dataset, target: &Target, progress: EpisodesDone<'_>) -
 /// The statistics of an episode's videos; those of its table are counted as it is laid out.
 fn camera_statistics(reader: &Reader, episode: usize) -> Result<Statistics> {
     let mut counted = Statistics::new();
-    for (key, _) in videos(&reader.info.features) {
+    for (key, feature) in videos(&reader.info.features) {
         let (index, shown) = reader.episode_video(reader.episode(episode)?, key)?;
-        let found = count_pictures(&index, shown)?;
+        let found = count_pictures(&index, shown, &feature.shape)?;
         counted.extend(found.map(|found| (key.to_owned(), found)));
     }
     Ok(counted)

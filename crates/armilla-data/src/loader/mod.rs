@@ -47,7 +47,7 @@ mod transform;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use armilla_core::features::IMAGE_PREFIX;
+use armilla_core::features::camera_key;
 use armilla_core::{Normalization, Statistics};
 use rayon::prelude::*;
 
@@ -254,7 +254,7 @@ impl WindowLoader {
         }
         let mut all = statistics::merge_all(named.iter());
         for camera in &self.cameras {
-            let key = format!("{IMAGE_PREFIX}{}", camera.name);
+            let key = camera_key(&camera.name);
             let parts = named.iter().filter_map(|source| source.get(&key));
             all.extend(statistics::merge(parts).map(|joined| (key.clone(), joined)));
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
+use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE, camera_key};
 use armilla_core::{FeatureStatistics, Normalization, Statistics};
 
 use super::frames::Camera;
@@ -72,7 +72,7 @@ impl Opened {
         let own = self.dataset.statistics();
         let mut named = own.clone();
         for (camera, found) in cameras.iter().zip(&self.cameras) {
-            let key = format!("{IMAGE_PREFIX}{}", camera.name);
+            let key = camera_key(&camera.name);
             named.remove(&key);
             let found = found.as_ref().and_then(|found| own.get(&found.place.key));
             named.extend(found.map(|found| (key, found.clone())));

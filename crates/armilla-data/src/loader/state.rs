@@ -1,5 +1,6 @@
 //! What a checkpoint keeps of a loader.
 
+use armilla_core::features::{ACTION, STATE, camera_key};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -19,6 +20,9 @@ pub struct LoaderState {
     pub spec: String,
     /// The datasets, in order.
     pub datasets: Vec<DatasetState>,
+    /// SHA-256 of the statistics that models scale by, of cameras, states and actions, in hexadecimal.
+    #[serde(default)]
+    pub statistics: String,
 }
 
 /// What a checkpoint keeps of a dataset.
@@ -53,12 +57,11 @@ impl WindowLoader {
                     hasher.update(value.to_le_bytes());
                 }
             }
-            let digest = hasher.finalize();
             DatasetState {
                 episodes: source.episodes.len(),
                 frames: source.frames(),
                 weight: source.weight,
-                hash: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+                hash: hexadecimal(hasher),
             }
         });
         LoaderState {
@@ -67,6 +70,23 @@ impl WindowLoader {
             windows: self.len(),
             spec: format!("{spec:?}, cameras {cameras:?}, {transforms:?}, {normalization:?}"),
             datasets: datasets.collect(),
+            statistics: self.scaled_by(),
         }
     }
+
+    /// The hash of what models scale by.
+    fn scaled_by(&self) -> String {
+        let statistics = self.statistics();
+        let cameras = self.cameras.iter().map(|camera| camera_key(&camera.name));
+        let mut hasher = Sha256::new();
+        for key in cameras.chain([STATE, ACTION].map(str::to_owned)) {
+            hasher.update(format!("{key} {:?}\n", statistics.get(&key)));
+        }
+        hexadecimal(hasher)
+    }
+}
+
+fn hexadecimal(hasher: Sha256) -> String {
+    let digest = hasher.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

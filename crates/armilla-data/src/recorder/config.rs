@@ -70,18 +70,10 @@ impl RecorderConfig {
             let expected = "1 to 10000 pictures a camera";
             return Err(Error::invalid("queue_frames", expected, self.queue_frames));
         }
-        let FileLimits {
-            chunks_size,
-            data_files_size_in_mb,
-            video_files_size_in_mb,
-        } = self.limits;
         if self.features.0.is_empty() {
             return Err(Error::invalid("features", "at least one", "none"));
         }
-        if [chunks_size, data_files_size_in_mb, video_files_size_in_mb].contains(&0) {
-            let found = format!("{:?}", self.limits);
-            return Err(Error::invalid("file limits", "numbers above zero", found));
-        }
+        self.limits.check()?;
         self.features
             .0
             .iter()

@@ -52,7 +52,7 @@ impl EpisodeInProgress {
         let folder = root.join(RECORDING).join(format!("episode-{index:06}"));
         std::fs::create_dir_all(&folder).map_err(Error::io("create the folder", &folder))?;
         let mut cameras = Vec::new();
-        for (name, feature) in config.features.cameras() {
+        for (name, feature) in config.features.robot_cameras() {
             let camera = Camera::begin(name, feature, &folder, config, encoding)?;
             cameras.push((name.to_owned(), camera));
         }

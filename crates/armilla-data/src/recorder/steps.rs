@@ -78,7 +78,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// When the episode has no frame, or the disk refuses; the episode is lost then, those before it are not.
+    /// When the episode has no frame, or the disk refuses; the episode is lost then, unless [`Recorder::episodes`] counts it, those before it are not.
     pub fn save_episode(&mut self) -> Result<SavedEpisode> {
         if let Some(cause) = self.failed.take() {
             let problem = format!("the episode to save is lost: {cause}");

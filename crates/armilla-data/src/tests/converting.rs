@@ -53,7 +53,7 @@ fn lerobot_v21_is_converted() {
     let video = video::demux::VideoIndex::read(
         &old("lerobot_v21").join("videos/chunk-000/observation.image/episode_000001.mp4"),
     );
-    let expected = video::decode::decode(&video.unwrap(), 0..6).unwrap();
+    let expected = video::decode::decode(&video.unwrap(), 0..6, None).unwrap();
     assert_eq!(dataset.images(1, "observation.image").unwrap(), expected);
     assert_eq!(
         dataset.image(1, "wrist", 3).unwrap().pixel(0, 0),
@@ -109,7 +109,7 @@ fn a_video_folder_is_converted() {
         [false, true]
     );
     let video = video::demux::VideoIndex::read(&old("video_folder").join("pixels/ep_2.mp4"));
-    let expected = video::decode::decode(&video.unwrap(), 0..7).unwrap();
+    let expected = video::decode::decode(&video.unwrap(), 0..7, None).unwrap();
     assert_eq!(dataset.images(2, "pixels").unwrap(), expected);
     let counted = &dataset.statistics()["observation.images.pixels"];
     assert_eq!((counted.count, counted.q99.len()), (18, 3));
@@ -209,6 +209,26 @@ fn an_occupied_target_is_left_alone() {
     let options = ConvertOptions::default();
     let error = convert(&old("lerobot_v21"), there.path(), &options, &|_, _| ());
     assert!(error.unwrap_err().to_string().contains("already"));
+}
+
+#[test]
+fn file_limits_of_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("new");
+    let edits: [fn(&mut FileLimits); 3] = [
+        |limits| limits.chunks_size = 0,
+        |limits| limits.data_files_size_in_mb = 0,
+        |limits| limits.video_files_size_in_mb = 0,
+    ];
+    for edit in edits {
+        let mut options = ConvertOptions::default();
+        edit(&mut options.limits);
+        let error = convert(&old("lerobot_v21"), &target, &options, &|_, _| ());
+        let error = error.unwrap_err().to_string();
+        let expected = "file limits: expected numbers above zero, found";
+        assert!(error.contains(expected), "{error}");
+        assert!(!target.exists());
+    }
 }
 
 fn replace(path: &Path, from: &str, to: &str) {

@@ -8,7 +8,7 @@ use armilla_core::{Normalization, WindowBatch};
 
 use super::*;
 
-fn opened(folder: &TempDir) -> LoaderSource {
+pub(super) fn opened(folder: &TempDir) -> LoaderSource {
     LoaderSource::new(Arc::new(Dataset::open(folder.path()).unwrap()))
 }
 
@@ -421,26 +421,6 @@ fn random_transforms_change_windows_and_not_batches() {
             .any(|pair| (pair[0] - pair[1]).abs() > 0.05),
         "{factors:?}"
     );
-}
-
-#[test]
-fn a_checkpoint_tells_other_data_apart() {
-    let spec = WindowSpec::new(&[0], 2);
-    let state = |folder: &TempDir, episodes: Option<Vec<usize>>, spec: &WindowSpec| {
-        let source = LoaderSource {
-            episodes,
-            ..opened(folder)
-        };
-        let config = LoaderConfig::new(spec.clone(), 4, 1);
-        WindowLoader::new(vec![source], config).unwrap().state()
-    };
-    let (folder, again) = (recorded(), recorded());
-    let first = state(&folder, None, &spec);
-    assert_eq!(state(&again, None, &spec), first, "wherever it lies");
-    assert_ne!(state(&folder, Some(vec![0, 1]), &spec), first);
-    assert_ne!(state(&folder, None, &WindowSpec::new(&[0], 3)), first);
-    let text = serde_json::to_string(&first).unwrap();
-    assert_eq!(serde_json::from_str::<LoaderState>(&text).unwrap(), first);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Against LeRobot: its files read here, ours laid out for it.
 
+use std::sync::Arc;
+
 use super::*;
 
 pub(super) fn fixture(name: &str) -> std::path::PathBuf {
@@ -44,6 +46,27 @@ fn what_lerobot_writes_is_read() {
             .to_string()
             .contains("below 10")
     );
+}
+
+#[test]
+fn a_camera_without_the_prefix_is_loaded_by_its_key() {
+    let key = "observation.image";
+    let dataset = Arc::new(Dataset::open(fixture("lerobot")).unwrap());
+    let names: Vec<_> = dataset.features().cameras().map(|(name, _)| name).collect();
+    assert_eq!(names, [key, "wrist"]);
+    let mut config = LoaderConfig::new(WindowSpec::new(&[0], 1), 4, 1);
+    config.cameras = Some(vec![key.to_owned()]);
+    let source = LoaderSource::new(Arc::clone(&dataset));
+    let loader = WindowLoader::new(vec![source], config).unwrap();
+    let camera = loader.batch(0).unwrap().cameras.remove(0);
+    assert_eq!(
+        (camera.name.as_str(), camera.is_missing.as_slice()),
+        (key, &[false; 4][..])
+    );
+    let window = loader.windows(0)[0];
+    let expected = dataset.image(window.episode, key, window.frame).unwrap();
+    assert_eq!(&camera.images[..camera.picture_len()], expected.data());
+    assert_eq!(loader.statistics()[key], dataset.statistics()[key]);
 }
 
 #[test]
@@ -129,9 +152,23 @@ fn decoders_of_h264_may_be_used_again_and_again() {
 fn codecs_that_are_not_decoded_are_named() {
     for (file, codec) in [("hevc.mp4", "hev1"), ("h264_444.mp4", "profile 244")] {
         let index = video::demux::VideoIndex::read(&fixture(file)).unwrap();
-        let error = video::decode::decode(&index, 0..1).unwrap_err().to_string();
+        let error = video::decode::decode(&index, 0..1, None)
+            .unwrap_err()
+            .to_string();
         let has = |word: &&str| error.contains(word);
         assert!([file, codec, "ffmpeg"].iter().all(has), "{error}");
+    }
+}
+
+#[test]
+fn frames_of_another_shape_than_expected_are_refused() {
+    let av1 = "lerobot/videos/observation.image/chunk-000/file-000.mp4";
+    for file in ["b_pictures.mp4", av1] {
+        let index = video::demux::VideoIndex::read(&fixture(file)).unwrap();
+        let error = video::decode::decode(&index, 0..1, Some(&[1, 1, 3])).unwrap_err();
+        let problem = "expected pictures of shape [1, 1, 3], found [64, 64, 3]";
+        assert!(error.to_string().contains(problem), "{error}");
+        assert!(error.to_string().contains(file), "{error}");
     }
 }
 
@@ -150,8 +187,11 @@ fn any_video_is_joined_without_encoding_anew() {
         assert_eq!(joined.nearest(1.7).unwrap().0, 17);
         assert!(joined.nearest(1.7).unwrap().1 < 1e-9);
         if file == "b_pictures.mp4" {
-            let expected = video::decode::decode(&index, 5..6).unwrap();
-            assert_eq!(video::decode::decode(&joined, 17..18).unwrap(), expected);
+            let expected = video::decode::decode(&index, 5..6, None).unwrap();
+            assert_eq!(
+                video::decode::decode(&joined, 17..18, None).unwrap(),
+                expected
+            );
         }
         let error = joiner_error(&index);
         assert!(error.contains("key frame"), "{error}");
@@ -179,7 +219,7 @@ fn b_pictures_and_edit_lists_are_read() {
         "the edit list is applied"
     );
     for frame in [0, 5, 11] {
-        let images = video::decode::decode(&index, frame..frame + 1).unwrap();
+        let images = video::decode::decode(&index, frame..frame + 1, None).unwrap();
         let off = off_pyav(&images[0], &format!("b_pictures-{frame:02}.png"));
         assert_eq!(off, 0, "frame {frame}");
     }

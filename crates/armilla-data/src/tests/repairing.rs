@@ -50,7 +50,7 @@ fn repaired(root: &Path, saved: &[usize]) -> Repaired {
 type Damage = fn(&Path);
 
 /// Of a dataset in few files: what breaks, what is saved, and a word of why the rest is not (or of a note).
-const IN_FEW_FILES: [(Damage, &[usize], &str); 14] = [
+const IN_FEW_FILES: [(Damage, &[usize], &str); 15] = [
     (|_| (), &[0, 1, 2, 3], ""),
     (
         |root| remove(&root.join("meta/stats.json")),
@@ -79,6 +79,17 @@ const IN_FEW_FILES: [(Damage, &[usize], &str); 14] = [
                 &root.join("meta/info.json"),
                 "\"total_frames\": 60",
                 "\"total_frames\": 1",
+            )
+        },
+        &[0, 1, 2, 3],
+        "",
+    ),
+    (
+        |root| {
+            replace(
+                &root.join("meta/info.json"),
+                "\"total_episodes\": 4",
+                "\"total_episodes\": 3",
             )
         },
         &[0, 1, 2, 3],

@@ -18,12 +18,23 @@ use super::demux::{Codec, VideoIndex, unsupported, with_start_codes};
 use super::rgb::{Planes, write_rgb};
 use crate::error::{Error, Result};
 
-/// Decodes the frames at positions `shown` in the order in which they are shown.
-pub(crate) fn decode(index: &VideoIndex, shown: Range<usize>) -> Result<Vec<Image>> {
+/// Decodes the frames at positions `shown` in the order in which they are shown. Frames of another shape than expected are refused
+/// before any memory is taken for them.
+pub(crate) fn decode(
+    index: &VideoIndex,
+    shown: Range<usize>,
+    shape: Option<&[usize]>,
+) -> Result<Vec<Image>> {
     let mut images = Vec::with_capacity(shown.len());
     let wanted: Vec<_> = shown.clone().collect();
     Decoders::default().decode(index, &wanted, &mut |position, decoded| {
         if shown.contains(&position) {
+            let [height, width] = decoded.size();
+            let found = [height, width, 3];
+            if let Some(expected) = shape.filter(|expected| **expected != found) {
+                let problem = format!("expected pictures of shape {expected:?}, found {found:?}");
+                return Err(Error::file(&index.path, problem));
+            }
             images.push(decoded.to_image()?);
         }
         Ok(())

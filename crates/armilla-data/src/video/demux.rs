@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use re_mp4::{Mp4, StsdBoxContent, Track, TrackKind};
+use re_mp4::{FourCC, Mp4, StsdBoxContent, Track};
 
 use super::boxes::{Limited, check_index};
 use crate::error::{Error, Result};
@@ -83,11 +83,11 @@ impl VideoIndex {
             let reader = Limited::new(BufReader::new(file), tables);
             Mp4::read(reader, whole_size).map_err(|error| cut(path, error))
         })?;
-        let track = mp4
-            .tracks()
-            .values()
-            .filter(|track| matches!(track.kind, Some(TrackKind::Video) | None))
-            .max_by_key(|track| track.kind.is_some())
+        // The first, whose description `sample_description` gives too.
+        let mut tracks = mp4.moov.traks.iter();
+        let track = tracks
+            .find(|track| track.mdia.hdlr.handler_type == FourCC { value: *b"vide" })
+            .and_then(|track| mp4.tracks().get(&track.tkhd.track_id))
             .ok_or_else(|| Error::file(path, "there is no video in it"))?;
         let index = Self::of_track(path, &mp4, track)?;
         // Frames that share bytes would need more memory than the file has.
