@@ -166,6 +166,7 @@ pub(crate) fn require_served(bus: &Bus, key: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::fixtures::{Counter, client, counters, server};
+    use crate::workers::SMALL_PAYLOAD;
     use crate::{BusConfig, EnvironmentServer, SessionLimits};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -267,6 +268,30 @@ mod tests {
             error.contains("`robot/abacus`") && error.contains("[\"robot/counter\"]"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_payload_larger_than_any_request_is_refused_and_the_server_goes_on() {
+        let bus = server();
+        let _server = serve(&bus);
+        let client = client(&bus);
+        let remote = EnvironmentClient::connect(&client, "counter").unwrap();
+        let mut session = remote.open_session();
+        let large = ResetRequest {
+            session: 1,
+            episode: 1,
+            seed: 0,
+            instruction: Some("a".repeat(SMALL_PAYLOAD)),
+        };
+        for last in ["spec", "reset", "step", "close"] {
+            let answer: Result<ResetReply> = client.ask(&format!("robot/counter/{last}"), &large);
+            let error = answer.unwrap_err().to_string();
+            assert!(
+                error.contains("the payload in bytes is") && error.contains("limit is 1048576"),
+                "{error}"
+            );
+        }
+        same_episodes(&mut session, [3, 4]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::sessions::{Sessions, StepNumber};
 use crate::wire::{
     self, CloseRequest, Done, ResetReply, ResetRequest, SpecReply, StepReply, StepRequest,
 };
-use crate::workers::{Workers, declare, guard, reply, request};
+use crate::workers::{SMALL_PAYLOAD, Workers, declare, guard, reply, request};
 
 /// Makes one more simulator, for one more session.
 pub type EnvironmentFactory =
@@ -98,8 +98,10 @@ impl EnvironmentServer {
             ("step", Key::Step),
             ("close", Key::Close),
         ];
-        let keys =
-            keys.map(|(last, key)| declare(bus, &format!("{root}/{last}"), key, workers.queue()));
+        let keys = keys.map(|(last, key)| {
+            let key = (key, SMALL_PAYLOAD);
+            declare(bus, &format!("{root}/{last}"), key, workers.queue())
+        });
         Ok(Self {
             _keys: keys.into_iter().collect::<Result<_>>()?,
             _token: announce(bus, &root)?,

@@ -14,12 +14,12 @@ use crate::config::check_name;
 use crate::environment_server::{announce, refuse_taken};
 use crate::error::Result;
 use crate::latency::{Latencies, Latency};
-use crate::message::check_limit;
+use crate::message::{MAX_PAYLOAD, check_limit};
 use crate::policy_client::MAX_HISTORY;
 use crate::wire::{
     self, ActReply, ActRequest, Done, PolicyResetRequest, PolicySpecReply, PolicySpecRequest,
 };
-use crate::workers::{Job, declare, guard, reply, request, spawn};
+use crate::workers::{Job, SMALL_PAYLOAD, Waiting, declare, guard, reply, request, spawn};
 
 /// How a served policy is driven.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,9 +121,9 @@ impl PolicyServer {
             latencies,
         };
         for (last, key) in [
-            ("act", Key::Act),
-            ("reset", Key::Reset),
-            ("spec", Key::Spec),
+            ("act", (Key::Act, MAX_PAYLOAD)),
+            ("reset", (Key::Reset, SMALL_PAYLOAD)),
+            ("spec", (Key::Spec, SMALL_PAYLOAD)),
         ] {
             let declared = declare(bus, &format!("{root}/{last}"), key, server.queue.clone());
             server.keys.push(declared?);
@@ -158,11 +158,10 @@ struct Driver {
     latencies: Latencies,
 }
 
-/// A query, what it asks, and since when.
+/// A query and what it asks.
 struct Asked {
-    query: Query,
+    job: Waiting<Key>,
     requests: Vec<PolicyRequest>,
-    since: Instant,
 }
 
 impl Driver {
@@ -188,14 +187,11 @@ impl Driver {
     }
 
     /// Carries out a reset, or adds a question to the batch. Returns how many requests were added.
-    fn take(
-        &mut self,
-        (key, query, since): (Key, Query, Instant),
-        batch: &mut Vec<Asked>,
-    ) -> usize {
-        match key {
+    fn take(&mut self, job: Waiting<Key>, batch: &mut Vec<Asked>) -> usize {
+        let query = &job.query;
+        match job.kind {
             Key::Reset => {
-                reply(&query, self.reset(&query));
+                reply(query, self.reset(query));
                 0
             }
             Key::Spec => {
@@ -206,21 +202,17 @@ impl Driver {
                     continues: self.policy.continues(),
                     chunks: self.options.chunks,
                 };
-                reply(&query, request(&query).map(|PolicySpecRequest {}| spec));
+                reply(query, request(query).map(|PolicySpecRequest {}| spec));
                 0
             }
-            Key::Act => match read(&query) {
+            Key::Act => match read(query) {
                 Ok(requests) => {
                     let count = requests.len();
-                    batch.push(Asked {
-                        query,
-                        requests,
-                        since,
-                    });
+                    batch.push(Asked { job, requests });
                     count
                 }
                 Err(error) => {
-                    reply::<ActReply>(&query, Err(error));
+                    reply::<ActReply>(query, Err(error));
                     0
                 }
             },
@@ -246,20 +238,20 @@ impl Driver {
             Ok(chunks) => {
                 let mut chunks = chunks.into_iter();
                 for (asked, count) in batch.iter().zip(counts) {
-                    respond(&asked.query, Ok(chunks.by_ref().take(count).collect()));
+                    respond(&asked.job.query, Ok(chunks.by_ref().take(count).collect()));
                 }
             }
-            Err(error) if batch.len() == 1 => respond(&batch[0].query, Err(error)),
+            Err(error) if batch.len() == 1 => respond(&batch[0].job.query, Err(error)),
             // One client's bad request is no other client's failure: each is asked alone.
             Err(_) => {
                 for (asked, count) in batch.iter().zip(counts) {
                     let own: Vec<_> = requests.drain(..count).collect();
-                    respond(&asked.query, self.act(&own));
+                    respond(&asked.job.query, self.act(&own));
                 }
             }
         }
         self.latencies
-            .note(batch.iter().map(|asked| asked.since.elapsed()));
+            .note(batch.iter().map(|asked| asked.job.since.elapsed()));
     }
 
     /// Asks the policy, and lets nothing through that could not be sent to a robot.
@@ -295,7 +287,6 @@ mod tests {
     use super::*;
     use crate::RemotePolicy;
     use crate::fixtures::{Echo, client, question, server};
-    use crate::message::MAX_PAYLOAD;
     use armilla_core::{Action, Leftover};
     use std::thread;
     use zenoh::Wait as _;

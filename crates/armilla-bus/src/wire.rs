@@ -7,9 +7,12 @@ mod policy;
 mod spec;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use armilla_core::Action;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{BusError, Result};
 use crate::message::{Message, check_limit};
@@ -55,7 +58,7 @@ wire! {
 }
 wire! {
     /// One feature; the data type is spelled as in LeRobot's `meta/info.json`.
-    FeatureBody { dtype: String, shape: Vec<u32>, names: Vec<String>, }
+    FeatureBody { dtype: String, shape: Vec<u32>, #[serde(deserialize_with = "bounded")] names: Vec<String>, }
 }
 wire! {
     /// What an environment is.
@@ -114,27 +117,27 @@ wire! {
         episode: u64,
         step: u64,
         observation: ObservationBody,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")] earlier: Vec<ObservationBody>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")] done: Vec<Vec<f32>>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")] coming: Vec<Vec<f32>>,
+        #[serde(default, deserialize_with = "bounded", skip_serializing_if = "Vec::is_empty")] earlier: Vec<ObservationBody>,
+        #[serde(default, deserialize_with = "bounded", skip_serializing_if = "Vec::is_empty")] done: Vec<Vec<f32>>,
+        #[serde(default, deserialize_with = "bounded", skip_serializing_if = "Vec::is_empty")] coming: Vec<Vec<f32>>,
         #[serde(default, skip_serializing_if = "Option::is_none")] leftover: Option<LeftoverBody>,
     }
 }
 wire! {
     /// What is left of the chunk that is carried out while a question is answered.
-    LeftoverBody { actions: Vec<Vec<f32>>, delay_steps: u64, }
+    LeftoverBody { #[serde(deserialize_with = "bounded")] actions: Vec<Vec<f32>>, delay_steps: u64, }
 }
 wire! {
     /// Questions to a policy.
-    ActRequest = "act_request" { requests: Vec<PolicyRequestBody>, }
+    ActRequest = "act_request" { #[serde(deserialize_with = "bounded")] requests: Vec<PolicyRequestBody>, }
 }
 wire! {
     /// Commands for the steps to come.
-    ChunkBody { actions: Vec<Vec<f32>>, starts_at_secs: f64, period_secs: f64, }
+    ChunkBody { #[serde(deserialize_with = "bounded")] actions: Vec<Vec<f32>>, starts_at_secs: f64, period_secs: f64, }
 }
 wire! {
     /// One chunk a question, in the order of the questions.
-    ActReply = "act_reply" { chunks: Vec<ChunkBody>, }
+    ActReply = "act_reply" { #[serde(deserialize_with = "bounded")] chunks: Vec<ChunkBody>, }
 }
 wire! {
     /// Asks what a policy is.
@@ -167,6 +170,38 @@ pub(crate) fn action(values: Vec<f32>) -> Result<Action> {
     Ok(Action(values))
 }
 
+/// Reads a list of what takes more in memory than on the wire, as lists and texts do that are empty, and refuses it at the limit.
+fn bounded<'de, D, T>(deserializer: D) -> std::result::Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Bounded<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "a list of at most {MAX_ELEMENTS}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(
+            self,
+            mut elements: A,
+        ) -> std::result::Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                if list.len() == MAX_ELEMENTS {
+                    return Err(A::Error::invalid_length(MAX_ELEMENTS + 1, &self));
+                }
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(Bounded(PhantomData))
+}
+
 /// Refuses a list, a text or a map beyond the limit.
 pub(crate) fn check_elements(count: usize) -> Result<()> {
     check_limit("the number of elements", count, MAX_ELEMENTS)
@@ -185,7 +220,7 @@ fn check_secs(what: &'static str, value: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{Counter, picture};
+    use crate::fixtures::{Counter, picture, question};
     use crate::message::{decode, encode};
     use armilla_core::{
         ActionChunk, Environment as _, EnvironmentSpec, Goal, Info, Observation, Step,
@@ -276,6 +311,21 @@ mod tests {
         let mut nan = body;
         nan.state[1] = f32::NAN;
         assert!(refusal(nan).contains("value 1 is not a finite number"));
+    }
+
+    #[test]
+    fn a_list_beyond_the_limit_is_refused_while_it_is_read() {
+        let read = |count: usize| {
+            let mut asked = PolicyRequestBody::from(&question(0, 3));
+            asked.done = vec![Vec::new(); count];
+            let requests = vec![asked];
+            decode::<ActRequest>(&encode(&ActRequest { requests }).unwrap())
+        };
+        let body = read(MAX_ELEMENTS).unwrap();
+        assert_eq!(body.requests[0].done.len(), MAX_ELEMENTS);
+        let error = read(MAX_ELEMENTS + 1).unwrap_err().to_string();
+        let expected = "invalid length 65537, expected a list of at most 65536";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

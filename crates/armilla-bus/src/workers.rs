@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -12,23 +13,84 @@ use zenoh::query::{Query, Queryable};
 
 use crate::bus::Bus;
 use crate::error::{BusError, Result};
-use crate::message::{Message, decode, encode};
+use crate::message::{Message, check_limit, decode, encode};
 use crate::wire::ErrorReply;
 
-/// A query, which of a server's keys it came to, and when. None asks one thread to end.
-pub(crate) type Job<K> = Option<(K, Query, Instant)>;
+/// Largest payload of a key that takes no pictures, in bytes.
+pub(crate) const SMALL_PAYLOAD: usize = 1 << 20;
+/// Bytes of all payloads of a key that wait for their answer.
+const WAITING: usize = 1 << 30;
 
-/// Declares a key whose queries go into a queue; a full queue is answered at once.
+/// A query that waits. None asks one thread to end.
+pub(crate) type Job<K> = Option<Waiting<K>>;
+
+/// A query, which of a server's keys it came to, and when.
+pub(crate) struct Waiting<K> {
+    pub(crate) kind: K,
+    pub(crate) query: Query,
+    pub(crate) since: Instant,
+    _held: Held,
+}
+
+/// A payload's share of the bytes that a key may hold, until it is dropped.
+struct Held {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Result<Self> {
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        let held = Self {
+            all: Arc::clone(all),
+            bytes,
+        };
+        // Where it is too much, this gives it back.
+        check_limit(
+            "the bytes that wait for an answer",
+            before.saturating_add(bytes),
+            WAITING,
+        )?;
+        Ok(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Declares a key whose queries, of so many bytes at most, go into a queue; what is larger, and what a full queue does not take, is answered at once.
 pub(crate) fn declare<K: Copy + Send + Sync + 'static>(
     bus: &Bus,
     key: &str,
-    kind: K,
+    (kind, largest): (K, usize),
     queue: SyncSender<Job<K>>,
 ) -> Result<Queryable<()>> {
-    let enqueue = move |query: Query| match queue.try_send(Some((kind, query, Instant::now()))) {
-        Ok(()) => {}
-        Err(TrySendError::Full(job)) => refuse(job, "the server is busy: its queue is full"),
-        Err(TrySendError::Disconnected(job)) => refuse(job, "the server is stopping"),
+    let all = Arc::new(AtomicUsize::new(0));
+    let held = move |query: &Query| {
+        let bytes = query.payload().map_or(0, |payload| payload.len());
+        check_limit("the payload in bytes", bytes, largest)?;
+        Held::new(&all, bytes)
+    };
+    let enqueue = move |query: Query| {
+        let since = Instant::now();
+        let _held = match held(&query) {
+            Ok(held) => held,
+            Err(error) => return reply::<ErrorReply>(&query, Err(error)),
+        };
+        let waiting = Waiting {
+            kind,
+            query,
+            since,
+            _held,
+        };
+        match queue.try_send(Some(waiting)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => refuse(job, "the server is busy: its queue is full"),
+            Err(TrySendError::Disconnected(job)) => refuse(job, "the server is stopping"),
+        }
     };
     let declared = bus
         .session()
@@ -40,7 +102,7 @@ pub(crate) fn declare<K: Copy + Send + Sync + 'static>(
 }
 
 fn refuse<K>(job: Job<K>, text: &str) {
-    if let Some((_, query, _)) = job {
+    if let Some(Waiting { query, .. }) = job {
         reply::<ErrorReply>(&query, Err(BusError::Session(text.to_owned())));
     }
 }
@@ -69,8 +131,8 @@ impl<K: Send + 'static> Workers<K> {
         for index in 0..count.max(1) {
             let (jobs, handle) = (Arc::clone(&jobs), Arc::clone(&handle));
             let run = move || {
-                while let Some((kind, query, _)) = next(&jobs) {
-                    handle(kind, &query);
+                while let Some(job) = next(&jobs) {
+                    handle(job.kind, &job.query);
                 }
             };
             workers
@@ -150,4 +212,28 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// Locks; a panic elsewhere is no reason to stop serving.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_beyond_what_may_wait_are_refused_until_others_are_answered() {
+        let all = Arc::new(AtomicUsize::new(0));
+        let most = Held::new(&all, WAITING - 1).unwrap();
+        let rest = Held::new(&all, 1).unwrap();
+        let error = Held::new(&all, 1).err().unwrap().to_string();
+        let expected = format!(
+            "the bytes that wait for an answer is {}, the limit is {WAITING}",
+            WAITING + 1
+        );
+        assert!(error.contains(&expected), "{error}");
+        // Nothing is held of what was refused.
+        assert_eq!(all.load(Ordering::Relaxed), WAITING);
+        drop(most);
+        assert!(Held::new(&all, WAITING - 1).is_ok());
+        drop(rest);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+    }
 }
