@@ -153,7 +153,8 @@ impl PlannerPolicy {
             let (context, past) = self.context(seen, past)?;
             let episode = self.episodes.get(&request.episode);
             let known = episode.and_then(|episode| episode.goal.clone());
-            let warm_start = episode.map(|episode| episode.warm_start(request.step, rhythm));
+            let steps = (request.step, begins(request));
+            let warm_start = episode.map(|episode| episode.warm_start(steps, rhythm));
             problems.push(Problem {
                 episode: request.episode,
                 step: request.step,
@@ -193,7 +194,7 @@ impl PlannerPolicy {
         episode.goal = Some(problem.goal);
         episode.plan(Planned {
             asked: request.step,
-            begins: request.step.saturating_add(request.coming.len() as u64),
+            begins: begins(request),
             warm_start: problem.warm_start,
             plan: plan.clone(),
         });
@@ -258,6 +259,11 @@ impl Policy for PlannerPolicy {
         }
         Ok(chunks)
     }
+}
+
+/// The environment step at which the plan begins that is asked for.
+fn begins(request: &PolicyRequest) -> u64 {
+    request.step.saturating_add(request.coming.len() as u64)
 }
 
 /// Whether a plan was chosen by what it costs: where the model predicts nothing, none is better than another.

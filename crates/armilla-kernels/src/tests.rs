@@ -18,7 +18,10 @@ fn random<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Ten
 fn apart<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
     let values = |tensor: Tensor<D>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
     let pairs = values(a).into_iter().zip(values(b));
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    pairs
+        .map(|(a, b)| (a - b).abs())
+        .max_by(f32::total_cmp)
+        .unwrap_or(0.0)
 }
 
 /// The largest differences of output and input gradient between two ways to compute the same.

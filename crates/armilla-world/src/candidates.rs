@@ -255,7 +255,10 @@ mod tests {
 
     fn near(found: [f32; 2], expected: [f32; 2]) {
         let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-        assert!(apart.fold(0.0, f32::max) < 1e-6, "{found:?} {expected:?}");
+        assert!(
+            apart.max_by(f32::total_cmp).unwrap_or(0.0) < 1e-6,
+            "{found:?} {expected:?}"
+        );
     }
 
     #[test]
@@ -379,7 +382,10 @@ mod tests {
         let found = &candidates.draw(0)[..6];
         let expected = [0.1, 0.2, 0.3, 0.4, 0.3, 0.4];
         let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-        assert!(apart.fold(0.0, f32::max) < 1e-6, "{found:?}");
+        assert!(
+            apart.max_by(f32::total_cmp).unwrap_or(0.0) < 1e-6,
+            "{found:?}"
+        );
         assert!(candidates.draw(1).iter().all(|value| value.abs() <= 1.0));
     }
 }

@@ -35,19 +35,20 @@ pub(super) struct Rhythm {
 }
 
 impl Episode {
-    /// What is left of the last plan for who asks at an environment step; asked again at the same, it is the same.
-    pub(super) fn warm_start(&self, step: u64, rhythm: Rhythm) -> Vec<Vec<f32>> {
+    /// What is left of the last plan for one that is asked for at an environment step and begins at another; asked for again at the same, it is the
+    /// same.
+    pub(super) fn warm_start(&self, (asked, begins): (u64, u64), rhythm: Rhythm) -> Vec<Vec<f32>> {
         let Some(planned) = &self.planned else {
             return Vec::new();
         };
-        if step == planned.asked {
+        if asked == planned.asked {
             return planned.warm_start.clone();
         }
-        let Some(passed) = step.checked_sub(planned.begins) else {
+        let Some(passed) = begins.checked_sub(planned.begins) else {
             return Vec::new();
         };
         let steps = usize::try_from(passed / rhythm.action_repeat as u64).unwrap_or(usize::MAX);
-        // Who is asked later has waited: no more was carried out than a chunk holds.
+        // Where more has passed, the robot waited: no more was carried out than a chunk holds.
         planned.plan.shifted(steps.min(rhythm.receding_horizon))
     }
 
@@ -91,17 +92,24 @@ mod tests {
     #[test]
     fn a_search_begins_with_what_was_not_carried_out() {
         // Of four steps three are carried out, however long after the plan the next question comes.
-        for (step, left) in [(2, 4), (6, 4), (7, 3), (17, 1), (22, 1), (u64::MAX, 1)] {
-            let found = planned(0).warm_start(step, RHYTHM);
-            assert_eq!(found.len(), left, "{step}");
+        for (begins, left) in [(2, 4), (6, 4), (7, 3), (17, 1), (22, 1), (u64::MAX, 1)] {
+            let found = planned(0).warm_start((1, begins), RHYTHM);
+            assert_eq!(found.len(), left, "{begins}");
             assert_eq!(found.last(), Some(&vec![4.0]));
         }
-        assert!(Episode::default().warm_start(0, RHYTHM).is_empty());
-        assert!(planned(10).warm_start(5, RHYTHM).is_empty());
+        assert!(Episode::default().warm_start((0, 0), RHYTHM).is_empty());
+        assert!(planned(10).warm_start((5, 5), RHYTHM).is_empty());
+    }
+
+    #[test]
+    fn what_passes_until_a_plan_begins_is_carried_out_of_the_last() {
+        // Both plans begin two steps after they are asked for: from 12 to 22 are two model steps, from 12 to 27 three.
+        assert_eq!(planned(10).warm_start((20, 22), RHYTHM), [[3.0], [4.0]]);
+        assert_eq!(planned(10).warm_start((25, 27), RHYTHM), [[4.0]]);
     }
 
     #[test]
     fn who_asks_again_is_answered_from_the_same() {
-        assert_eq!(planned(10).warm_start(10, RHYTHM), [[9.0]]);
+        assert_eq!(planned(10).warm_start((10, 12), RHYTHM), [[9.0]]);
     }
 }

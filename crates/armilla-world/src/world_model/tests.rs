@@ -56,7 +56,13 @@ fn what_comes_after_a_block_is_what_is_imagined() {
         let expected = model.imagine(&latents[0][..12], std::slice::from_ref(&action));
         let apart = found.iter().zip(expected.unwrap());
         assert_eq!(found.len(), views * 12);
-        assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+        assert!(
+            apart
+                .map(|(a, b)| (a - b).abs())
+                .max_by(f32::total_cmp)
+                .unwrap_or(0.0)
+                < 1e-5
+        );
     }
     // The latents before the last count.
     let model = world_model(2);
@@ -119,7 +125,7 @@ fn every_camera_and_proprioception_go_into_a_latent() {
     for (index, latent) in latents.iter().enumerate() {
         let alone = model.encode(&frames[index..=index]).unwrap();
         let apart = alone[0].iter().zip(latent).map(|(a, b)| (a - b).abs());
-        assert!(apart.fold(0.0, f32::max) < 1e-5);
+        assert!(apart.max_by(f32::total_cmp).unwrap_or(0.0) < 1e-5);
         assert!(latents[..index].iter().all(|other| other != latent));
     }
     let refusal = |frame: Frame<'_>| model.encode(&[frame]).unwrap_err().to_string();
@@ -143,7 +149,8 @@ fn pictures_become_latents_one_by_one() {
         .iter()
         .zip(&alone[0])
         .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max);
+        .max_by(f32::total_cmp)
+        .unwrap_or(0.0);
     assert!(furthest < 1e-5, "{furthest}");
     assert_eq!(model.decode(&latents.concat()).unwrap().len(), 70);
     let error = model
@@ -224,7 +231,8 @@ fn plans_lie_within_the_bounds_and_tell_what_they_expect() {
             .iter()
             .zip(&plans[0].latents)
             .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
+            .max_by(f32::total_cmp)
+            .unwrap_or(0.0);
         assert!(furthest < 1e-5, "{furthest}");
     }
 }

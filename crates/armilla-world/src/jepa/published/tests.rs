@@ -66,7 +66,10 @@ impl Golden {
 #[track_caller]
 pub(crate) fn close(name: &str, found: &TensorData, expected: &TensorData) {
     let pairs = found.iter::<f32>().zip(expected.iter::<f32>());
-    let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let apart = pairs
+        .map(|(a, b)| (a - b).abs())
+        .max_by(f32::total_cmp)
+        .unwrap_or(0.0);
     let size = expected.iter::<f32>().map(f32::abs).fold(1e-6, f32::max);
     assert_eq!(found.num_elements(), expected.num_elements(), "{name}");
     assert!(apart <= CLOSE * size, "{name}: {apart} apart of {size}");
