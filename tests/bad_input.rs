@@ -241,10 +241,12 @@ fn what_would_be_ignored_or_lost_is_refused() {
 fn what_would_not_be_learnt_from_is_not_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for (policy, expected) in [("noisy-expert", "`noise` above 0"), ("expart", "expart")] {
-        let record = [
-            "record", "--env", "two-room", "--out", "d", "--policy", policy,
-        ];
+    for (env, policy, expected) in [
+        ("two-room", "noisy-expert", "`noise` above 0"),
+        ("two-room", "expart", "expart"),
+        ("push-t", "simulator", "expected `--env two-room`"),
+    ] {
+        let record = ["record", "--env", env, "--out", "d", "--policy", policy];
         let said = fail(folder, &record);
         assert!(
             said.contains(expected) && !folder.join("d").exists(),
@@ -268,15 +270,6 @@ fn settings_that_keep_nothing_to_learn_from_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     record(folder, "d");
-    let own = [
-        "train",
-        "train/push-t-vla",
-        "--dataset",
-        "d",
-        "--out",
-        "run",
-        "--set",
-    ];
     for (setting, expected) in [
         ("validation_share=5", "less than 1, found 5"),
         ("validation_batches=0", "at least 1 beside validate_every"),
@@ -288,22 +281,32 @@ fn settings_that_keep_nothing_to_learn_from_are_refused() {
             "[evaluation] in push-t: expected an environment that the recordings fit",
         ),
     ] {
-        let said = fail(folder, &[&own[..], &[setting]].concat());
+        let said = fail(
+            folder,
+            &training("train/push-t-vla", "d", &["--set", setting]),
+        );
         assert!(said.contains(expected), "{expected} in {said}");
         assert!(!folder.join("run").exists(), "{setting}");
     }
+    // Before pictures are decoded, and before a window of that many steps is made up.
+    let long = ["--set", "policy.history=1000000000000"];
+    let said = fail(folder, &training("train/push-t-diffusion", "d", &long));
+    let expected = "`history`: expected 1 to 16384, found 1000000000000";
+    assert!(
+        said.contains(expected) && !said.contains("decode"),
+        "{said}"
+    );
+    assert!(!said.contains("panicked") && !folder.join("run").exists());
 }
 
 /// `armilla train` of a world model on the dataset of a name, into `run`.
 fn train<'a>(dataset: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
-    let own = [
-        "train",
-        "train/two-room-jepa",
-        "--dataset",
-        dataset,
-        "--out",
-        "run",
-    ];
+    training("train/two-room-jepa", dataset, rest)
+}
+
+/// The same of any configuration.
+fn training<'a>(config: &'a str, dataset: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    let own = ["train", config, "--dataset", dataset, "--out", "run"];
     [&own, rest].concat()
 }
 

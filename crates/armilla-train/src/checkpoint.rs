@@ -152,13 +152,23 @@ impl<M: Module> State<M> {
 
 fn malformed(path: &Path, reason: String) -> Error {
     let path: PathBuf = path.to_path_buf();
-    Error::Malformed { path, reason }
+    let remedy = "remove the checkpoint to resume from an earlier one";
+    Error::Malformed {
+        path,
+        reason,
+        remedy,
+    }
 }
 
-/// A resumed run gives the weights of an uninterrupted one only with all its settings and data, but for how often it reports.
+/// A resumed run gives the weights of an uninterrupted one only with all its settings and data, but for how often it reports. Settings that are new
+/// since are none of an older version's run.
 fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()> {
     for (key, expected) in started.as_object().into_iter().flatten() {
         let found = &now[key];
+        if expected.is_object() && found.is_object() {
+            check_unchanged(expected, found, checkpoint)?;
+            continue;
+        }
         let reports = ["log_every", "checkpoint_every"].contains(&key.as_str());
         if found != expected && !reports {
             return Err(Error::ConfigChanged {
@@ -170,4 +180,50 @@ fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_changed_is_named_however_deep_it_lies() {
+        let run = |taps: Value| {
+            let model = json!({ "width": 8, "encoder": { "taps": taps } });
+            json!({ "seed": 7, "model": model })
+        };
+        let check = |now: &Value| {
+            let checked = check_unchanged(&run(json!(3)), now, Path::new("run/checkpoints/000010"));
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&run(json!(3))), Ok(()));
+        for (now, expected) in [
+            (run(json!(5)), "`taps` was 3, found 5"),
+            (run(Value::Null), "`taps` was 3, found null"),
+            (json!({ "seed": 7 }), "`model` was {"),
+            (
+                json!({ "model": run(json!(3))["model"] }),
+                "`seed` was 7, found null",
+            ),
+        ] {
+            let said = check(&now).unwrap_err();
+            assert!(
+                said.contains(expected) && said.contains("run/checkpoints/000010"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_new_since_or_only_reports_may_differ() {
+        let before = json!({ "log_every": 1, "model": { "width": 8 } });
+        let now = json!({
+            "log_every": 20,
+            "statistics": "abc",
+            "model": { "width": 8, "taps": 3 },
+        });
+        check_unchanged(&before, &now, Path::new("run")).unwrap();
+        check_unchanged(&Value::Null, &now, Path::new("run")).unwrap();
+    }
 }

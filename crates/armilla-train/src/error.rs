@@ -94,12 +94,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file of a run that does not hold what it should.
-    #[error("{}: {reason}; remove the checkpoint to resume from an earlier one", path.display())]
+    #[error("{}: {reason}; {remedy}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// Training state that does not fit the model.
     #[error(

@@ -42,6 +42,7 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>> {
                 return Err(Error::Malformed {
                     path: path.to_path_buf(),
                     reason: format!("line {}: {error}", index + 1),
+                    remedy: "put the line right, or remove it",
                 });
             }
         }
@@ -87,6 +88,7 @@ fn encode(path: &Path, line: &MetricsLine) -> Result<String> {
     let json = serde_json::to_string(line).map_err(|error| Error::Malformed {
         path: path.to_path_buf(),
         reason: error.to_string(),
+        remedy: "such a figure cannot be kept",
     })?;
     Ok(json + "\n")
 }
@@ -125,6 +127,21 @@ mod tests {
             message.contains("line 1: missing field `step`"),
             "{message}"
         );
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_broken_line_in_the_middle_is_named() {
+        let path =
+            std::env::temp_dir().join(format!("armilla-metrics-broken-{}", std::process::id()));
+        let [first, last] = [10, 30].map(|step| encode(&path, &line(step)).unwrap());
+        std::fs::write(&path, format!("{first}{{\"step\":\n{last}")).unwrap();
+        let message = read_metrics(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("line 2: ") && message.ends_with("put the line right, or remove it"),
+            "{message}"
+        );
+        assert!(!message.contains("checkpoint"), "{message}");
         std::fs::remove_file(&path).unwrap();
     }
 }

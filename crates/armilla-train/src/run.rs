@@ -66,8 +66,14 @@ impl RunDirectory {
         let checkpoints = self.checkpoints();
         let mut entries =
             std::fs::read_dir(&checkpoints).map_err(file_error("read", &checkpoints))?;
-        if self.metrics().exists() || entries.next().is_some() {
+        let metrics = self.metrics();
+        // One that failed at its first step has begun the file.
+        let steps = metrics.metadata().is_ok_and(|file| file.len() > 0);
+        if steps || entries.next().is_some() {
             return Ok(());
+        }
+        if metrics.exists() {
+            remove(&metrics)?;
         }
         remove(&checkpoints)?;
         remove(&self.path.join(CONFIG))?;
@@ -252,6 +258,19 @@ mod tests {
         std::fs::write(run.metrics(), "{}\n").unwrap();
         run.remove_unused().unwrap();
         assert_eq!(run.config_text().unwrap(), "steps = 1\n");
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_failed_at_its_first_step_leaves_nothing() {
+        let path = std::env::temp_dir().join(format!("armilla-run-first-{}", std::process::id()));
+        for (metrics, is_kept) in [("", false), ("{}\n", true)] {
+            let run = RunDirectory::create(&path, "").unwrap();
+            std::fs::write(run.metrics(), metrics).unwrap();
+            run.remove_unused().unwrap();
+            let left = [&path, &run.metrics()].map(|path| path.exists());
+            assert_eq!(left, [is_kept; 2], "{metrics:?}");
+        }
         std::fs::remove_dir_all(&path).unwrap();
     }
 

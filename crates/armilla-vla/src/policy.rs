@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
+use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE, camera_key};
 use armilla_core::random::stream;
 use armilla_core::{
     Action, ActionChunk, EnvironmentSpec, EpisodeId, Features, Observation, Policy, PolicyRequest,
@@ -192,10 +192,7 @@ fn fits(inputs: &PolicyInputs, processors: &Processors, features: &Features) -> 
     let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
     for camera in &inputs.cameras {
         let name = processors.camera_name(camera);
-        wanted.push((
-            format!("{IMAGE_PREFIX}{name}"),
-            vec![camera.height, camera.width, 3],
-        ));
+        wanted.push((camera_key(name), vec![camera.height, camera.width, 3]));
     }
     let widths = [(STATE, inputs.state), (ACTION, Some(inputs.action))];
     let widths = widths

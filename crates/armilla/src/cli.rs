@@ -89,7 +89,7 @@ pub(crate) struct RecordArguments {
     /// Environment: two-room, push-t, push-t-moves or tabletop.
     #[arg(long)]
     pub env: Option<String>,
-    /// Who acts in all episodes: expert, random, nothing, cheat, simulator (plans on a copy of it), noisy-expert (with the noise of a
+    /// Who acts in all episodes: expert, random, nothing, cheat, simulator (plans on a copy of it; two-room only), noisy-expert (with the noise of a
     /// configuration), or a checkpoint's folder; expert, or what a configuration says, unless given.
     #[arg(long)]
     pub policy: Option<String>,

@@ -160,12 +160,16 @@ impl FlowPolicyConfig {
             ]
         });
         let widths = [
-            ("observation.state", inputs.state.unwrap_or(0)),
+            ("observation.state", inputs.state.unwrap_or(1)),
             ("action", inputs.action),
         ];
         let mut sizes = sides.chain(widths);
-        if let Some((key, size)) = sizes.find(|(_, size)| *size > LARGEST) {
-            return Err(Error::config(key, format!("up to {LARGEST}"), size));
+        if let Some((key, size)) = sizes.find(|(_, size)| !(1..=LARGEST).contains(size)) {
+            return Err(Error::config(key, format!("1 to {LARGEST}"), size));
+        }
+        let weight = self.grounding_weight;
+        if !(weight.is_finite() && weight >= 0.0) {
+            return Err(Error::config("grounding_weight", "0 or more", weight));
         }
         Ok(())
     }

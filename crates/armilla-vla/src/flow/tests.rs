@@ -143,3 +143,29 @@ fn settings_that_cannot_be_are_named() {
     let unknown = serde_json::from_str::<FlowPolicyConfig>(r#"{"slotz": 3}"#).unwrap_err();
     assert!(unknown.to_string().contains("slotz"), "{unknown}");
 }
+
+#[test]
+fn widths_of_nothing_and_weights_that_are_none_are_named() {
+    for (state, action, expected) in [
+        (0, 2, "`observation.state`: expected 1 to 65536, found 0"),
+        (2, 0, "`action`: expected 1 to 65536, found 0"),
+    ] {
+        let narrow = PolicyInputs {
+            state: Some(state),
+            action,
+            ..inputs()
+        };
+        let said = small().validate(&narrow).unwrap_err().to_string();
+        assert!(said.contains(expected), "{said}");
+    }
+    for grounding_weight in [f64::NAN, f64::INFINITY, -0.1] {
+        let config = FlowPolicyConfig {
+            grounding_weight,
+            ..small()
+        };
+        let said = config.validate(&inputs()).unwrap_err().to_string();
+        let expected = format!("`grounding_weight`: expected 0 or more, found {grounding_weight}");
+        assert!(said.contains(&expected), "{said}");
+    }
+    small().validate(&inputs()).unwrap();
+}

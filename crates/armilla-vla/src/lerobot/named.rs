@@ -120,7 +120,10 @@ fn largest(data: &TensorData) -> f32 {
 fn apart(name: &str, found: &TensorData, expected: &TensorData) -> f32 {
     assert_eq!(found.num_elements(), expected.num_elements(), "{name}");
     let pairs = found.iter::<f32>().zip(expected.iter::<f32>());
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    pairs
+        .map(|(a, b)| (a - b).abs())
+        .max_by(f32::total_cmp)
+        .unwrap_or(0.0)
 }
 
 /// A few entries of a gradient, spread evenly, and the largest magnitude.

@@ -105,10 +105,8 @@ fn infer(arguments: &InferArguments) -> Result<()> {
 
 fn loss(arguments: &LossArguments) -> Result<()> {
     let exchange = &arguments.exchange;
-    let mut device = armilla_nn::device::parse(&exchange.device)?;
-    if arguments.grads {
-        device = device.autodiff();
-    }
+    // As in training, with or without gradients to write: batch normalisation has other moments when a policy acts.
+    let device = armilla_nn::device::parse(&exchange.device)?.autodiff();
     let policy = load_policy(&exchange.checkpoint()?, &device)?;
     let input = exchange.read()?;
     let loss = input.loss(policy.as_ref(), exchange.seed, &device);

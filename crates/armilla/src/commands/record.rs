@@ -150,6 +150,12 @@ impl Actor {
             "`noise`: expected with noisy-expert only, found {noise} with {policy}"
         );
         if let Some(script) = eval::script(policy) {
+            let goal_is_a_state = environment.name == "two-room";
+            ensure!(
+                script != Script::Planner || goal_is_a_state,
+                "simulator: expected `--env two-room`, where recordings have a goal to plan to, found {}",
+                environment.name
+            );
             let mut simulator = make(environment)?;
             simulator.reset(&Reset::default())?;
             simulator.scripted(script)?;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use armilla_core::features::IMAGE_PREFIX;
 use armilla_core::{FeatureStatistics, Features};
 use armilla_data::{Dataset, LoaderCamera, LoaderConfig, LoaderSource, WindowLoader, WindowSpec};
 use armilla_world::Shape;
@@ -186,7 +185,7 @@ impl TrainingData {
                 anyhow!("{error}; --set 'transforms=[{{kind=\"resize\",height={side},width={side}}}]' makes them fit")
             });
         }
-        let feature = format!("{IMAGE_PREFIX}{}", camera.name);
+        let feature = self.first.camera_key(&camera.name)?;
         let recorded = &self.first.features().0[&feature].shape;
         ensure!(
             recorded[..2] == found,
@@ -309,6 +308,16 @@ impl TrainingData {
     pub(super) fn root(&self) -> String {
         self.first.root().display().to_string()
     }
+}
+
+/// What a checkpoint keeps of its data and of the model's settings: a resumed run must have the same.
+pub(super) fn state_of_source(
+    loader: &WindowLoader,
+    settings: &serde_json::Value,
+) -> serde_json::Value {
+    let mut state = serde_json::to_value(loader.state()).unwrap_or_default();
+    state["model"] = settings.clone();
+    state
 }
 
 /// Numbers of the episodes to train on and to keep, in this order.

@@ -214,6 +214,40 @@ fn append(run: &RunDirectory, line: &Line) -> Result<()> {
         .append(true)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    let text = serde_json::to_string(line)?;
-    writeln!(file, "{text}").with_context(|| format!("cannot write {}", path.display()))
+    let before = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    // What a line that was cut off left would swallow this one.
+    let cut = before.last().is_some_and(|&last| last != b'\n');
+    let begin = if cut { "\n" } else { "" };
+    let text = format!("{begin}{}\n", serde_json::to_string(line)?);
+    let written = file.write_all(text.as_bytes());
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_line_that_was_cut_off_nothing_else_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(folder.path(), "").unwrap();
+        let path = run.path().join(FILE);
+        let evaluated = |step| Line {
+            step,
+            episodes: 2,
+            success: 0.5,
+            score: 0.25,
+        };
+        append(&run, &evaluated(10)).unwrap();
+        append(&run, &evaluated(20)).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        append(&run, &evaluated(30)).unwrap();
+        append(&run, &evaluated(40)).unwrap();
+        let found = lines(&run).unwrap();
+        let steps: Vec<_> = found.iter().map(|line| line.step).collect();
+        assert_eq!(steps, [10, 30, 40]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 4, "{text}");
+    }
 }

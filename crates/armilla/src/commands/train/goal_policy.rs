@@ -11,7 +11,7 @@ use armilla_vla::{GoalBatch, GoalPolicy, GoalPolicyConfig, GoalShape};
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::{ModelInputs, TrainingData};
+use super::data::{ModelInputs, TrainingData, state_of_source};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -122,6 +122,7 @@ impl BatchSource for GoalWindows {
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.loader.state()).unwrap_or_default()
+        let settings = serde_json::to_value(&self.policy).unwrap_or_default();
+        state_of_source(&self.loader, &settings)
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use armilla_core::features::{ACTION, IMAGE_PREFIX, STATE};
-use armilla_core::{Features, Statistics};
+use armilla_core::features::{ACTION, STATE, camera_key};
+use armilla_core::{Feature, Statistics};
 use armilla_data::{WindowLoader, WindowSpec};
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
 use armilla_vla::lerobot::checkpoint::RATE;
@@ -17,7 +17,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 use serde_json::Map;
 
-use super::data::{ModelInputs, TrainingData};
+use super::data::{ModelInputs, TrainingData, state_of_source};
 use super::evaluation;
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
@@ -50,6 +50,13 @@ impl PolicyVisitor for Start<'_> {
     type Output = Result<TrainOutcome>;
 
     fn visit<M: PolicyModel + ModuleDisplay>(self, policy: &M::Config) -> Self::Output {
+        let cameras = self.data.camera_count().min(M::CAMERAS);
+        self.data.check_statistics(&[ACTION, STATE])?;
+        let mut inputs = inputs(self.data, cameras)?;
+        let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
+        inputs.vocabulary = words.as_ref().map(|words| words.tokenizer.vocabulary());
+        // Before windows are as long as a setting that may be any number, and before pictures are decoded.
+        let model = M::init(policy, &inputs, self.config.train.seed, &self.device)?;
         let horizons = M::horizons(policy);
         let history = horizons.history as i64;
         let offsets: Vec<i64> = (1 - history..=0).collect();
@@ -57,14 +64,9 @@ impl PolicyVisitor for Start<'_> {
             allow_short_tail: true,
             ..WindowSpec::new(&offsets, horizons.action)
         };
-        let cameras = self.data.camera_count().min(M::CAMERAS);
-        self.data.check_statistics(&[ACTION, STATE])?;
         let seen = ModelInputs::Policy(cameras);
         let kept = self.data.kept(self.config, spec.clone(), seen)?;
         let loader = Arc::new(self.data.loader(self.config, spec, seen)?);
-        let mut inputs = inputs(self.data.features(), &loader);
-        let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
-        inputs.vocabulary = words.as_ref().map(|words| words.tokenizer.vocabulary());
         let known = loader.statistics();
         check_statistics(&known, &inputs, &M::modes())?;
         let statistics = arrays(&known, &inputs);
@@ -75,16 +77,17 @@ impl PolicyVisitor for Start<'_> {
         if let Some(wanted) = &self.config.evaluation {
             evaluation::check_fits(wanted, &inputs, &processors, self.data.fps())?;
         }
-        let model = M::init(policy, &inputs, self.config.train.seed, &self.device)?;
         say(&format!(
             "policy: {} parameters, {} windows",
             Module::num_params(&model),
             loader.len()
         ));
+        let of_model = serde_json::to_value(policy)?;
         let windows = |loader, device: Device| PolicyWindows {
             loader,
             inputs: inputs.clone(),
             processors: processors.clone(),
+            settings: of_model.clone(),
             device,
         };
         let mut source = windows(loader, self.device.clone());
@@ -137,23 +140,29 @@ impl Start<'_> {
 }
 
 /// What recordings hold, as a policy takes it.
-fn inputs(features: &Features, loader: &WindowLoader) -> PolicyInputs {
+fn inputs(data: &TrainingData, cameras: usize) -> Result<PolicyInputs> {
+    let features = data.features();
     let width = |key: &str| {
         let feature = features.0.get(key);
         feature.map(|feature| feature.shape.iter().product())
     };
-    let cameras = loader.cameras().iter().map(|camera| Camera {
-        key: format!("{IMAGE_PREFIX}{}", camera.name),
-        height: camera.height,
-        width: camera.width,
-    });
-    PolicyInputs {
-        cameras: cameras.collect(),
+    let names = data.cameras(cameras)?;
+    let camera = |name: &String| {
+        let mut known = features.cameras();
+        let (_, Feature { shape, .. }) = known.find(|(known, _)| known == name)?;
+        Some(Camera {
+            key: camera_key(name),
+            height: shape[0],
+            width: shape[1],
+        })
+    };
+    Ok(PolicyInputs {
+        cameras: names.iter().filter_map(camera).collect(),
         state: width(STATE),
         environment_state: None,
         action: width(ACTION).unwrap_or_default(),
         vocabulary: None,
-    }
+    })
 }
 
 /// A policy in training.
@@ -181,6 +190,8 @@ struct PolicyWindows {
     loader: Arc<WindowLoader>,
     inputs: PolicyInputs,
     processors: Processors,
+    /// The policy's, which a resumed run must have too.
+    settings: serde_json::Value,
     device: Device,
 }
 
@@ -195,6 +206,6 @@ impl BatchSource for PolicyWindows {
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.loader.state()).unwrap_or_default()
+        state_of_source(&self.loader, &self.settings)
     }
 }

@@ -16,7 +16,7 @@ use armilla_world::{
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::{ModelInputs, TrainingData};
+use super::data::{ModelInputs, TrainingData, state_of_source};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -219,7 +219,8 @@ impl BatchSource for Windows {
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.loader.state()).unwrap_or_default()
+        let settings = serde_json::to_value(&self.config).unwrap_or_default();
+        state_of_source(&self.loader, &settings)
     }
 }
 
