@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::datasets::copy;
 use crate::pipeline::{SMALL_WORLD_MODEL, record, training};
 use crate::program::{fail, json, succeed};
 
@@ -30,6 +31,8 @@ fn every_question_is_answered() {
     );
 
     kept_episodes(folder);
+    other_episodes(folder);
+    other_units(folder);
     played_episodes(folder);
     wrong_input(folder);
 }
@@ -46,6 +49,7 @@ fn kept_episodes(folder: &Path) {
         "as the run kept: {found}"
     );
     assert_eq!(found["source"]["validation_split"], "spread");
+    assert_eq!(found["source"]["kept_from_training"], true);
     assert_eq!(found["episodes"], 2);
     let step = &found["groups"]["all"][1];
     for figure in [
@@ -84,6 +88,55 @@ fn kept_episodes(folder: &Path) {
     );
     assert_ne!(of_older["figures"], found["figures"], "other episodes");
     std::fs::write(&path, config).unwrap();
+}
+
+/// What training kept is told apart from other episodes, and from those of a dataset that is not the run's.
+fn other_episodes(folder: &Path) {
+    let data = folder.join("data");
+    copy(&data, &folder.join("copy"));
+    let all = ["--validation-share", "1"];
+    let [kept, others, unknown] = [
+        "the 25 % kept from training",
+        "100 % of the episodes, of which training kept 25 %",
+        "100 % of a dataset that is not, or no longer,",
+    ];
+    for (dataset, more, (is_kept, episodes), title) in [
+        ("data", &[][..], (Value::from(true), 2), kept),
+        ("data", &all[..], (Value::from(false), 8), others),
+        ("copy", &[], (Value::Null, 8), unknown),
+    ] {
+        let check = ["check", "--dataset", dataset, "--windows", "8"];
+        let files = ["--report", "check.html"];
+        let found = ask(folder, &[&check[..], &files, more].concat());
+        assert_eq!(found.get("kept_from_training"), Some(&is_kept), "{found}");
+        assert_eq!(found["episodes"], episodes, "{found}");
+        let page = std::fs::read_to_string(folder.join("check.html")).unwrap();
+        assert!(page.contains(title), "{title}");
+        let says_kept = page.contains("kept from training");
+        assert_eq!(says_kept, is_kept == true, "{dataset} {more:?}");
+    }
+
+    // One that lies nowhere any more was moved.
+    std::fs::rename(&data, folder.join("moved")).unwrap();
+    let found = ask(folder, &["check", "--dataset", "moved", "--windows", "8"]);
+    assert_eq!(found["kept_from_training"], true, "{found}");
+    std::fs::rename(folder.join("moved"), data).unwrap();
+}
+
+/// A dataset whose actions are of another unit is no measure of the model.
+fn other_units(folder: &Path) {
+    let path = folder.join("copy/meta/stats.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut statistics: Value = serde_json::from_str(&text).unwrap();
+    statistics["action"]["min"] = serde_json::json!([-1000.0, -1000.0]);
+    statistics["action"]["max"] = serde_json::json!([1000.0, 1000.0]);
+    std::fs::write(&path, statistics.to_string()).unwrap();
+    let said = fail(folder, &["world", "check", MODEL, "--dataset", "copy"]);
+    assert!(
+        said.contains("copy: actions: expected the units of the recordings")
+            && said.contains("found -1000 to 1000"),
+        "{said}"
+    );
 }
 
 /// An answer that is drawn as well, with a curve of this name.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::Feature;
 use armilla_core::features::{ACTION, STATE};
 use armilla_data::{Dataset, ImageTransform, size_after_transforms};
-use armilla_world::Shape;
+use armilla_world::{ActionScale, Shape};
 
 /// Checks cameras, size of pictures after a training's transforms, and widths of action and state.
 pub(crate) fn dataset(
@@ -80,6 +80,34 @@ pub(crate) fn rate(learnt_hz: Option<f64>, dataset: &Dataset) -> Result<()> {
         ensure!(
             (found - learnt).abs() < 1e-3 * learnt,
             "{}: expected {learnt} Hz, as in the recordings that the model learnt from, found {found} Hz; who wants it all the same takes `fps` out of the checkpoint's config.json",
+            dataset.root().display()
+        );
+    }
+    Ok(())
+}
+
+/// How many times as far recordings may reach as others of the same units.
+const MOST_APART: f64 = 50.0;
+
+/// Refuses recordings of other actions than a model learnt from, where both say between what they lie: moves are no places. A value that
+/// never moved tells nothing, one that hardly did is no proof.
+pub(crate) fn units(learnt: &ActionScale, dataset: &Dataset) -> Result<()> {
+    let Some(found) = dataset.statistics().get(ACTION) else {
+        return Ok(());
+    };
+    let learnt = learnt.low.iter().zip(&learnt.high);
+    let learnt = learnt.map(|(&low, &high)| [f64::from(low), f64::from(high)]);
+    let found = found.min.iter().zip(&found.max);
+    let both: Vec<_> = learnt
+        .zip(found.map(|(&low, &high)| [low, high]))
+        .filter(|([low, high], [least, most])| high > low && most > least)
+        .collect();
+    let ratio = |([low, high], [least, most]): &([f64; 2], [f64; 2])| (high - low) / (most - least);
+    let apart = both.iter().all(|both| ratio(both) > MOST_APART)
+        || both.iter().all(|both| ratio(both) < 1.0 / MOST_APART);
+    if let (true, Some(([low, high], [least, most]))) = (apart, both.first()) {
+        bail!(
+            "{}: actions: expected the units of the recordings that the model learnt from, which reach from {low} to {high}, found {least} to {most}",
             dataset.root().display()
         );
     }

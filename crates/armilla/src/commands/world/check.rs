@@ -9,7 +9,7 @@ use armilla_world::Diagnostics;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::episodes::Kept;
+use super::kept::Kept;
 use super::table::{cell, table};
 use super::{Findings, ModelArguments, plot};
 use crate::commands::report::{at_least, diagnose};
@@ -21,13 +21,13 @@ pub(crate) struct CheckArguments {
     /// The model.
     #[command(flatten)]
     pub model: ModelArguments,
-    /// A dataset, of which the episodes that training did not see are taken: a folder, or OWNER/NAME on the hub.
+    /// A dataset: a folder, or OWNER/NAME on the hub.
     #[arg(long)]
     pub dataset: PathBuf,
     /// Windows to measure on.
     #[arg(long, default_value_t = 256)]
     pub windows: usize,
-    /// Share of the dataset's episodes that training did not see, evenly spread or the last as its run says; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
+    /// Share of the dataset's episodes to take, evenly spread or the last as the checkpoint's run says, 1 for all. Unless given, those that the run kept from training, all of a dataset that is not the run's, 0.05 where no run is beside the checkpoint.
     #[arg(long)]
     pub validation_share: Option<f64>,
 }
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
     let opened = arguments.model.open()?;
     let folder = hub::folder(HubType::Dataset, &arguments.dataset)?;
     let kept = Kept::open(&opened, &folder, arguments.validation_share)?;
-    let (share, split) = (kept.share, kept.split);
+    let (share, split, untouched) = (kept.share, kept.split, kept.kept_from_training());
     let (of_run, episodes) = (kept.title(), kept.episodes.len());
     let found = diagnose(
         &opened.model,
@@ -51,6 +51,11 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
         arguments.windows,
         &opened.device,
     )?;
+    ensure!(
+        found.windows > 1,
+        "{}: expected at least 2 windows, to hold the actions of one against another's, found 1 in {episodes} episodes",
+        arguments.dataset.display()
+    );
     let figures = figures(&found);
     let title = format!(
         "{}: {} windows of {episodes} episodes, {of_run}",
@@ -77,6 +82,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<()> {
         "dataset": arguments.dataset,
         "validation_share": share,
         "validation_split": split,
+        "kept_from_training": untouched,
         "episodes": episodes,
         "windows": found.windows,
         "figures": json,

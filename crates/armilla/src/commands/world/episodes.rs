@@ -1,27 +1,19 @@
-//! Episodes to look into a world model with: kept from training in a dataset, or played in a simulator that tells its truth.
+//! Episodes to look into a world model with: recorded in a dataset, or played in a simulator that tells its truth.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use armilla_core::features::ACTION;
 use armilla_core::{Action, Observation, Reset};
-use armilla_data::{Dataset, ImageTransform, Rows, apply_transforms, deterministic};
+use armilla_data::{Dataset, ImageTransform, Rows, apply_transforms};
 use armilla_envs::{EnvironmentConfig, Script, Simulator, Truth, make};
 use armilla_imagine::{Encoded, Footage};
-use armilla_viz::chart::number;
 use armilla_world::WorldModel;
 use rayon::prelude::*;
-use toml::Value;
 
-use super::Opened;
 use crate::commands::eval::SEEDS_APART;
-use crate::commands::fit;
-use crate::commands::train::ValidationSplit;
 use crate::progress::Progress;
 
-/// Kept from training where neither the command line nor the checkpoint's run says how much.
-const VALIDATION_SHARE: f64 = 0.05;
 /// Noise of the noisy expert.
 const NOISE: f32 = 0.5;
 /// Episodes played at once, which bounds memory.
@@ -32,84 +24,6 @@ pub(crate) struct TransformedDataset {
     pub(crate) dataset: Arc<Dataset>,
     /// Without chance.
     pub(crate) transforms: Vec<ImageTransform>,
-}
-
-/// A dataset and those of its episodes that training did not see.
-pub(super) struct Kept {
-    pub(super) seen: TransformedDataset,
-    pub(super) episodes: Vec<usize>,
-    pub(super) share: f64,
-    pub(super) split: ValidationSplit,
-    /// Whether the checkpoint's run kept just these.
-    told: bool,
-}
-
-impl Kept {
-    /// Opens it and checks that it fits the model.
-    pub(super) fn open(opened: &Opened, folder: &Path, share: Option<f64>) -> Result<Self> {
-        let run = OfRun::read(&opened.folder)?;
-        // Another share is of other episodes.
-        let told = run.as_ref();
-        let told = told.is_some_and(|run| share.is_none_or(|share| share == run.share));
-        let OfRun {
-            share: found,
-            split,
-            transforms,
-        } = run.unwrap_or_default();
-        let seen = TransformedDataset {
-            dataset: Arc::new(Dataset::open(folder)?),
-            transforms,
-        };
-        let (model, dataset) = (&opened.model, &seen.dataset);
-        fit::dataset(
-            model.shape(),
-            &model.interface().cameras,
-            dataset,
-            &seen.transforms,
-        )?;
-        fit::rate(model.interface().rate_hz, dataset)?;
-        let share = share.unwrap_or(found);
-        ensure!(
-            (0.0..=1.0).contains(&share),
-            "--validation-share: expected a share from 0 to 1, found {share}"
-        );
-        let (_, episodes) = split.of(dataset, share);
-        ensure!(
-            !episodes.is_empty(),
-            "{}: expected episodes kept from training, found none: {share} of {} episodes; give a larger --validation-share",
-            folder.display(),
-            dataset.episodes().len()
-        );
-        Ok(Self {
-            seen,
-            episodes,
-            share,
-            split,
-            told,
-        })
-    }
-
-    /// What share it is, for titles.
-    pub(super) fn title(&self) -> String {
-        let kept = match self.told {
-            true => "kept from training",
-            false => "taken to be kept from training, of which no run beside the checkpoint tells",
-        };
-        format!("the {} % {kept}", number(100.0 * self.share))
-    }
-
-    /// So many of them, evenly spread, as latents.
-    pub(super) fn encode(&self, model: &WorldModel, count: usize) -> Result<Vec<Encoded>> {
-        let count = count.min(self.episodes.len());
-        let mut progress = Progress::new("encode", "episodes", count as u64);
-        let mut encoded = Vec::with_capacity(count);
-        for episode in spread(&self.episodes, count) {
-            encoded.push(recorded(&self.seen, episode, model)?.encode(model)?);
-            progress.set(encoded.len() as u64, "");
-        }
-        progress.finish();
-        Ok(encoded)
-    }
 }
 
 /// So many of some episodes, evenly spread: as many of each group of recordings as it has of them all.
@@ -143,63 +57,6 @@ pub(crate) fn recorded(
     let actions = list(dataset.actions(episode)?);
     let repeat = model.shape().action_repeat;
     Ok(Footage::of_episode(first, &states, &actions, repeat).with_others(others, repeat))
-}
-
-/// What a checkpoint's own run tells of its recordings.
-struct OfRun {
-    /// Of the episodes, kept from training.
-    share: f64,
-    /// Which ones.
-    split: ValidationSplit,
-    /// What became of pictures, without chance.
-    transforms: Vec<ImageTransform>,
-}
-
-impl Default for OfRun {
-    fn default() -> Self {
-        Self {
-            share: VALIDATION_SHARE,
-            split: ValidationSplit::default(),
-            transforms: Vec::new(),
-        }
-    }
-}
-
-impl OfRun {
-    /// Reads it where the checkpoint still lies in the run's folder.
-    fn read(checkpoint: &Path) -> Result<Option<Self>> {
-        let file = checkpoint.canonicalize().ok();
-        let file = file.and_then(|folder| Some(folder.ancestors().nth(3)?.join("config.toml")));
-        let Some(file) = file.filter(|file| file.is_file()) else {
-            return Ok(None);
-        };
-        let text = std::fs::read_to_string(&file);
-        // These keys alone: the run may be of another version.
-        let config: Option<toml::Table> = text.ok().and_then(|text| text.parse().ok());
-        let Some(config) = config else {
-            return Ok(None);
-        };
-        let Some(share) = config.get("validation_share").and_then(Value::as_float) else {
-            return Ok(None);
-        };
-        let unknown = |key: &str| format!("{}: `{key}`", file.display());
-        let split = match config.get("validation_split") {
-            Some(split) => split.clone().try_into(),
-            None => Ok(ValidationSplit::BEFORE_THE_CHOICE),
-        };
-        let transforms: Vec<_> = match config.get("transforms") {
-            Some(transforms) => {
-                let transforms = transforms.clone().try_into();
-                transforms.with_context(|| unknown("transforms"))?
-            }
-            None => Vec::new(),
-        };
-        Ok(Some(Self {
-            share,
-            split: split.with_context(|| unknown("validation_split"))?,
-            transforms: deterministic(&transforms),
-        }))
-    }
 }
 
 /// An episode of a simulator, frames a model step apart, with what was where at each.
@@ -273,6 +130,7 @@ impl Stage {
             found == 1,
             "{env}: expected a model of one camera, as this simulator has, found {found}"
         );
+        spec.check_cameras(&interface.cameras, shape.image_size)?;
         spec.check_units(&interface.actions.low, &interface.actions.high)?;
         spec.check_rate(interface.rate_hz, "config.json")?;
         Ok(stage)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use armilla_core::features::{ACTION, IMAGE_PREFIX};
+use armilla_core::features::ACTION;
 use armilla_data::Dataset;
 use armilla_world::{ActionScale, Interface, Jepa, Model, StateScale, WorldModel};
 use burn::module::Module as _;
@@ -65,10 +65,8 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<()> {
 /// What the model meets, as the dataset has it.
 fn interface(dataset: &Dataset, camera: Option<&str>) -> Result<Interface> {
     let root = dataset.root().display();
-    let cameras = dataset.features().0.keys();
-    let cameras: Vec<_> = cameras
-        .filter_map(|key| key.strip_prefix(IMAGE_PREFIX))
-        .collect();
+    let cameras = dataset.features().cameras().map(|(name, _)| name);
+    let cameras: Vec<_> = cameras.collect();
     let found = match camera {
         Some(wanted) => cameras.iter().find(|name| **name == wanted),
         None => cameras.first(),

@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod episodes;
 mod import;
+mod kept;
 mod probe;
 mod rollout;
 mod surprise;

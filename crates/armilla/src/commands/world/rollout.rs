@@ -12,7 +12,8 @@ use armilla_world::WorldModel;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::episodes::{Kept, Stage, encode};
+use super::episodes::{Stage, encode};
+use super::kept::Kept;
 use super::table::{cell, table};
 use super::{Findings, ModelArguments, Opened, at_least_one, plot};
 use crate::commands::viz;
@@ -45,7 +46,7 @@ pub(crate) struct RolloutArguments {
     /// Model steps to predict.
     #[arg(long, default_value_t = 8)]
     pub steps: usize,
-    /// Share of the dataset's episodes that training did not see, evenly spread or the last as its run says; what the checkpoint's run kept unless given, 0.05 where no run is beside it.
+    /// Share of the dataset's episodes to take, evenly spread or the last as the checkpoint's run says, 1 for all. Unless given, those that the run kept from training, all of a dataset that is not the run's, 0.05 where no run is beside the checkpoint.
     #[arg(long, conflicts_with = "env")]
     pub validation_share: Option<f64>,
     /// Which episodes of the simulator, 0 unless given; equal seeds, equal episodes.
@@ -148,7 +149,12 @@ fn gather(arguments: &RolloutArguments, opened: &Opened) -> Result<Gathered> {
     Ok(Gathered {
         episodes: kept.encode(&opened.model, arguments.episodes)?,
         truths: None,
-        source: json!({ "dataset": dataset, "validation_share": kept.share, "validation_split": kept.split }),
+        source: json!({
+            "dataset": dataset,
+            "validation_share": kept.share,
+            "validation_split": kept.split,
+            "kept_from_training": kept.kept_from_training(),
+        }),
         title: format!("{}, {}", dataset.display(), kept.title()),
     })
 }
