@@ -5,7 +5,7 @@
 //! ([Dosovitskiy et al.](https://arxiv.org/abs/2010.11929)).
 
 use burn::config::Config;
-use burn::module::{Initializer, Module, Param};
+use burn::module::{Initializer, Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::Activation;
@@ -46,19 +46,16 @@ impl VisionTransformerConfig {
         (self.image_size / self.patch).pow(2) + usize::from(self.class_token)
     }
 
-    /// Builds it with fresh weights.
+    /// Builds it with fresh weights: normal of deviation 0.02, biases of 0, as `ViTModel` has them.
     #[must_use]
     pub fn init(&self, device: &Device) -> VisionTransformer {
-        let small = Initializer::Normal {
-            mean: 0.0,
-            std: 0.02,
-        };
+        let small = SMALL;
         let block = BlockConfig::new(self.width, self.heads)
             .with_activation(Activation::Gelu)
             .with_epsilon(self.epsilon)
             .with_hidden(self.hidden)
             .with_layer_scale(self.layer_scale);
-        VisionTransformer {
+        let built = VisionTransformer {
             patches: StridedConvConfig::new(CHANNELS, self.width)
                 .with_side(self.patch)
                 .with_stride(self.patch)
@@ -72,7 +69,39 @@ impl VisionTransformerConfig {
             norm: LayerNormConfig::new(self.width)
                 .with_epsilon(self.epsilon)
                 .init(device),
-        }
+        };
+        built.map(&mut Fresh::default())
+    }
+}
+
+const SMALL: Initializer = Initializer::Normal {
+    mean: 0.0,
+    std: 0.02,
+};
+
+/// Begins linear layers anew; what else there is stays.
+#[derive(Default)]
+struct Fresh {
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Fresh {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let begin = match self.path.last().map(String::as_str) {
+            Some("weight") => SMALL,
+            Some("bias") => Initializer::Zeros,
+            _ => return param,
+        };
+        let value = param.val();
+        begin.init(value.dims(), &value.device())
     }
 }
 
@@ -186,5 +215,20 @@ mod tests {
         };
         assert_eq!(encode(&config), [2, 10, 8]);
         assert_eq!(encode(&config.with_class_token(false)), [2, 9, 8]);
+    }
+
+    #[test]
+    fn fresh_weights_are_small_and_biases_nothing() {
+        let config = VisionTransformerConfig::new(8, 4, 64, 1, 4);
+        let vision = config.init(&Device::flex());
+        let linear = &vision.patches.kernel;
+        let weights = linear.weight.val().into_data();
+        let squares = weights.iter::<f32>().map(|weight| weight * weight);
+        let deviation = (squares.sum::<f32>() / weights.num_elements() as f32).sqrt();
+        assert!((0.018..0.022).contains(&deviation), "{deviation}");
+        let bias = linear.bias.as_ref().unwrap().val().into_data();
+        assert!(bias.iter::<f32>().all(|value| value == 0.0));
+        let gamma = vision.norm.gamma.val().into_data();
+        assert!(gamma.iter::<f32>().all(|value| value == 1.0));
     }
 }

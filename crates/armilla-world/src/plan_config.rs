@@ -60,8 +60,9 @@ pub struct PlanConfig {
     pub unbiased_std: bool,
     /// Share of the old mean and deviation that an update keeps, in [0, 1).
     pub momentum: f32,
-    /// MPPI: by how much dearer an elite is whose weight is 1/e, in units of the cost: model steps with `distance`. TD-MPC2's 0.5 multiplies
-    /// where this divides, so it is 2 here.
+    /// MPPI: by how much dearer an elite is whose weight is 1/e, in units of the cost: model steps with `distance`, with `latent` the mean over
+    /// the latent's values. stable-worldmodel divides the sum over them by 0.5, which is 0.5 / `latent` here; TD-MPC2's 0.5 multiplies where
+    /// this divides, so it is 2.
     pub temperature: f32,
     /// Gradient descent: about how far a step goes, in the search's coordinates.
     pub learning_rate: f32,
@@ -74,6 +75,8 @@ pub struct PlanConfig {
     /// In how many ways, from 1 to 8, the model looks at a scene, turned and mirrored: the cost is the mean over them. For a model that
     /// was trained with `symmetries`.
     pub views: usize,
+    /// Latents that the search looks back on, at most: 0 for as many as the model does, 1 to begin from what is seen now alone.
+    pub history: usize,
     /// Seed of the candidates; where it is 0, `armilla eval` takes that of the episodes.
     pub seed: u64,
     /// Candidates that a core evaluates at once, which bounds memory. Gradient descent keeps all layers' values of each.
@@ -110,6 +113,7 @@ impl Default for PlanConfig {
             tie_break: 0.01,
             time_weight: 0.0,
             views: 1,
+            history: 0,
             seed: 0,
             rows: 2048,
         }

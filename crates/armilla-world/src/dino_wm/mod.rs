@@ -6,6 +6,8 @@
 //!
 //! - a latent holds no action: its embedding is joined at each step, where upstream keeps it in the latent and overwrites it;
 //! - the decoder is a network for each token and its square of the picture, where upstream's is a convolutional VQ-VAE (quantisation off);
+//! - pictures are in ImageNet's units, as DINOv2 was trained on, where upstream scales them to -1 to 1;
+//! - positions of another grid are interpolated as transformers does, where torch.hub's DINOv2 adds 0.1 to the target's sides;
 //! - the encoder may be any of ours: on a CPU that of a small JEPA, see [`DinoWm::with_encoder`].
 
 pub mod config;

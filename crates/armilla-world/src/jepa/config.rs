@@ -115,9 +115,9 @@ pub struct LossConfig {
     pub inverse_weight: f64,
     /// What inverse dynamics recovers.
     pub inverse: InverseConfig,
-    /// Variance: how far each value's standard deviation over the batch falls short of 1, as in VICReg; 16 in EB-JEPA.
+    /// Variance: how far each value's standard deviation over the batch's frames falls short of 1; 16 in EB-JEPA.
     pub variance_weight: f64,
-    /// Covariance: the squares of what values have in common, as in VICReg; 8 in EB-JEPA.
+    /// Covariance: the squares of what pairs of values have in common, the mean over the pairs; 8 in EB-JEPA.
     pub covariance_weight: f64,
     /// Time similarity: squared distance of latents a model step apart; 12 in EB-JEPA.
     pub time_similarity_weight: f64,
@@ -219,7 +219,7 @@ impl JepaConfig {
     }
 
     /// LeWorldModel as published (arXiv 2603.19312): ViT-tiny at 224 px, a predictor of six blocks over three latents, prediction and SIGReg
-    /// alone; 18,042,672 parameters with two values an action.
+    /// alone; with two values an action 18,042,672 values in PyTorch's checkpoint, of which 18,034,478 are trained and the others are batch normalisation's.
     #[must_use]
     pub fn lewm() -> Self {
         Self {

@@ -130,7 +130,8 @@ fn points_loss(points: Tensor<3>, rotated: &Rotated) -> Tensor<1> {
     let back = rotated.points_back(points.narrow(0, batch, batch));
     let error = mean_squared_error(plain.clone() * SIDE, back * SIDE);
     let plain = (plain * SIDE).flatten::<2>(1, 2).unsqueeze_dim::<3>(1); // [batch, 1, values]
-    error + variance(plain.clone()) + covariance(plain) * COVARIANCE
+    let others = plain.dims()[2].saturating_sub(1) as f64;
+    error + variance(plain.clone()) + covariance(plain) * (COVARIANCE * others)
 }
 
 /// The middle of each place of a grid, row by row, from the picture's middle in sides, `[places, 2]`.

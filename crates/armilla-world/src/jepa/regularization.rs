@@ -1,5 +1,6 @@
 //! What keeps latents from collapsing, beside SIGReg: the variance and covariance terms of VICReg and the time similarity of PLDM, as
-//! EB-JEPA joins them (arXiv 2105.04906, 2502.14819, 2602.03604).
+//! EB-JEPA joins and scales them (arXiv 2105.04906, 2502.14819, 2602.03604; `eb_jepa/losses.py` at 966e61e, with `first_t_only` off as in
+//! its action-conditioned example).
 
 use armilla_nn::reduction::mean;
 use burn::tensor::Tensor;
@@ -9,7 +10,7 @@ use crate::loss::masked;
 /// Added to variances before the root, whose slope is unbounded at 0.
 const EPSILON: f64 = 1e-4;
 
-/// How far the standard deviation of each value over the batch falls short of 1, per time step, the mean over all.
+/// How far the standard deviation of each value over all frames of the batch falls short of 1, the mean over the values.
 ///
 /// # Shapes
 ///
@@ -18,12 +19,13 @@ const EPSILON: f64 = 1e-4;
 #[must_use]
 pub fn variance(latents: Tensor<3>) -> Tensor<1> {
     let centered = centered(latents);
-    let batch = centered.dims()[0];
-    let variance = centered.square().sum_dim(0) * freedom(batch);
+    let frames = centered.dims()[0];
+    let variance = centered.square().sum_dim(0) * freedom(frames);
     mean((-(variance + EPSILON).sqrt() + 1.0).clamp_min(0.0))
 }
 
-/// Squared covariances of different values over the batch, per time step, summed and divided by the latent's width; the mean over time.
+/// Squared covariances of different values over all frames of the batch, the mean over all pairs. VICReg sums them and divides by the
+/// latent's width, which is its width less one times as much.
 ///
 /// # Shapes
 ///
@@ -31,12 +33,13 @@ pub fn variance(latents: Tensor<3>) -> Tensor<1> {
 /// - output: `[1]`
 #[must_use]
 pub fn covariance(latents: Tensor<3>) -> Tensor<1> {
-    let [batch, _, latent] = latents.dims();
-    let rows = centered(latents).swap_dims(0, 1); // [time, batch, latent]
-    let covariance = rows.clone().swap_dims(1, 2).matmul(rows) * freedom(batch); // [time, latent, latent]
-    let own = Tensor::<2>::eye(latent, &covariance.device()).unsqueeze::<3>();
+    let rows = centered(latents); // [frames, latent]
+    let [frames, latent] = rows.dims();
+    let covariance = rows.clone().transpose().matmul(rows) * freedom(frames); // [latent, latent]
+    let own = Tensor::<2>::eye(latent, &covariance.device());
     let others = covariance * (-own + 1.0);
-    mean(others.square()) * latent as f64
+    // The mean counts the pairs of a value with itself, which are 0.
+    mean(others.square()) * (latent as f64 / latent.saturating_sub(1).max(1) as f64)
 }
 
 /// Squared distance of latents a model step apart, the mean over their values.
@@ -59,9 +62,11 @@ fn freedom(rows: usize) -> f64 {
     1.0 / (rows.max(2) - 1) as f64
 }
 
-fn centered(latents: Tensor<3>) -> Tensor<3> {
-    let mean = latents.clone().mean_dim(0);
-    latents - mean
+/// All frames, `[batch * time, latent]`, without their mean.
+fn centered(latents: Tensor<3>) -> Tensor<2> {
+    let frames = latents.flatten::<2>(0, 1);
+    let mean = frames.clone().mean_dim(0);
+    frames - mean
 }
 
 #[cfg(test)]
@@ -76,17 +81,20 @@ mod tests {
     #[test]
     fn values_by_hand() {
         let device = Device::flex();
-        // Two windows of two frames; deviations 2 * 0.5^2 -> 0.5, and 2 * 2^2 -> 8.
-        let latents: [[[f32; 2]; 2]; 2] = [[[0.0, 0.0], [0.0, 4.0]], [[1.0, 4.0], [1.0, 0.0]]];
+        // Two windows of two frames of three values, of variances 4 * 0.5^2 / 3, 4 * 2^2 / 3 and 4 * 1.5^2 / 3.
+        let latents: [[[f32; 3]; 2]; 2] = [
+            [[0.0, 0.0, 0.0], [0.0, 4.0, 0.0]],
+            [[1.0, 4.0, 3.0], [1.0, 0.0, 3.0]],
+        ];
         let latents = Tensor::<3>::from_floats(latents, &device);
-        let short = 1.0 - 0.5001_f32.sqrt();
-        assert!((value(variance(latents.clone())) - short / 2.0).abs() < 1e-6);
-        // Covariances of 2 and -2, squared, twice a time step, over two values.
-        assert!((value(covariance(latents.clone())) - 4.0).abs() < 1e-5);
+        let short = 1.0 - (1.0_f32 / 3.0 + 1e-4).sqrt();
+        assert!((value(variance(latents.clone())) - short / 3.0).abs() < 1e-6);
+        // The first and the last have a covariance of 4 * 0.5 * 1.5 / 3 = 1, two of six pairs.
+        assert!((value(covariance(latents.clone())) - 1.0 / 3.0).abs() < 1e-6);
         let whole = Tensor::ones([2, 1], &device);
-        assert!((value(time_similarity(latents.clone(), &whole)) - 8.0).abs() < 1e-5);
+        assert!((value(time_similarity(latents.clone(), &whole)) - 16.0 / 3.0).abs() < 1e-5);
         let none_of_the_second = Tensor::from_floats([[1.0], [0.0]], &device);
-        assert!((value(time_similarity(latents, &none_of_the_second)) - 8.0).abs() < 1e-5);
+        assert!((value(time_similarity(latents, &none_of_the_second)) - 16.0 / 3.0).abs() < 1e-5);
     }
 
     #[test]
