@@ -98,6 +98,12 @@ impl PlannerPolicy {
         }
     }
 
+    /// Latents that a search looks back on.
+    fn latents(&self) -> usize {
+        let (model, plan) = (self.model.shape().history, self.planner.config().history);
+        if plan == 0 { model } else { model.min(plan) }
+    }
+
     /// What is kept of an episode, which is now the last that was asked for.
     fn touch(&mut self, episode: EpisodeId) -> &mut Episode {
         self.touches += 1;
@@ -122,7 +128,7 @@ impl PlannerPolicy {
         let shape = self.model.shape();
         let pasts: Vec<_> = requests
             .iter()
-            .map(|request| Past::of(request, shape.action_repeat, shape.history))
+            .map(|request| Past::of(request, shape.action_repeat, self.latents()))
             .collect();
         let (mut frames, mut with_goal) = (Vec::new(), Vec::new());
         for (request, past) in requests.iter().zip(&pasts) {
@@ -180,7 +186,7 @@ impl PlannerPolicy {
             let next = self.model.after(views, &latents, &done, &block);
             latents.push(next.map_err(failed)?);
             done.push(block);
-            if latents.len() > self.model.shape().history {
+            if latents.len() > self.latents() {
                 latents.remove(0);
                 done.remove(0);
             }
@@ -216,8 +222,7 @@ impl Policy for PlannerPolicy {
 
     /// As far back as its model looks: a model step is several environment steps.
     fn history(&self) -> usize {
-        let shape = self.model.shape();
-        (shape.history - 1) * shape.action_repeat + 1
+        (self.latents() - 1) * self.model.shape().action_repeat + 1
     }
 
     fn wants_actions(&self) -> bool {

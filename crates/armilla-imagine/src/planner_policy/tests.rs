@@ -205,6 +205,18 @@ fn a_search_looks_back_on_what_was_seen_and_done() {
 }
 
 #[test]
+fn a_plan_may_look_back_on_less_than_its_model() {
+    let plan = PlanConfig {
+        history: 1,
+        ..plan()
+    };
+    let policy = policy(3, plan).unwrap();
+    assert_eq!(policy.history(), 1);
+    let problem = policy.problems(&[later(0, 9, 0)]).unwrap().remove(0);
+    assert_eq!((problem.context.len(), problem.past.len()), (12, 0));
+}
+
+#[test]
 fn a_plan_that_begins_later_begins_from_what_is_predicted() {
     for (history, views) in [(1, 1), (3, 1), (1, 2)] {
         let mut config = config(history);
