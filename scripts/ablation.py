@@ -31,6 +31,10 @@ def trained(plan, variant, seed, out):
         settings = [word for setting in settings for word in ("--set", setting)]
         start = ["--resume", run] if run.exists() else [plan["train"], "--dataset", out / "dataset", "--out", run, *settings]
         armilla("train", *start)
+        # A training that is stopped ends well too, and goes on the next time.
+        state = json.loads((run / "checkpoints/last/training_state/state.json").read_text())
+        if state["step"] < state["config"]["steps"]:
+            raise SystemExit(f"{run}: stopped at step {state['step']}")
         (run / "done").touch()
     return model
 
@@ -90,6 +94,11 @@ if __name__ == "__main__":
             part = out / "dataset.part"
             shutil.rmtree(part, ignore_errors=True)
             armilla("record", "--config", plan["record"], "--out", part)
+            # So does a recording, of which there are the groups that come first.
+            wanted = tomllib.loads((ROOT / "configs" / f"{plan['record']}.toml").read_text())["episodes"]
+            episodes = json.loads((part / "meta/info.json").read_text())["total_episodes"]
+            if episodes < sum(group["count"] for group in wanted):
+                raise SystemExit(f"{part}: stopped after {episodes} episodes")
             part.rename(out / "dataset")
         for seed in seeds:
             for variant in plan["variants"]:

@@ -7,7 +7,8 @@ armilla="$(dirname "$0")/../target/release/armilla"
 planner="$demo/runs/two-room-jepa/checkpoints/last/model"
 policy="$demo/runs/tabletop-vla/checkpoints/last/model"
 mkdir -p "$demo/results"
-evaluate() { "$armilla" eval --episodes 500 --parallel 100 --json "$demo/results/$1.json" "${@:2}" 2>/dev/null; }
+rm -f "$demo"/results/*.json
+evaluate() { "$armilla" eval --episodes 500 --parallel 100 --json "$demo/results/$1.json" "${@:2}"; }
 for protocol in crossing ahead; do
     evaluate "two-room-$protocol" --planner "$planner" --env two-room --protocol "$protocol"
 done

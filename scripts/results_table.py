@@ -99,7 +99,7 @@ def main():
         f"By family, new scenes: {families(load(POOLED[0]))} %. New templates: {families(load(POOLED[1]))} %.",
         f"With no words the policy solves {percent(blank['success'])} % {interval(blank['ci_low'], blank['ci_high'])} of the new "
         f"scenes, with another task's words {percent(swapped['success'])} % "
-        f"{interval(swapped['ci_low'], swapped['ci_high'])}: it listens.",
+        f"{interval(swapped['ci_low'], swapped['ci_high'])}.",
         "",
         f"Latents on held-out episodes: effective rank {latents['effective_rank']:.1f}, smallest standard deviation "
         f"{latents['smallest_std']:.3f}, action-shuffle ratio {latents['action_shuffle_ratio']:.2f}.",
