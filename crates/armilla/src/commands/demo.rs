@@ -264,6 +264,7 @@ impl Demo {
                 environment: episodes.environment,
                 traces,
                 paths,
+                delay_steps: 0,
             });
         }
         let dataset = self.dataset(&self.config.world_model.dataset);
@@ -304,6 +305,7 @@ impl Demo {
                 environment: episodes.environment,
                 traces,
                 paths,
+                delay_steps: 0,
             });
         }
         self.findings

@@ -153,6 +153,7 @@ fn evaluated(
                 environment: episodes.environment.clone(),
                 traces: evaluation.traces,
                 paths: opened.actor.planned_paths(),
+                delay_steps: episodes.delay_steps,
             };
             (row, Some(shown))
         }

@@ -23,6 +23,7 @@ pub(super) fn train(
     run: &RunDirectory,
     device: &Device,
 ) -> Result<TrainOutcome> {
+    check(policy, data)?;
     let spec = WindowSpec {
         allow_short_tail: true,
         later: Some(LaterSpec {
@@ -36,13 +37,6 @@ pub(super) fn train(
     let kept = data.kept(config, spec.clone(), ModelInputs::Policy(1))?;
     let loader = Arc::new(data.loader(config, spec, ModelInputs::Policy(1))?);
     let camera = &loader.cameras()[0];
-    ensure!(
-        camera.height == camera.width,
-        "camera `{}`: expected square pictures, found {} x {}",
-        camera.name,
-        camera.height,
-        camera.width
-    );
     let actions = data.statistics(&loader, ACTION)?;
     let shape = GoalShape {
         camera: camera.name.clone(),
@@ -81,6 +75,29 @@ pub(super) fn train(
         },
         &export,
     )
+}
+
+/// Checks the settings against what was recorded, before pictures are decoded.
+fn check(policy: &GoalPolicyConfig, data: &TrainingData) -> Result<()> {
+    let name = data.cameras(1)?.concat();
+    let mut cameras = data.features().cameras();
+    let shape = cameras.find(|(known, _)| *known == name);
+    let shape = shape.map_or([0, 0], |(_, camera)| [camera.shape[0], camera.shape[1]]);
+    let [height, width] = shape;
+    ensure!(
+        height == width,
+        "camera `{name}`: expected square pictures, found {height} x {width}"
+    );
+    let width = data.features().width(ACTION);
+    Ok(policy.validate(&GoalShape {
+        camera: name,
+        side: height,
+        action_mean: vec![0.0; width],
+        action_std: vec![1.0; width],
+        action_min: vec![-1.0; width],
+        action_max: vec![1.0; width],
+        fps: None,
+    })?)
 }
 
 /// A policy in training.

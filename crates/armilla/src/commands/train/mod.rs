@@ -58,6 +58,10 @@ pub(crate) struct TrainRunConfig {
     pub validation_batches: u64,
     /// Recordings are decoded into memory where they fit in so much, else as they are needed.
     pub memory_limit_gib: f64,
+    /// World models: whether all windows are drawn alike, as published recipes do, or else episodes, however long, and their earlier
+    /// windows more often, so that later pictures lie far.
+    #[serde(default)]
+    pub even_windows: bool,
     /// Changes of the pictures; at the end they are as recorded for a policy, of `image_size` for a world model.
     #[serde(default)]
     pub transforms: Vec<ImageTransform>,

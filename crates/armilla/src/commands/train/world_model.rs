@@ -69,11 +69,10 @@ pub(super) fn train(
     let kept = data.kept(config, windows(world, 2), seen)?;
     let loader = data.loader(config, windows(world, 2), seen)?;
     // Weights of the windows would undo those of the datasets.
-    let loader = if config.mixture.is_empty() {
-        balanced(loader)?
-    } else {
-        loader
-    };
+    let even = config.even_windows || !config.mixture.is_empty();
+    let drawn = |loader| if even { Ok(loader) } else { balanced(loader) };
+    // What is kept in the same way, or the losses could not be compared.
+    let (loader, kept) = (drawn(loader)?, kept.map(drawn).transpose()?);
     let loader = Arc::new(loader);
     let interface = Interface {
         cameras: data.cameras(shape.cameras)?,

@@ -138,8 +138,8 @@ impl Kept {
 struct OfRun {
     /// Folders of its datasets.
     datasets: Vec<PathBuf>,
-    /// How many episodes of each it learnt from, where the checkpoint tells.
-    learnt: Vec<u64>,
+    /// How many episodes and frames of each it learnt from, where the checkpoint tells.
+    learnt: Vec<[u64; 2]>,
     /// Of the episodes, kept from training.
     share: f64,
     /// Which ones.
@@ -151,8 +151,11 @@ struct OfRun {
 impl OfRun {
     /// Reads it where the checkpoint still lies in the run's folder.
     fn read(checkpoint: &Path) -> Result<Option<Self>> {
-        let folder = checkpoint.canonicalize().ok();
-        let file = folder.and_then(|folder| Some(folder.ancestors().nth(3)?.join("config.toml")));
+        let Ok(checkpoint) = checkpoint.canonicalize() else {
+            return Ok(None);
+        };
+        let file = checkpoint.ancestors().nth(3);
+        let file = file.map(|folder| folder.join("config.toml"));
         let Some(file) = file.filter(|file| file.is_file()) else {
             return Ok(None);
         };
@@ -179,19 +182,23 @@ impl OfRun {
         };
         Ok(Some(Self {
             datasets: datasets(&config),
-            learnt: learnt(checkpoint),
+            learnt: learnt(&checkpoint),
             share,
             split: split.with_context(|| unknown("validation_split"))?,
             transforms: deterministic(&transforms),
         }))
     }
 
-    /// Whether it learnt from a dataset that still has as many episodes. One that lies nowhere any more may have been moved.
+    /// Whether it learnt from a dataset that still has as many episodes and frames. One that lies nowhere any more may have been moved.
     fn learnt_from(&self, dataset: &Dataset, folder: &Path) -> bool {
         let folder = folder.canonicalize().ok();
         let mut there = self.datasets.iter().map(|own| own.canonicalize().ok());
         let is_named = there.any(|own| own.is_none() || own == folder);
-        let learnt = self.split.of(dataset, self.share).0.len() as u64;
+        let learnt = self.split.of(dataset, self.share).0;
+        let frames = learnt
+            .iter()
+            .map(|&episode| dataset.episodes()[episode].length as u64);
+        let learnt = [learnt.len() as u64, frames.sum()];
         (is_named || self.datasets.is_empty())
             && (self.learnt.is_empty() || self.learnt.contains(&learnt))
     }
@@ -206,14 +213,14 @@ fn datasets(config: &toml::Table) -> Vec<PathBuf> {
     all.filter_map(Value::as_str).map(PathBuf::from).collect()
 }
 
-/// How many episodes of each dataset the checkpoint's training state counts.
-fn learnt(checkpoint: &Path) -> Vec<u64> {
+/// How many episodes and frames of each dataset the checkpoint's training state counts.
+fn learnt(checkpoint: &Path) -> Vec<[u64; 2]> {
     let state = checkpoint.with_file_name("training_state/state.json");
     let text = std::fs::read_to_string(state).unwrap_or_default();
     let state: Json = serde_json::from_str(&text).unwrap_or_default();
     let datasets = state["data"]["datasets"].as_array();
     let datasets = datasets.into_iter().flatten();
     datasets
-        .filter_map(|dataset| dataset["episodes"].as_u64())
+        .filter_map(|dataset| Some([dataset["episodes"].as_u64()?, dataset["frames"].as_u64()?]))
         .collect()
 }

@@ -34,7 +34,7 @@ pub(crate) struct RolloutArguments {
     /// The model.
     #[command(flatten)]
     pub model: ModelArguments,
-    /// Roll out on the episodes of this dataset that training did not see: a folder, or OWNER/NAME on the hub.
+    /// Roll out on episodes of this dataset, those that the run kept from training where it is the run's: a folder, or OWNER/NAME on the hub.
     #[arg(long)]
     pub dataset: Option<PathBuf>,
     /// Roll out on held-out episodes of a noisy expert in this simulator, in contact and in free space apart: two-room, push-t, push-t-moves or tabletop.
