@@ -100,8 +100,8 @@ impl ModuleMapper for Fresh {
             Some("bias") => Initializer::Zeros,
             _ => return param,
         };
-        let value = param.val();
-        begin.init(value.dims(), &value.device())
+        // Nothing is drawn of weights that are loaded later.
+        begin.init(param.lazy_shape().to_vec(), &param.lazy_device())
     }
 }
 
@@ -215,6 +215,12 @@ mod tests {
         };
         assert_eq!(encode(&config), [2, 10, 8]);
         assert_eq!(encode(&config.with_class_token(false)), [2, 9, 8]);
+    }
+
+    #[test]
+    fn nothing_is_drawn_before_it_is_asked_for() {
+        let vision = VisionTransformerConfig::new(8, 4, 64, 1, 4).init(&Device::flex());
+        assert!(!vision.patches.kernel.weight.is_initialized());
     }
 
     #[test]
