@@ -165,12 +165,14 @@ fn malformed(path: &Path, reason: String) -> Error {
 fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()> {
     for (key, expected) in started.as_object().into_iter().flatten() {
         let found = &now[key];
-        if expected.is_object() && found.is_object() {
+        // Its keys are values: of none that is new the rate was another.
+        let settings = key != "learning_rate_ratios";
+        if settings && expected.is_object() && found.is_object() {
             check_unchanged(expected, found, checkpoint)?;
             continue;
         }
         let reports = ["log_every", "checkpoint_every"].contains(&key.as_str());
-        if found != expected && !reports {
+        if !reports && found != expected && !is_rounded(expected, found) {
             return Err(Error::ConfigChanged {
                 path: checkpoint.to_path_buf(),
                 key: key.clone(),
@@ -182,10 +184,35 @@ fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()
     Ok(())
 }
 
+/// Whether one number is the other but for its last digit, which a file may lose.
+fn is_rounded(one: &Value, other: &Value) -> bool {
+    let numbers = one.as_f64().zip(other.as_f64());
+    let is_integer = one.is_u64() || one.is_i64();
+    numbers.is_some_and(|(one, other)| {
+        !is_integer && (one - other).abs() <= 2.0 * f64::EPSILON * one.abs()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn ratios_that_are_new_are_other_settings_and_last_digits_are_not() {
+        let folder = Path::new("000001");
+        let ratios = |ratios: Value| json!({ "learning_rate_ratios": ratios });
+        let error = check_unchanged(&ratios(json!({})), &ratios(json!({ "a": 0.1 })), folder);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`learning_rate_ratios`"), "{error}");
+        let value = |value: f64| json!({ "share": value });
+        let typed = 0.945_270_695_553_922_3_f64;
+        let read = f64::from_bits(typed.to_bits() - 1);
+        assert!(check_unchanged(&value(read), &value(typed), folder).is_ok());
+        assert!(check_unchanged(&value(read), &value(0.945), folder).is_err());
+        let count = |count: u64| json!({ "count": count });
+        assert!(check_unchanged(&count(1), &count(2), folder).is_err());
+    }
 
     #[test]
     fn what_changed_is_named_however_deep_it_lies() {

@@ -94,6 +94,7 @@ pub(super) fn train(
     ));
     let source = |loader, device: Device| Windows {
         loader,
+        even,
         interface: interface.clone(),
         config: world.clone(),
         seed: config.train.seed,
@@ -193,6 +194,8 @@ impl Trainable for WorldModelTraining {
 /// Windows of a recording for a world model.
 struct Windows {
     loader: Arc<WindowLoader>,
+    /// Whether they are drawn all alike.
+    even: bool,
     interface: Interface,
     config: ModelConfig,
     seed: u64,
@@ -219,7 +222,9 @@ impl BatchSource for Windows {
 
     fn state(&self) -> serde_json::Value {
         let settings = serde_json::to_value(&self.config).unwrap_or_default();
-        state_of_source(&self.loader, &settings)
+        let mut state = state_of_source(&self.loader, &settings);
+        state["even_windows"] = self.even.into();
+        state
     }
 }
 
