@@ -93,9 +93,11 @@ if __name__ == "__main__":
         if not (out / "dataset").exists():
             part = out / "dataset.part"
             shutil.rmtree(part, ignore_errors=True)
+            wanted = Path(plan["record"])
+            wanted = wanted if wanted.is_file() else ROOT / "configs" / f"{plan['record']}.toml"
+            wanted = tomllib.loads(wanted.read_text())["episodes"]
             armilla("record", "--config", plan["record"], "--out", part)
             # So does a recording, of which there are the groups that come first.
-            wanted = tomllib.loads((ROOT / "configs" / f"{plan['record']}.toml").read_text())["episodes"]
             episodes = json.loads((part / "meta/info.json").read_text())["total_episodes"]
             if episodes < sum(group["count"] for group in wanted):
                 raise SystemExit(f"{part}: stopped after {episodes} episodes")

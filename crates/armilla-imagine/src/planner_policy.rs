@@ -220,7 +220,7 @@ impl Policy for PlannerPolicy {
         "planner"
     }
 
-    /// As far back as its model looks: a model step is several environment steps.
+    /// As far back as the search looks: a model step is several environment steps.
     fn history(&self) -> usize {
         (self.latents() - 1) * self.model.shape().action_repeat + 1
     }

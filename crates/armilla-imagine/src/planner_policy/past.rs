@@ -5,7 +5,7 @@ use armilla_core::{Action, Observation, PolicyRequest};
 /// Frames and actions, in whole model steps before and after what is seen now.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Past<'a> {
-    /// Frames a model step apart, the newest last; at most as many as the model looks back on.
+    /// Frames a model step apart, the newest last; at most as many as the search looks back on.
     pub(super) frames: Vec<&'a Observation>,
     /// The actions between them, those of a model step one after the other.
     pub(super) done: Vec<Vec<f32>>,
@@ -14,7 +14,7 @@ pub(super) struct Past<'a> {
 }
 
 impl<'a> Past<'a> {
-    /// What a question tells, with so many control steps a model step, of which the model looks back on so many latents.
+    /// What a question tells, with so many control steps a model step, of which the search looks back on so many latents.
     ///
     /// Of what is coming whole model steps count. What is left is less than the model can tell, and the frame that is seen now is nearer to it
     /// than a prediction from an older one. Who does not tell what was done at every step has told nothing of the past.

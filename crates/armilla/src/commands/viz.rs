@@ -82,7 +82,7 @@ pub(crate) struct Shown {
     pub traces: Vec<Trace>,
     /// Planned paths, empty for a policy that does not plan.
     pub paths: PlannedPaths,
-    /// Steps from a question to the first action of its answer.
+    /// Steps from a question to the first action of its answer: of who is told what is carried out meanwhile.
     pub delay_steps: usize,
 }
 
@@ -187,14 +187,12 @@ fn log_trace(reel: &mut Reel, trace: &Trace, shown: &Shown) -> Result<()> {
         let Some((_, chunk)) = chunks.next_if(|(at, _)| *at == step) else {
             continue;
         };
+        // What begins when it arrives begins where the robot is by then.
+        let begins = trace.observations.get(step + shown.delay_steps);
+        let start = position(begins.unwrap_or(observation))?;
         match plans.and_then(|plans| plans.get(&(step as u64))) {
-            Some((actions, cost)) => {
-                // A late plan begins where the robot is by then.
-                let later = trace.observations.get(step + shown.delay_steps);
-                let start = position(later.unwrap_or(observation))?;
-                reel.plan(&[motion.path(start, actions)], *cost)?;
-            }
-            None => reel.chunk(&motion.path(position(observation)?, &chunk.actions))?,
+            Some((actions, cost)) => reel.plan(&[motion.path(start, actions)], *cost)?,
+            None => reel.chunk(&motion.path(start, &chunk.actions))?,
         }
     }
     Ok(reel.end_episode(success)?)

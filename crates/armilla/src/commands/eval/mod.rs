@@ -137,15 +137,12 @@ fn evaluated(
         );
         Other::of(others, which)?;
     }
-    let (instruction, heard) = match arguments.instruction {
-        InstructionChoice::Own => (InstructionControl::Own, None),
-        InstructionChoice::Blank => (InstructionControl::Blank, Some("blank")),
-        InstructionChoice::Swapped => (InstructionControl::Swapped, Some("swapped")),
-    };
+    let (instruction, heard) = heard(arguments.instruction);
     let bus = arguments.connect.as_deref();
     let bus = bus.map(|endpoint| opened::bus_at(endpoint, arguments.reply_timeout));
     let (mut row, shown) = match opened.actor.policy() {
         Some(policy) => {
+            let on_arrival = policy.wants_actions();
             let evaluation = over_bus(&episodes, policy, instruction, TRACES, bus.as_ref())?;
             let mut row = row(&episodes, policy.name(), &evaluation.outcomes);
             row.instruction = heard.map(str::to_owned);
@@ -153,7 +150,7 @@ fn evaluated(
                 environment: episodes.environment.clone(),
                 traces: evaluation.traces,
                 paths: opened.actor.planned_paths(),
-                delay_steps: episodes.delay_steps,
+                delay_steps: if on_arrival { episodes.delay_steps } else { 0 },
             };
             (row, Some(shown))
         }
@@ -185,6 +182,15 @@ fn evaluated(
         false => Ok(()),
     });
     Ok(Ran { row, shown, beside })
+}
+
+/// What a policy hears, and what the row says of it.
+fn heard(choice: InstructionChoice) -> (InstructionControl, Option<&'static str>) {
+    match choice {
+        InstructionChoice::Own => (InstructionControl::Own, None),
+        InstructionChoice::Blank => (InstructionControl::Blank, Some("blank")),
+        InstructionChoice::Swapped => (InstructionControl::Swapped, Some("swapped")),
+    }
 }
 
 /// Holds the one row against another file's, or each of several that has the same tasks against the first of them.
