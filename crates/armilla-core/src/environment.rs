@@ -28,7 +28,7 @@ pub struct EnvironmentSpec {
 }
 
 /// Hardly a range of the same unit is so much wider or narrower than another.
-const MOST_APART: f32 = 50.0;
+pub const MOST_APART: f32 = 50.0;
 
 impl EnvironmentSpec {
     /// Whether actions are carried out as fast as in the recordings that a policy or a world model learnt from, where their rate is

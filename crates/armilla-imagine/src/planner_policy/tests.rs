@@ -171,6 +171,11 @@ fn later(episode: EpisodeId, step: u64, coming: usize) -> PolicyRequest {
     }
 }
 
+/// Whether all pairs are nearly equal; what is no number is not.
+fn are_close<'a>(mut pairs: impl Iterator<Item = (&'a f32, &'a f32)>) -> bool {
+    pairs.all(|(one, other)| (one - other).abs() < 1e-5)
+}
+
 #[test]
 fn a_search_looks_back_on_what_was_seen_and_done() {
     let mut policy = policy(3, plan()).unwrap();
@@ -189,13 +194,7 @@ fn a_search_looks_back_on_what_was_seen_and_done() {
         .unwrap();
     assert_eq!(problem.context.len(), 3 * 12);
     let apart = problem.context.iter().zip(expected.iter().flatten());
-    assert!(
-        apart
-            .map(|(a, b)| (a - b).abs())
-            .max_by(f32::total_cmp)
-            .unwrap_or(0.0)
-            < 1e-5
-    );
+    assert!(are_close(apart));
     let done = asked.done[2..].iter().flat_map(|action| &action.0);
     assert_eq!(problem.past.len(), 2);
     assert!(problem.past.iter().flatten().eq(done));
@@ -247,13 +246,7 @@ fn a_plan_that_begins_later_begins_from_what_is_predicted() {
         blocks.push(lead);
         let apart = problem.context.iter().zip(expected[1..].iter().flatten());
         assert_eq!(problem.context.len(), history * views * 12);
-        assert!(
-            apart
-                .map(|(a, b)| (a - b).abs())
-                .max_by(f32::total_cmp)
-                .unwrap_or(0.0)
-                < 1e-5
-        );
+        assert!(are_close(apart));
         assert_eq!(problem.past, blocks[1..]);
         policy.act(&[later(0, 9, 4)]).unwrap();
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::Feature;
+use armilla_core::environment::MOST_APART;
 use armilla_core::features::{ACTION, STATE};
 use armilla_data::{Dataset, ImageTransform, size_after_transforms};
 use armilla_world::{ActionScale, Shape};
@@ -86,9 +87,6 @@ pub(crate) fn rate(learnt_hz: Option<f64>, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// How many times as far recordings may reach as others of the same units.
-const MOST_APART: f64 = 50.0;
-
 /// Refuses recordings of other actions than a model learnt from, where both say between what they lie: moves are no places. A value that
 /// never moved tells nothing, one that hardly did is no proof.
 pub(crate) fn units(learnt: &ActionScale, dataset: &Dataset) -> Result<()> {
@@ -103,8 +101,9 @@ pub(crate) fn units(learnt: &ActionScale, dataset: &Dataset) -> Result<()> {
         .filter(|([low, high], [least, most])| high > low && most > least)
         .collect();
     let ratio = |([low, high], [least, most]): &([f64; 2], [f64; 2])| (high - low) / (most - least);
-    let apart = both.iter().all(|both| ratio(both) > MOST_APART)
-        || both.iter().all(|both| ratio(both) < 1.0 / MOST_APART);
+    let most_apart = f64::from(MOST_APART);
+    let apart = both.iter().all(|both| ratio(both) > most_apart)
+        || both.iter().all(|both| ratio(both) < 1.0 / most_apart);
     if let (true, Some(([low, high], [least, most]))) = (apart, both.first()) {
         bail!(
             "{}: actions: expected the units of the recordings that the model learnt from, which reach from {low} to {high}, found {least} to {most}",
