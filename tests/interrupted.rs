@@ -88,7 +88,8 @@ fn stopped_while_recording() {
     let running = begin(folder);
     running.signal("INT");
     let (status, said) = running.finish();
-    assert!(status.success() && said.contains("stopping"), "{said}");
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("stopping"), "{said}");
     let info = info(folder);
     let episodes = info["episodes"].as_u64().unwrap();
     assert!((40..5000).contains(&episodes), "{episodes}");
@@ -112,7 +113,8 @@ fn the_end_of_a_terminal_stops_a_recording_but_not_under_nohup() {
     wait_until("forty episodes", || finished(folder) >= 40);
     running.signal("HUP");
     let (status, said) = running.finish();
-    assert!(status.success() && said.contains("stopping"), "{said}");
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("stopping"), "{said}");
 
     std::fs::remove_dir_all(folder.join("d")).unwrap();
     let running = Running::start_by(&["nohup"], folder, LONG);
@@ -158,6 +160,6 @@ fn looking_into_a_recording_under_way_leaves_it_alone() {
     );
     running.signal("INT");
     let (status, said) = running.finish();
-    assert!(status.success(), "{said}");
+    assert_eq!(status.code(), Some(130), "{said}");
     assert!(info(folder)["episodes"].as_u64().unwrap() >= seen["episodes"].as_u64().unwrap());
 }

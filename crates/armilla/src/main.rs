@@ -14,13 +14,15 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use commands::Ended;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
     let arguments = cli::Arguments::parse();
     start_log(arguments.verbose);
     match commands::run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Whole) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::from(commands::STOPPED),
         Err(error) => {
             progress::say(&format!("error: {}", chain(&error)));
             ExitCode::FAILURE

@@ -22,16 +22,31 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cli::Command;
-pub(crate) use stop::stop_asked;
+pub(crate) use stop::{STOPPED, stop_asked};
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It did what it was asked for.
+    Whole,
+    /// It was stopped before: what it left behind is sound but not whole, so a script should not go on as if it were.
+    Stopped,
+}
+
+impl Ended {
+    fn when(stopped: bool) -> Self {
+        if stopped { Self::Stopped } else { Self::Whole }
+    }
+}
 
 /// Runs a command.
-pub(crate) fn run(command: Command) -> Result<()> {
+pub(crate) fn run(command: Command) -> Result<Ended> {
     stop::listen(has_safe_points(&command))?;
-    match command {
+    let done = match command {
+        Command::Record(arguments) => return record::run(&arguments),
+        Command::Train(arguments) => return train::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Record(arguments) => record::run(&arguments),
         Command::Dataset(command) => dataset::run(&command),
-        Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Serve(command) => serve::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
@@ -40,15 +55,16 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Hub(command) => hub::run(&command),
         Command::Viz(arguments) => viz::run(&arguments),
         Command::World(command) => world::run(&command),
-    }
+    };
+    done.map(|()| Ended::Whole)
 }
 
 /// Whether a command stops by itself when asked to; any other has nothing to lose, and Ctrl-C ends it at once.
 fn has_safe_points(command: &Command) -> bool {
     match command {
+        Command::Dataset(command) => command.has_safe_points(),
         Command::Demo(_)
         | Command::Record(_)
-        | Command::Dataset(_)
         | Command::Train(_)
         | Command::Serve(_)
         | Command::Viz(_)

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::cli::RecordArguments;
 use crate::commands::eval::{self, RECORD, SEEDS_APART};
-use crate::commands::stop_asked;
+use crate::commands::{Ended, stop_asked};
 use crate::config::{EpisodeGroup, RecordConfig, RecordedAction, Source};
 use crate::progress::{Progress, say};
 
@@ -31,6 +31,9 @@ pub(crate) struct RecordSummary {
     pub env: String,
     /// Episodes written.
     pub episodes: usize,
+    /// Whether it was stopped before its last episode.
+    #[serde(skip)]
+    pub stopped: bool,
     /// Frames written.
     pub frames: usize,
     /// Episodes that reached their goal.
@@ -43,7 +46,7 @@ pub(crate) struct RecordSummary {
 }
 
 /// Runs `armilla record`.
-pub(crate) fn run(arguments: &RecordArguments) -> Result<()> {
+pub(crate) fn run(arguments: &RecordArguments) -> Result<Ended> {
     let config = resolve(arguments)?;
     let device = armilla_nn::device::parse(&arguments.device)?;
     let summary = record(&config, &arguments.out, &device)?;
@@ -54,7 +57,7 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<()> {
         summary.frames,
         100.0 * summary.successes as f64 / summary.episodes.max(1) as f64
     ));
-    Ok(())
+    Ok(Ended::when(summary.stopped))
 }
 
 /// The configuration with what was typed in place.
@@ -257,7 +260,8 @@ fn fill(
         }
     }
     progress.finish();
-    if summary.episodes < total {
+    summary.stopped = summary.episodes < total;
+    if summary.stopped {
         say(&format!(
             "stopped early: {} of {total} episodes, of the configuration's groups those that come first",
             summary.episodes

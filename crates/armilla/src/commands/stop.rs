@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 
+/// The exit status of what was stopped before its end, as shells have it for Ctrl-C.
+pub(crate) const STOPPED: u8 = 130;
+
 /// Set by Ctrl-C: long work ends at its next safe point.
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +45,7 @@ fn is_ignored(signal: i32) -> bool {
 /// Asked twice, the person means it.
 fn asked_to_stop(safe_points: bool) {
     if STOP.swap(true, Ordering::SeqCst) || !safe_points {
-        std::process::exit(130);
+        std::process::exit(STOPPED.into());
     }
     crate::progress::say("stopping at the next safe point (again to stop at once)");
 }

@@ -46,6 +46,13 @@ pub(crate) enum DatasetCommand {
     Viz(viz::VizArguments),
 }
 
+impl DatasetCommand {
+    /// Whether it stops by itself when asked to, see `with_progress`; to look into a dataset has nothing to lose.
+    pub(crate) fn has_safe_points(&self) -> bool {
+        !matches!(self, Self::Info(_) | Self::Frame(_))
+    }
+}
+
 /// Runs `armilla dataset`.
 pub(crate) fn run(command: &DatasetCommand) -> Result<()> {
     match command {
@@ -98,7 +105,7 @@ fn with_progress<T>(
             say(
                 "stopped: no dataset was changed; a hidden folder that was begun goes with the next try",
             );
-            std::process::exit(130);
+            std::process::exit(super::STOPPED.into());
         }
     })?;
     let shown = shown.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -20,7 +20,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::TrainArguments;
-use crate::commands::stop_asked;
+use crate::commands::{Ended, stop_asked};
 use crate::config::Source;
 use crate::hub::{self, HubType};
 use crate::progress::{Progress, say};
@@ -109,7 +109,7 @@ pub(crate) struct TrainOutcome {
 }
 
 /// Runs `armilla train`.
-pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
+pub(crate) fn run(arguments: &TrainArguments) -> Result<Ended> {
     let device = armilla_nn::device::parse(&arguments.device)?;
     let (run, outcome) = match (&arguments.resume, &arguments.config, &arguments.out) {
         (Some(run), _, _) => (run, resume(run, &device)?),
@@ -132,7 +132,7 @@ pub(crate) fn run(arguments: &TrainArguments) -> Result<()> {
         ));
     }
     say(&format!("checkpoint: {}", outcome.checkpoint.display()));
-    Ok(())
+    Ok(Ended::when(outcome.stopped))
 }
 
 /// Begins a run.
