@@ -1,4 +1,4 @@
-//! Open-loop rollouts beside reality: what a world model imagines from one frame and the actions alone.
+//! Open-loop rollouts beside reality: what a world model imagines from the first frames and the actions alone.
 
 use armilla_core::{Error, Image, Result};
 use armilla_world::WorldModel;

@@ -24,11 +24,13 @@ const KEPT_PLANS: usize = 1024;
 /// Episodes a policy keeps state of, at most; beyond it the one asked for longest ago is forgotten.
 const EPISODES: usize = 4096;
 
-/// Plans to the goal, carries out the first `receding_horizon` model steps, and plans again from what it sees then.
+/// Plans to the goal, answers with the first `receding_horizon` model steps, and plans again from what it sees then.
 pub struct PlannerPolicy {
     model: WorldModel,
     planner: Planner,
     period_secs: f64,
+    /// Model steps of a plan that an answer holds.
+    answered: usize,
     episodes: BTreeMap<EpisodeId, Episode>,
     /// How often an episode was begun or asked for.
     touches: u64,
@@ -70,12 +72,22 @@ impl PlannerPolicy {
         let period_secs = 1.0 / spec.rate_hz;
         Ok(Self {
             model,
+            answered: planner.config().receding_horizon,
             planner,
             period_secs,
             episodes: BTreeMap::new(),
             touches: 0,
             plans: BTreeMap::new(),
         })
+    }
+
+    /// Answers with whole plans, for who averages them or asks for the next before they are carried out.
+    #[must_use]
+    pub fn with_whole_chunks(self) -> Self {
+        Self {
+            answered: self.planner.config().horizon,
+            ..self
+        }
     }
 
     /// The model.
@@ -94,7 +106,7 @@ impl PlannerPolicy {
         let config = self.model.shape();
         Rhythm {
             action_repeat: config.action_repeat,
-            receding_horizon: self.planner.config().receding_horizon,
+            answered: self.answered,
         }
     }
 
@@ -244,7 +256,7 @@ impl Policy for PlannerPolicy {
             .plan(&self.planner, &problems)
             .map_err(|error| Error::behind("planning", error))?;
         let repeat = self.model.shape().action_repeat;
-        let steps = self.planner.config().receding_horizon * repeat;
+        let steps = self.answered * repeat;
         let found = requests.iter().zip(&plans);
         found
             .clone()

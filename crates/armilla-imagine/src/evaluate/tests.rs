@@ -1,7 +1,7 @@
 //! What is asked, told and kept of each episode.
 
 use super::*;
-use armilla_core::{EnvironmentSpec, EpisodeId, Features, Info, Step};
+use armilla_core::{EnvironmentSpec, EpisodeId, Features, Image, Info, Step};
 
 /// Counts up to its seed's length; succeeds if every action was the seed.
 struct Counter {
@@ -58,6 +58,7 @@ impl Environment for Counter {
         Ok(Step {
             observation: Observation {
                 state: vec![self.seed as f32],
+                images: [("step".into(), Image::filled(1, 1, [self.step as u8; 3]))].into(),
                 ..Observation::default()
             },
             reward: 0.0,
@@ -74,6 +75,40 @@ impl Environment for Counter {
 /// Answers each episode with its own state, two steps a chunk.
 #[derive(Default)]
 struct Echo(Vec<Option<String>>, Vec<(u64, usize)>, Vec<PolicyRequest>);
+
+/// The same with what it is told of, and actions that differ from step to step.
+#[derive(Default)]
+struct Numbering(Vec<PolicyRequest>);
+
+impl Policy for Numbering {
+    fn name(&self) -> &'static str {
+        "numbering"
+    }
+
+    fn history(&self) -> usize {
+        3
+    }
+
+    fn wants_actions(&self) -> bool {
+        true
+    }
+
+    fn reset(&mut self, _: EpisodeId) -> Result<()> {
+        Ok(())
+    }
+
+    fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
+        self.0.extend_from_slice(requests);
+        let chunk = |request: &PolicyRequest| ActionChunk {
+            actions: [0.25, 0.5]
+                .map(|rest| Action(vec![(request.episode + 3 * request.step) as f32 + rest]))
+                .to_vec(),
+            starts_at_secs: 0.0,
+            period_secs: 0.1,
+        };
+        Ok(requests.iter().map(chunk).collect())
+    }
+}
 
 impl Policy for Echo {
     fn name(&self) -> &'static str {
@@ -202,10 +237,10 @@ fn a_policy_is_told_what_was_done_and_what_is_coming() {
             delay_steps,
             ..EvaluationConfig::default()
         };
-        let mut policy = Echo::default();
+        let mut policy = Numbering::default();
         let sessions = (0..2).map(|_| counter()).collect();
         let found = evaluate(sessions, &mut policy, &config, &mut |_| ()).unwrap();
-        for asked in &policy.2 {
+        for asked in &policy.0 {
             let mut traces = found.traces.iter();
             let trace = traces.find(|trace| trace.seed == asked.episode).unwrap();
             let step = asked.step as usize;

@@ -30,8 +30,8 @@ pub(super) struct Planned {
 pub(super) struct Rhythm {
     /// Environment steps a model step.
     pub(super) action_repeat: usize,
-    /// Model steps that are carried out of a plan.
-    pub(super) receding_horizon: usize,
+    /// Model steps of a plan that are carried out at most.
+    pub(super) answered: usize,
 }
 
 impl Episode {
@@ -47,9 +47,12 @@ impl Episode {
         let Some(passed) = begins.checked_sub(planned.begins) else {
             return Vec::new();
         };
-        let steps = usize::try_from(passed / rhythm.action_repeat as u64).unwrap_or(usize::MAX);
+        // A plan goes on in whole model steps: in those that are nearest.
+        let repeat = rhythm.action_repeat as u64;
+        let steps = usize::try_from(passed.saturating_add(repeat / 2) / repeat);
+        let steps = steps.unwrap_or(usize::MAX);
         // Where more has passed, the robot waited: no more was carried out than a chunk holds.
-        planned.plan.shifted(steps.min(rhythm.receding_horizon))
+        planned.plan.shifted(steps.min(rhythm.answered))
     }
 
     /// Keeps of a plan what the next needs.
@@ -68,7 +71,7 @@ mod tests {
 
     const RHYTHM: Rhythm = Rhythm {
         action_repeat: 5,
-        receding_horizon: 3,
+        answered: 3,
     };
 
     /// An episode with a plan of four model steps of one action each, asked for at a step and begun two later.
@@ -92,7 +95,16 @@ mod tests {
     #[test]
     fn a_search_begins_with_what_was_not_carried_out() {
         // Of four steps three are carried out, however long after the plan the next question comes.
-        for (begins, left) in [(2, 4), (6, 4), (7, 3), (17, 1), (22, 1), (u64::MAX, 1)] {
+        for (begins, left) in [
+            (2, 4),
+            (4, 4),
+            (5, 3),
+            (9, 3),
+            (10, 2),
+            (17, 1),
+            (22, 1),
+            (u64::MAX, 1),
+        ] {
             let found = planned(0).warm_start((1, begins), RHYTHM);
             assert_eq!(found.len(), left, "{begins}");
             assert_eq!(found.last(), Some(&vec![4.0]));

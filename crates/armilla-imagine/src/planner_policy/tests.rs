@@ -118,10 +118,11 @@ fn plan() -> PlanConfig {
 }
 
 fn request(episode: EpisodeId, step: u64) -> PolicyRequest {
-    let picture = |level: u64| Image::filled(16, 16, [(40 * level) as u8, 90, 9]);
+    // Another one at each step.
+    let picture = |level: u64| Image::filled(16, 16, [(13 * level) as u8, 90, 9]);
     let observation = Observation {
-        images: [("top".to_owned(), picture(step / 3 + episode))].into(),
-        goal: Some(Goal::picture("top", picture(6))),
+        images: [("top".to_owned(), picture(step + 3 * episode))].into(),
+        goal: Some(Goal::picture("top", picture(18))),
         ..Observation::default()
     };
     PolicyRequest {
@@ -155,6 +156,20 @@ fn a_chunk_holds_as_many_model_steps_as_are_carried_out() {
         let expected = made.environment_actions(3).take(actions.len());
         assert!(actions.iter().map(|action| &action.0).eq(expected));
     }
+}
+
+#[test]
+fn who_asks_early_is_answered_with_whole_plans() {
+    let config = PlanConfig {
+        receding_horizon: 1,
+        ..plan()
+    };
+    let mut policy = policy(1, config).unwrap().with_whole_chunks();
+    policy.reset(0).unwrap();
+    assert_eq!(act(&mut policy, 0).len(), 3 * 4);
+    // What was carried out of it may be more than a model step.
+    let left = &policy.problems(&[request(0, 6)]).unwrap()[0].warm_start;
+    assert_eq!(left[..], policy.plans()[&0][&0].actions[2..]);
 }
 
 /// A question that tells of the steps before, and of so many that are coming.

@@ -18,6 +18,8 @@ pub struct GoalCloning {
     low: Vec<f32>,
     high: Vec<f32>,
     period_secs: f64,
+    /// Actions of a chunk, at most.
+    horizon: usize,
 }
 
 impl GoalCloning {
@@ -48,8 +50,18 @@ impl GoalCloning {
             low: spec.action_low.clone(),
             high: spec.action_high.clone(),
             period_secs: 1.0 / spec.rate_hz,
+            horizon: model.config.receding_horizon,
             model,
         })
+    }
+
+    /// Gives all predicted actions, for who averages them or asks for the next before they are carried out.
+    #[must_use]
+    pub fn with_whole_chunks(self) -> Self {
+        Self {
+            horizon: usize::MAX,
+            ..self
+        }
     }
 
     /// The picture and the goal of each request, one after the other.
@@ -117,7 +129,7 @@ impl Policy for GoalCloning {
         let chunks = chunks.map(|(request, actions)| ActionChunk {
             actions: actions
                 .chunks(width)
-                .take(config.receding_horizon)
+                .take(self.horizon)
                 .map(bounded)
                 .collect(),
             starts_at_secs: request.observation.captured_at_secs,

@@ -192,7 +192,10 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
         let mut plan = Source::open(plan.unwrap_or_else(|| usual_plan(&arguments.env)))?;
         plan.set(&arguments.set)?;
         let (plan, seed) = (plan.parse()?, arguments.seed);
-        let (planner, side) = open_planner(checkpoint, plan, seed, &environment, &device)?;
+        let (mut planner, side) = open_planner(checkpoint, plan, seed, &environment, &device)?;
+        if arguments.execution.chosen(None)? != Execution::Receding {
+            planner = planner.with_whole_chunks();
+        }
         (Actor::Planner(Box::new(planner)), side)
     } else if script(name).is_some() {
         (Actor::Script, BLIND_SIDE)
@@ -209,7 +212,11 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
         let checkpoint = hub::folder(HubType::Model, Path::new(name))?;
         if GoalPolicy::is_in(&checkpoint) {
             wants_goal = true;
-            open_cloning(&checkpoint, &environment, &device)?
+            let (mut policy, side) = open_cloning(&checkpoint, &environment, &device)?;
+            if arguments.execution.chosen(None)? != Execution::Receding {
+                policy = policy.with_whole_chunks();
+            }
+            (Actor::Policy(Box::new(policy)), side)
         } else {
             let seed = arguments.seed;
             let (mut policy, side) = open_trained(&checkpoint, seed, &environment, &device)?;
@@ -248,12 +255,11 @@ fn open_cloning(
     checkpoint: &Path,
     environment: &dyn Fn(usize) -> EnvironmentConfig,
     device: &Device,
-) -> Result<(Actor, usize)> {
+) -> Result<(GoalCloning, usize)> {
     let model = GoalPolicy::load(checkpoint, device)?;
     let side = model.shape().side;
     let simulator = make(&environment(side))?;
-    let policy = GoalCloning::new(model, simulator.spec())?;
-    Ok((Actor::Policy(Box::new(policy)), side))
+    Ok((GoalCloning::new(model, simulator.spec())?, side))
 }
 
 /// Opens a world model to plan in, for the environment with the camera it wants; and that camera's side.
