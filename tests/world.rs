@@ -98,7 +98,7 @@ fn other_episodes(folder: &Path) {
     let [kept, others, unknown] = [
         "the 25 % kept from training",
         "100 % of the episodes, of which training kept 25 %",
-        "100 % of a dataset that is not, or no longer,",
+        "100 % of a dataset that is not, or not known to be,",
     ];
     for (dataset, more, (is_kept, episodes), title) in [
         ("data", &[][..], (Value::from(true), 2), kept),
@@ -120,6 +120,16 @@ fn other_episodes(folder: &Path) {
     std::fs::rename(&data, folder.join("moved")).unwrap();
     let found = ask(folder, &["check", "--dataset", "moved", "--windows", "8"]);
     assert_eq!(found["kept_from_training"], true, "{found}");
+    // Where nothing counts its episodes either, nobody knows.
+    let state = folder.join("run/checkpoints/last/training_state");
+    std::fs::rename(&state, folder.join("state")).unwrap();
+    let found = ask(folder, &["check", "--dataset", "moved", "--windows", "8"]);
+    assert_eq!(
+        found.get("kept_from_training"),
+        Some(&Value::Null),
+        "{found}"
+    );
+    std::fs::rename(folder.join("state"), state).unwrap();
     std::fs::rename(folder.join("moved"), data).unwrap();
 }
 

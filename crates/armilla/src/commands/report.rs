@@ -192,7 +192,7 @@ fn recording(findings: &Findings, path: &Path) -> Result<()> {
         viz::log_traces(&mut recording, shown)?;
     }
     if let Some(imagined) = &findings.imagined {
-        viz::log_imagined(&mut recording, &imagined.episodes)?;
+        viz::log_imagined(&mut recording, &imagined.episodes, true)?;
     }
     for run in findings.runs.values() {
         viz::curves(&mut recording, run)?;
@@ -287,7 +287,9 @@ fn page_data(findings: &Findings, plots: Vec<page::Plot>, seconds: f64) -> Repor
         filmstrips: findings
             .imagined
             .as_ref()
-            .map_or_else(Vec::new, |imagined| viz::filmstrips(&imagined.episodes)),
+            .map_or_else(Vec::new, |imagined| {
+                viz::filmstrips(&imagined.episodes, true)
+            }),
         curves: Vec::new(),
         episodes: Vec::new(),
         lines: Vec::new(),

@@ -120,14 +120,22 @@ pub(crate) fn log_traces(recording: &mut Recording, shown: &Shown) -> Result<()>
     Ok(())
 }
 
-/// Logs held-out episodes beside what a world model imagines of them.
-pub(crate) fn log_imagined(recording: &mut Recording, episodes: &[Imagination]) -> Result<()> {
+/// Logs episodes beside what a world model imagines of them.
+pub(crate) fn log_imagined(
+    recording: &mut Recording,
+    episodes: &[Imagination],
+    are_held_out: bool,
+) -> Result<()> {
+    let note = match are_held_out {
+        true => "held out, rolled out from its first frames",
+        false => "rolled out from its first frames",
+    };
     for (index, episode) in episodes.iter().enumerate() {
         let reel = recording.reel("imagination");
         reel.begin_episode(&EpisodeTitle {
             instruction: None,
             number: Some(index),
-            note: "held out, rolled out from its first frames",
+            note,
             success: None,
         })?;
         for step in 0..episode.real.len() {
@@ -144,14 +152,19 @@ pub(crate) fn log_imagined(recording: &mut Recording, episodes: &[Imagination]) 
 }
 
 /// The same as filmstrips.
-pub(crate) fn filmstrips(episodes: &[Imagination]) -> Vec<Filmstrip> {
+pub(crate) fn filmstrips(episodes: &[Imagination], are_held_out: bool) -> Vec<Filmstrip> {
+    let name = if are_held_out {
+        "Held-out episode"
+    } else {
+        "Episode"
+    };
     let row = |label: &str, images: &[Image]| FilmRow {
         label: label.to_owned(),
         images: images.to_vec(),
     };
     let strip = |(index, episode): (usize, &Imagination)| {
         Filmstrip {
-        title: format!("Held-out episode {index}"),
+        title: format!("{name} {index}"),
         caption: "Above what came, below what the world model imagined from its first frames and the actions alone."
             .to_owned(),
         columns: (0..episode.real.len()).map(|step| step.to_string()).collect(),

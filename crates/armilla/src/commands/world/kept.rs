@@ -36,7 +36,7 @@ enum Told {
     Kept,
     /// It kept another share of them.
     OtherShare(f64),
-    /// The dataset is none of those that it learnt from, or has other episodes since.
+    /// The dataset is not known to be one of those that it learnt from, or has other episodes since.
     OtherDataset,
     /// There is no run.
     Nothing,
@@ -103,7 +103,7 @@ impl Kept {
                 format!("{share} % of the episodes, of which training kept {kept} %")
             }
             Told::OtherDataset => {
-                format!("{share} % of a dataset that is not, or no longer, the run's")
+                format!("{share} % of a dataset that is not, or not known to be, the run's")
             }
             Told::Nothing => {
                 format!("{share} % of the episodes, with no run that tells what training kept")
@@ -189,18 +189,23 @@ impl OfRun {
         }))
     }
 
-    /// Whether it learnt from a dataset that still has as many episodes and frames. One that lies nowhere any more may have been moved.
+    /// Whether it learnt from a dataset that still has as many episodes and frames. One that lies nowhere any more may have been moved,
+    /// which its counts alone can tell.
     fn learnt_from(&self, dataset: &Dataset, folder: &Path) -> bool {
         let folder = folder.canonicalize().ok();
-        let mut there = self.datasets.iter().map(|own| own.canonicalize().ok());
-        let is_named = there.any(|own| own.is_none() || own == folder);
+        let there = self.datasets.iter().map(|own| own.canonicalize().ok());
+        let there: Vec<_> = there.collect();
+        let is_there = folder.is_some() && there.contains(&folder);
+        let was_moved = there.is_empty() || there.contains(&None);
         let learnt = self.split.of(dataset, self.share).0;
         let frames = learnt
             .iter()
             .map(|&episode| dataset.episodes()[episode].length as u64);
         let learnt = [learnt.len() as u64, frames.sum()];
-        (is_named || self.datasets.is_empty())
-            && (self.learnt.is_empty() || self.learnt.contains(&learnt))
+        match self.learnt.is_empty() {
+            true => is_there,
+            false => (is_there || was_moved) && self.learnt.contains(&learnt),
+        }
     }
 }
 

@@ -82,6 +82,8 @@ struct Findings {
     page: ReportData,
     /// Rollouts, to look at in Rerun beside the page's curves.
     dreams: Vec<Imagination>,
+    /// Whether they are of episodes that training did not see.
+    are_held_out: bool,
 }
 
 /// An opened model.
@@ -123,7 +125,7 @@ impl ModelArguments {
         }
         if let Some(path) = &self.rerun {
             let mut recording = Recording::create(path)?;
-            viz::log_imagined(&mut recording, &findings.dreams)?;
+            viz::log_imagined(&mut recording, &findings.dreams, findings.are_held_out)?;
             for plot in &findings.page.curves {
                 recording.chart(&plot.chart)?;
             }

@@ -61,6 +61,8 @@ struct Gathered {
     truths: Option<Vec<Vec<armilla_envs::Truth>>>,
     source: Value,
     title: String,
+    /// Whether training did not see them.
+    are_held_out: bool,
 }
 
 /// Predictions equally far ahead, by what happened meanwhile.
@@ -120,6 +122,7 @@ pub(super) fn run(arguments: &RolloutArguments) -> Result<()> {
         figures,
         page: page(&gathered, &dreams, &groups),
         dreams,
+        are_held_out: gathered.are_held_out,
     })
 }
 
@@ -138,6 +141,7 @@ fn gather(arguments: &RolloutArguments, opened: &Opened) -> Result<Gathered> {
             truths: Some(truths),
             source: json!({ "env": env, "protocol": stage.environment.protocol, "seed": seed }),
             title: format!("noisy expert in {env} {}", stage.environment.protocol),
+            are_held_out: true,
         });
     }
     let dataset = arguments
@@ -156,6 +160,7 @@ fn gather(arguments: &RolloutArguments, opened: &Opened) -> Result<Gathered> {
             "kept_from_training": kept.kept_from_training(),
         }),
         title: format!("{}, {}", dataset.display(), kept.title()),
+        are_held_out: kept.kept_from_training() == Some(true),
     })
 }
 
@@ -290,7 +295,7 @@ fn page(gathered: &Gathered, dreams: &[Imagination], groups: &[Group]) -> Report
             gathered.title
         ),
         facts: vec![("episodes".to_owned(), gathered.episodes.len().to_string())],
-        filmstrips: viz::filmstrips(dreams),
+        filmstrips: viz::filmstrips(dreams, gathered.are_held_out),
         curves: groups.iter().flat_map(plots).collect(),
         ..ReportData::default()
     }
@@ -375,6 +380,7 @@ mod tests {
             truths: Some(vec![vec![truth(0.1), truth(0.1), truth(0.2), truth(0.2)]]),
             source: Value::Null,
             title: String::new(),
+            are_held_out: false,
         };
         let window = |start| Window { episode: 0, start };
         let measured = |error| Measured {
