@@ -61,7 +61,7 @@ impl ActionScale {
         normalize(&self.mean, &self.std, actions);
     }
 
-    /// The same with other bounds, but for a value that never moved in the recordings: it has its mean alone, as far as they allow it.
+    /// The same with other bounds, but for a value that never moved in the recordings: it stays where it was, as far as they allow it.
     /// What else would do is nothing that a model can know.
     ///
     /// # Errors
@@ -75,8 +75,15 @@ impl ActionScale {
         };
         within.validate(low.len())?;
         for at in (0..low.len()).filter(|&at| self.is_still(at)) {
-            let held = self.mean[at].clamp(low[at], high[at]);
+            // A mean may be rounded, as the deviation of what is always the same.
+            let was = if self.low[at] == self.high[at] {
+                self.low[at]
+            } else {
+                self.mean[at]
+            };
+            let held = was.clamp(low[at], high[at]);
             (within.low[at], within.high[at]) = (held, held);
+            (within.mean[at], within.std[at]) = (held, 0.0);
         }
         Ok(within)
     }
@@ -193,10 +200,16 @@ mod tests {
         let within = within.unwrap();
         assert_eq!(within.low, [-2.0, 0.25, 0.375, 0.0]);
         assert_eq!(within.high, [2.0, 0.25, 0.375, 0.0]);
-        assert_eq!(
-            (within.mean, within.std),
-            (scale.mean.clone(), scale.std.clone())
-        );
+        assert_eq!(within.mean, [1.0, 0.25, 0.375, 0.0]);
+        assert_eq!(within.std, [2.0, 0.0, 0.0, 0.0]);
+        let rounded = ActionScale {
+            mean: vec![0.3],
+            std: vec![1e-7],
+            low: vec![0.25],
+            high: vec![0.25],
+        };
+        let held = rounded.within(&[-1.0], &[1.0]).unwrap();
+        assert_eq!((held.low[0], held.mean[0], held.std[0]), (0.25, 0.25, 0.0));
         let error = scale.within(&[0.0; 3], &[1.0; 3]).unwrap_err().to_string();
         assert!(error.contains("3 finite numbers"), "{error}");
         let turned = scale.within(&[1.0; 4], &[0.0; 4]).unwrap_err();
