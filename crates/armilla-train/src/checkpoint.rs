@@ -172,7 +172,11 @@ fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()
             continue;
         }
         let reports = ["log_every", "checkpoint_every"].contains(&key.as_str());
-        if !reports && found != expected && !is_rounded(expected, found) {
+        let same = match settings {
+            true => is_same(expected, found, checkpoint),
+            false => expected == found,
+        };
+        if !reports && !same {
             return Err(Error::ConfigChanged {
                 path: checkpoint.to_path_buf(),
                 key: key.clone(),
@@ -182,6 +186,21 @@ fn check_unchanged(started: &Value, now: &Value, checkpoint: &Path) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Whether one value is the other, but for last digits of numbers and what is new in the parts of a list.
+fn is_same(expected: &Value, found: &Value, checkpoint: &Path) -> bool {
+    match (expected, found) {
+        (Value::Array(expected), Value::Array(found)) => {
+            let mut pairs = expected.iter().zip(found);
+            expected.len() == found.len()
+                && pairs.all(|(expected, found)| is_same(expected, found, checkpoint))
+        }
+        (Value::Object(_), Value::Object(_)) => {
+            check_unchanged(expected, found, checkpoint).is_ok()
+        }
+        _ => expected == found || is_rounded(expected, found),
+    }
 }
 
 /// Whether one number is the other but for its last digit, which a file may lose.
@@ -210,6 +229,12 @@ mod tests {
         let read = f64::from_bits(typed.to_bits() - 1);
         assert!(check_unchanged(&value(read), &value(typed), folder).is_ok());
         assert!(check_unchanged(&value(read), &value(0.945), folder).is_err());
+        let list = |value: f64| json!({ "datasets": [{ "weight": value }, { "weight": null }] });
+        assert!(check_unchanged(&list(read), &list(typed), folder).is_ok());
+        let error = check_unchanged(&list(read), &list(0.945), folder).unwrap_err();
+        assert!(error.to_string().contains("`datasets`"), "{error}");
+        let shorter = json!({ "datasets": [{ "weight": read }] });
+        assert!(check_unchanged(&list(read), &shorter, folder).is_err());
         let count = |count: u64| json!({ "count": count });
         assert!(check_unchanged(&count(1), &count(2), folder).is_err());
     }

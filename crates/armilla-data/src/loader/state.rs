@@ -34,6 +34,9 @@ pub struct DatasetState {
     pub frames: u64,
     /// How often it is drawn beside the others.
     pub weight: Option<f64>,
+    /// Where the pictures of each of the loader's cameras are taken from; none where it has no such camera.
+    #[serde(default)]
+    pub cameras: Vec<Option<String>>,
     /// SHA-256 of their numbers, lengths, instructions, states and actions, in hexadecimal.
     pub hash: String,
 }
@@ -57,10 +60,12 @@ impl WindowLoader {
                     hasher.update(value.to_le_bytes());
                 }
             }
+            let cameras = source.cameras.iter().map(Option::as_ref);
             DatasetState {
                 episodes: source.episodes.len(),
                 frames: source.frames(),
                 weight: source.weight,
+                cameras: cameras.map(|own| Some(own?.place.key.clone())).collect(),
                 hash: hexadecimal(hasher),
             }
         });

@@ -55,10 +55,13 @@ fn a_checkpoint_tells_other_statistics_of_actions_apart() {
 }
 
 #[test]
-fn a_state_of_an_older_version_has_no_statistics() {
+fn a_state_of_an_older_version_has_neither_statistics_nor_cameras() {
     let state = state_now(&recorded());
     let mut value = serde_json::to_value(state).unwrap();
     value.as_object_mut().unwrap().remove("statistics");
+    let dataset = value["datasets"][0].as_object_mut().unwrap();
+    dataset.remove("cameras").expect("it is kept now");
     let older: LoaderState = serde_json::from_value(value).unwrap();
     assert_eq!(older.statistics, "");
+    assert!(older.datasets[0].cameras.is_empty());
 }

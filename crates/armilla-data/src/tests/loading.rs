@@ -321,6 +321,10 @@ fn a_camera_may_have_another_name_and_not_another_size() {
     config.transforms = vec![SMALL];
     let loader = WindowLoader::new(sources(), config.clone()).unwrap();
     assert_eq!(loader.cameras().len(), 1);
+    let kept = loader.state().datasets.into_iter();
+    let kept: Vec<_> = kept.flat_map(|dataset| dataset.cameras).flatten().collect();
+    let keys = ["top", "wrist"].map(|name| format!("observation.images.{name}"));
+    assert_eq!(kept, keys, "a resumed run must find the same");
     let counts = [(&first, "top"), (&second, "wrist")].map(|(folder, name)| {
         let known = opened(folder).dataset.statistics().clone();
         known[&format!("observation.images.{name}")].count

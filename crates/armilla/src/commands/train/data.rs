@@ -92,7 +92,7 @@ impl TrainingData {
         })
     }
 
-    /// Windows of the episodes to train on, of the first dataset's first cameras.
+    /// Windows of the episodes to train on, of the first dataset's first cameras. None is decoded yet: see [`preload`].
     pub(super) fn loader(
         &self,
         config: &TrainRunConfig,
@@ -171,7 +171,6 @@ impl TrainingData {
             let place = || format!("{}: camera `{}`", self.first.root().display(), camera.name);
             self.check_size(camera, inputs).with_context(place)?;
         }
-        preload(&loader)?;
         Ok(loader)
     }
 
@@ -354,8 +353,8 @@ impl ValidationSplit {
     }
 }
 
-/// Decodes a loader's pictures in advance, if they fit in its memory.
-fn preload(loader: &WindowLoader) -> Result<()> {
+/// Decodes a loader's pictures in advance, if they fit in its memory: it takes long, so all else is checked before.
+pub(super) fn preload(loader: &WindowLoader) -> Result<()> {
     if !loader.fits_in_memory() {
         return Ok(());
     }

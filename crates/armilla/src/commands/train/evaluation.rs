@@ -113,7 +113,7 @@ pub(super) fn check(config: &EvaluationRunConfig) -> Result<()> {
     })
     .context("[evaluation]")?;
     let first = Reset {
-        seed: SEED,
+        seed: SEED.wrapping_mul(eval::SEEDS_APART),
         instruction: None,
     };
     let (_, info) = simulator.reset(&first)?;
@@ -131,13 +131,22 @@ pub(super) fn check_fits(
     fps: u32,
 ) -> Result<()> {
     let camera = inputs.cameras.first();
-    let simulator = make(&EnvironmentConfig {
+    let environment = EnvironmentConfig {
         name: config.env.clone(),
         protocol: config.protocol.clone(),
         image_size: camera.map_or(eval::BLIND_SIDE, |camera| camera.height),
-    })
-    .context("[evaluation]")?;
-    let checked = check_environment(inputs, processors, Some(f64::from(fps)), simulator.spec());
+    };
+    let checked = make(&environment)
+        .map_err(anyhow::Error::from)
+        .and_then(|simulator| {
+            let rate_hz = Some(f64::from(fps));
+            Ok(check_environment(
+                inputs,
+                processors,
+                rate_hz,
+                simulator.spec(),
+            )?)
+        });
     checked.with_context(|| {
         format!(
             "[evaluation] in {}: expected an environment that the recordings fit; choose another, or leave [evaluation] out",

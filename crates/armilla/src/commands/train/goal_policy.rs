@@ -11,7 +11,7 @@ use armilla_vla::{GoalBatch, GoalPolicy, GoalPolicyConfig, GoalShape};
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::{ModelInputs, TrainingData, state_of_source};
+use super::data::{ModelInputs, TrainingData, preload, state_of_source};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -49,6 +49,7 @@ pub(super) fn train(
     };
     let device = device.clone().autodiff();
     let model = policy.init(&shape, config.train.seed, &device)?;
+    kept.iter().chain([&*loader]).try_for_each(preload)?;
     say(&format!(
         "goal policy: {} parameters, {} windows",
         model.num_params(),

@@ -17,7 +17,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 use serde_json::Map;
 
-use super::data::{ModelInputs, TrainingData, state_of_source};
+use super::data::{ModelInputs, TrainingData, preload, state_of_source};
 use super::evaluation;
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
@@ -55,7 +55,7 @@ impl PolicyVisitor for Start<'_> {
         let mut inputs = inputs(self.data, cameras)?;
         let words = M::reads().then(|| self.words::<M>(policy)).transpose()?;
         inputs.vocabulary = words.as_ref().map(|words| words.tokenizer.vocabulary());
-        // Before windows are as long as a setting that may be any number, and before pictures are decoded.
+        // Before windows are as long as a setting that may be any number, and before anything is read.
         let model = M::init(policy, &inputs, self.config.train.seed, &self.device)?;
         let horizons = M::horizons(policy);
         let history = horizons.history as i64;
@@ -77,6 +77,7 @@ impl PolicyVisitor for Start<'_> {
         if let Some(wanted) = &self.config.evaluation {
             evaluation::check_fits(wanted, &inputs, &processors, self.data.fps())?;
         }
+        kept.iter().chain([&*loader]).try_for_each(preload)?;
         say(&format!(
             "policy: {} parameters, {} windows",
             Module::num_params(&model),

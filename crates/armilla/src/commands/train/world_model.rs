@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use armilla_core::features::{ACTION, STATE};
 use armilla_core::random::stream;
 use armilla_data::{LaterSpec, WindowLoader, WindowSpec};
+use armilla_nn::Activation;
 use armilla_train::{BatchSource, BoxError, Loss, RunDirectory, StepContext, Trainable};
 use armilla_world::encoder::Encoder;
 use armilla_world::{
@@ -16,7 +17,7 @@ use armilla_world::{
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::data::{ModelInputs, TrainingData, state_of_source};
+use super::data::{ModelInputs, TrainingData, preload, state_of_source};
 use super::{Sources, TrainOutcome, TrainRunConfig, finish};
 use crate::progress::say;
 
@@ -86,7 +87,14 @@ pub(super) fn train(
     check(&interface, &shape).with_context(|| data.root())?;
     let device = device.clone().autodiff();
     say_what_may_surprise(config, world, run);
-    let model = with_encoder(world.init(config.train.seed, &device)?, config, &device)?;
+    // A run that goes on has it in its own checkpoints; where it came from may be gone, or another by now.
+    let encoder = config.encoder.clone().map(|path| {
+        let last = run.last_checkpoint();
+        last.map_or(path, |last| last.join("model"))
+    });
+    let model = world.init(config.train.seed, &device)?;
+    let model = with_encoder(model, encoder.as_deref(), &device)?;
+    kept.iter().chain([&*loader]).try_for_each(preload)?;
     say(&format!(
         "world model: {} parameters, {} windows",
         model.num_params(),
@@ -97,6 +105,7 @@ pub(super) fn train(
         even,
         interface: interface.clone(),
         config: world.clone(),
+        activation: model.config().activation(),
         seed: config.train.seed,
         device,
     };
@@ -121,7 +130,7 @@ pub(super) fn train(
 fn say_what_may_surprise(config: &TrainRunConfig, world: &ModelConfig, run: &RunDirectory) {
     if config.transforms.iter().any(|transform| transform.crops()) {
         say(
-            "transforms: planners get whole pictures, of the model's `image_size`, not what a crop leaves",
+            "transforms: planners get whole pictures, of the model's `image_size`, neither cropped nor with borders",
         );
     }
     if matches!(world, ModelConfig::DinoWm(_))
@@ -146,9 +155,9 @@ fn check(interface: &Interface, shape: &Shape) -> Result<()> {
     Ok(())
 }
 
-/// Puts the encoder in that the configuration names, with its activation.
-fn with_encoder(model: Model, config: &TrainRunConfig, device: &Device) -> Result<Model> {
-    let (model, path) = match (model, &config.encoder) {
+/// Puts an encoder in, with its activation.
+fn with_encoder(model: Model, encoder: Option<&Path>, device: &Device) -> Result<Model> {
+    let (model, path) = match (model, encoder) {
         (model, None) => return Ok(model),
         (Model::DinoWm(model), Some(path)) => (model, path),
         _ => bail!("`encoder`: expected only beside [dino-wm], whose encoder is not trained"),
@@ -198,6 +207,8 @@ struct Windows {
     even: bool,
     interface: Interface,
     config: ModelConfig,
+    /// The model's, which an encoder may have brought.
+    activation: Activation,
     seed: u64,
     device: Device,
 }
@@ -224,6 +235,7 @@ impl BatchSource for Windows {
         let settings = serde_json::to_value(&self.config).unwrap_or_default();
         let mut state = state_of_source(&self.loader, &settings);
         state["even_windows"] = self.even.into();
+        state["activation"] = serde_json::to_value(self.activation).unwrap_or_default();
         state
     }
 }
@@ -232,15 +244,13 @@ impl BatchSource for Windows {
 mod tests {
     use super::*;
     use crate::config::Source;
-    use armilla_nn::Activation;
     use armilla_world::JepaConfig;
 
     #[test]
     fn an_encoder_brings_its_activation() {
         let (directory, device) = (tempfile::tempdir().unwrap(), Device::flex());
         let source = Source::open("train/push-t-dino-wm").unwrap();
-        let mut config: TrainRunConfig = source.parse().unwrap();
-        config.encoder = Some(directory.path().to_owned());
+        let config: TrainRunConfig = source.parse().unwrap();
         let dino_wm = config.dino_wm.clone().unwrap();
         let jepa = JepaConfig {
             image_size: dino_wm.image_size,
@@ -264,7 +274,7 @@ mod tests {
         jepa.save(directory.path()).unwrap();
         let model = Model::DinoWm(dino_wm.init(0, &device).unwrap());
         assert_eq!(model.config().activation(), Activation::Silu);
-        let model = with_encoder(model, &config, &device).unwrap();
+        let model = with_encoder(model, Some(directory.path()), &device).unwrap();
         assert_eq!(model.config().activation(), Activation::Relu);
     }
 }
