@@ -124,6 +124,8 @@ fn it_is_short_and_its_links_lead_somewhere() {
         "README.md",
         "ARCHITECTURE.md",
         "docs/evaluation.md",
+        "docs/policies.md",
+        "docs/training.md",
         "docs/world-models.md",
     ] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();

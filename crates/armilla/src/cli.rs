@@ -90,7 +90,7 @@ pub(crate) struct RecordArguments {
     #[arg(long)]
     pub env: Option<String>,
     /// Who acts in all episodes: expert, random, nothing, cheat, simulator (plans on a copy of it; two-room only), noisy-expert (with the noise of a
-    /// configuration), or a checkpoint's folder; expert, or what a configuration says, unless given.
+    /// configuration), or a checkpoint's folder or OWNER/NAME on the hub; expert, or what a configuration says, unless given.
     #[arg(long)]
     pub policy: Option<String>,
     /// Episodes to record: 10, or as many as a configuration says, unless given; its groups keep their proportions.
