@@ -89,8 +89,8 @@ pub(crate) fn training<'a>(
     [&["train"], model, &rest].concat()
 }
 
-/// Trains, stops it by Ctrl-C under way, and goes on to the end.
-fn train_in_two_parts(folder: &Path, arguments: &[&str], out: &str) {
+/// Trains and stops it by Ctrl-C under way.
+fn train_a_part(folder: &Path, arguments: &[&str], out: &str) {
     let running = Running::start(folder, arguments);
     let metrics = folder.join(out).join("metrics.jsonl");
     wait_until("the third step", || {
@@ -100,6 +100,11 @@ fn train_in_two_parts(folder: &Path, arguments: &[&str], out: &str) {
     let (status, said) = running.finish();
     assert_eq!(status.code(), Some(130), "a script must not go on: {said}");
     assert!(said.contains("stopped; `armilla train --resume"), "{said}");
+}
+
+/// The same, and goes on to the end.
+fn train_in_two_parts(folder: &Path, arguments: &[&str], out: &str) {
+    train_a_part(folder, arguments, out);
     let checkpoints = folder.join(out).join("checkpoints");
     let last = std::fs::read_link(checkpoints.join("last")).expect("a checkpoint was written");
     let whole = model_file(folder, out);
@@ -208,6 +213,56 @@ fn a_world_model_is_the_same_twice_and_plans_over_the_bus() {
         assert_eq!(row, evaluate("stopped", settings), "{settings:?}");
     }
     variations(folder, &row, &evaluate);
+}
+
+#[test]
+fn a_model_over_an_encoders_tokens_outlives_where_that_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    record(folder, "two-room", "data", "3");
+    let first = [SMALL_WORLD_MODEL, &["--set", "jepa.activation=relu"]].concat();
+    succeed(folder, &training(&first, "data", "first", "train.steps=2"));
+    let model = [
+        "train/push-t-dino-wm",
+        "--set",
+        "dino-wm.encoder.channels=[8,8,8]",
+        "--set",
+        "encoder=first/checkpoints/last/model",
+    ];
+    train_a_part(
+        folder,
+        &training(&model, "data", "run", "train.steps=300"),
+        "run",
+    );
+    std::fs::remove_dir_all(folder.join("first")).unwrap();
+    let path = folder.join("run/config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let lines = config.lines().filter(|line| !line.starts_with("encoder ="));
+    let without = lines.collect::<Vec<_>>().join("\n");
+    assert!(without.len() < config.len(), "{config}");
+    std::fs::write(&path, without).unwrap();
+    let said = fail(folder, &["train", "--resume", "run"]);
+    assert!(said.contains("`activation` was \"relu\""), "{said}");
+    std::fs::write(&path, config).unwrap();
+    succeed(folder, &["train", "--resume", "run"]);
+    let arguments = [
+        "eval",
+        "--planner",
+        "run/checkpoints/last/model",
+        "--plan",
+        "plan/push-t",
+        "--env",
+        "two-room",
+        "--protocol",
+        "crossing",
+        "--episodes",
+        "2",
+        "--no-floors",
+        "--json",
+        "-",
+    ];
+    let row = json(folder, &[&arguments, SMALL_PLAN].concat());
+    assert_eq!(row["episodes"], 2, "{row}");
 }
 
 /// Variations side by side, to look at; and what is none of the same episodes is not compared with them.

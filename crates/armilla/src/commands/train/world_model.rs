@@ -1,6 +1,6 @@
 //! Training a world model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -87,13 +87,8 @@ pub(super) fn train(
     check(&interface, &shape).with_context(|| data.root())?;
     let device = device.clone().autodiff();
     say_what_may_surprise(config, world, run);
-    // A run that goes on has it in its own checkpoints; where it came from may be gone, or another by now.
-    let encoder = config.encoder.clone().map(|path| {
-        let last = run.last_checkpoint();
-        last.map_or(path, |last| last.join("model"))
-    });
     let model = world.init(config.train.seed, &device)?;
-    let model = with_encoder(model, encoder.as_deref(), &device)?;
+    let model = with_encoder(model, encoder(config, run).as_deref(), &device)?;
     kept.iter().chain([&*loader]).try_for_each(preload)?;
     say(&format!(
         "world model: {} parameters, {} windows",
@@ -153,6 +148,14 @@ fn check(interface: &Interface, shape: &Shape) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Where the encoder is that a configuration names. A run that goes on has it in its own checkpoints; where it came from may be gone, or another
+/// by now.
+fn encoder(config: &TrainRunConfig, run: &RunDirectory) -> Option<PathBuf> {
+    let first = config.encoder.clone()?;
+    let last = run.last_checkpoint();
+    Some(last.map_or(first, |last| last.join("model")))
 }
 
 /// Puts an encoder in, with its activation.
