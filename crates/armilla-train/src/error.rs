@@ -35,14 +35,14 @@ pub enum Error {
     },
     /// A loss or gradient that is not finite.
     #[error(
-        "step {step}: {figure} is not finite; the last checkpoint ({checkpoint}) is intact: lower the learning rate or look at the data"
+        "step {step}: {figure} is not finite; {checkpoint}: lower the learning rate or look at the data"
     )]
     NotFinite {
         /// The optimiser step, counted from 1.
         step: u64,
         /// The first figure, or gradient, that is not finite.
         figure: String,
-        /// The last checkpoint, or `none yet`.
+        /// Whether there is one, and where.
         checkpoint: String,
     },
     /// A device without bf16.

@@ -32,6 +32,11 @@ impl Gradients {
         }
     }
 
+    /// Leaves those of parameters out that do not learn.
+    pub fn keep(&mut self, learns: impl Fn(&str) -> bool) {
+        self.by_path.retain(|path, _| learns(path));
+    }
+
     /// Multiplies all gradients.
     pub fn scale(&mut self, factor: f64) {
         // Taken, not shared, so that the backend works in place.

@@ -345,9 +345,10 @@ fn step<M: Trainable>(
     let not_finite = |figure: &str| Error::NotFinite {
         step: step + 1,
         figure: figure.to_owned(),
-        checkpoint: run
-            .last_checkpoint()
-            .map_or_else(|| "none yet".to_owned(), |path| path.display().to_string()),
+        checkpoint: run.last_checkpoint().map_or_else(
+            || "there is no checkpoint yet".to_owned(),
+            |path| format!("the last checkpoint ({}) is intact", path.display()),
+        ),
     };
     let mut gradients = Gradients::default();
     let mut means = Means::default();
@@ -364,6 +365,8 @@ fn step<M: Trainable>(
         gradients.merge(micro.gradients);
         Ok(())
     })?;
+    // What stands still neither counts when gradients are clipped nor can it be what is not finite.
+    gradients.keep(|path| config.learning_rate_ratio_of(path) > 0.0);
     if config.accumulation > 1 {
         gradients.scale(1.0 / config.accumulation as f64);
     }
