@@ -67,8 +67,9 @@ impl PolicyVisitor for Start<'_> {
         let seen = ModelInputs::Policy(cameras);
         let kept = self.data.kept(self.config, spec.clone(), seen)?;
         let loader = Arc::new(self.data.loader(self.config, spec, seen)?);
-        let known = loader.statistics();
+        let mut known = loader.statistics();
         check_statistics(&known, &inputs, &M::modes())?;
+        say_what_is_still(&hold_still(&mut known));
         let statistics = arrays(&known, &inputs);
         let processors = Processors {
             words,
@@ -128,6 +129,38 @@ fn check_statistics(known: &Statistics, inputs: &PolicyInputs, modes: &Modes) ->
         );
     }
     Ok(())
+}
+
+/// Half the range, and the deviation, that values of a state are given that never moved in the recordings.
+const STILL: f64 = 1e6;
+
+/// Makes values of the state that never moved 0 for the policy, whatever they are: over next to no deviation, as LeRobot has it, a robot's
+/// hundredth would be a million, of which no recording told anything. Gives their places.
+fn hold_still(known: &mut Statistics) -> Vec<usize> {
+    let Some(state) = known.get_mut(STATE) else {
+        return Vec::new();
+    };
+    let is_still = |&at: &usize| state.min[at] >= state.max[at] || state.std[at] <= 1e-8;
+    let still: Vec<_> = (0..state.mean.len()).filter(is_still).collect();
+    for &at in &still {
+        let middle = state.mean[at];
+        state.std[at] = STILL;
+        for low in [&mut state.min, &mut state.q01, &mut state.q10] {
+            low[at] = middle - STILL;
+        }
+        for high in [&mut state.max, &mut state.q90, &mut state.q99] {
+            high[at] = middle + STILL;
+        }
+    }
+    still
+}
+
+fn say_what_is_still(still: &[usize]) {
+    if !still.is_empty() {
+        say(&format!(
+            "`{STATE}`: of values {still:?} (from 0) the policy takes no notice: they never moved in the recordings"
+        ));
+    }
 }
 
 impl Start<'_> {
@@ -208,5 +241,32 @@ impl BatchSource for PolicyWindows {
 
     fn state(&self) -> serde_json::Value {
         state_of_source(&self.loader, &self.settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_core::{FeatureStatistics, Normalization};
+
+    #[test]
+    fn a_state_that_never_moved_is_nothing_to_a_policy() {
+        let rows = [vec![0.25, -1.0], vec![0.25, 3.0]];
+        let state = FeatureStatistics::of_rows(&rows, 2).unwrap();
+        let mut known: Statistics = [(STATE.to_owned(), state.clone())].into();
+        assert_eq!(hold_still(&mut known), [0]);
+        let held = &known[STATE];
+        for mode in [Normalization::MeanStd, Normalization::MinMax] {
+            let mut values = [0.75, 3.0];
+            held.normalize(mode, &mut values);
+            assert!(values[0].abs() < 1e-5, "{values:?}");
+            let mut expected = [0.25, 3.0];
+            state.normalize(mode, &mut expected);
+            assert_eq!(values[1], expected[1]);
+        }
+        let moving: Statistics = [(ACTION.to_owned(), state)].into();
+        let mut same = moving.clone();
+        assert!(hold_still(&mut same).is_empty());
+        assert_eq!(same, moving);
     }
 }
