@@ -148,6 +148,7 @@ impl PolicyModel for Act {
             history: 1,
             action: config.action_horizon,
             receding: config.receding_horizon,
+            published_chunk: config.action_horizon,
             ensemble: config.ensemble,
         }
     }

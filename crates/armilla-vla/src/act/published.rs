@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Act, ActConfig};
 use crate::error::{Error, Result};
 use crate::lerobot::{
-    FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings, check_kept,
+    FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings, check_kept, nullable,
 };
 
 /// Keys of ACT's `config.json` alone that change nothing of what loaded weights compute.
@@ -44,6 +44,7 @@ struct Published {
     use_vae: bool,
     latent_dim: usize,
     n_vae_encoder_layers: usize,
+    #[serde(deserialize_with = "nullable")]
     temporal_ensemble_coeff: Option<f64>,
     dropout: f64,
     kl_weight: f64,

@@ -71,23 +71,29 @@ fn one_batch_can_be_learnt() {
 #[test]
 fn dropout_is_drawn_from_the_stream_and_off_when_acting() {
     let device = Device::flex().autodiff();
-    let config = ActConfig {
-        dropout: 0.3,
-        ..ActConfig::nano()
+    // Without a style, so that nothing else is drawn.
+    let with = |dropout| {
+        let config = ActConfig {
+            dropout,
+            variational: false,
+            ..ActConfig::nano()
+        };
+        Act::init(&config, &inputs(), 0, &device).unwrap()
     };
-    let model = Act::init(&config, &inputs(), 0, &device).unwrap();
+    let (model, whole) = (with(0.3), with(0.0));
     let batch = batch(16, &device);
-    let loss = |step| {
+    let loss = |model: &Act, step| {
         let loss = model.loss(&batch, &mut draws(step)).unwrap();
         loss.total.into_scalar::<f32>()
     };
-    assert_eq!(loss(0), loss(0));
-    assert_ne!(loss(0), loss(1));
-    let act = || {
+    assert_eq!(loss(&model, 0), loss(&model, 0));
+    assert_ne!(loss(&model, 0), loss(&model, 1));
+    assert_eq!(loss(&whole, 0), loss(&whole, 1));
+    let act = |model: &Act| {
         let actions = model.sample_actions(&batch.observations, &mut draws(0));
         actions.unwrap().into_data()
     };
-    assert_eq!(act(), act());
+    assert_eq!(act(&model), act(&whole));
 }
 
 #[test]

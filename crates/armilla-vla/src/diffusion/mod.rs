@@ -78,6 +78,7 @@ impl PolicyModel for Diffusion {
             history: config.history,
             action: config.action_horizon,
             receding: config.receding_horizon,
+            published_chunk: config.receding_horizon,
             ensemble: None,
         }
     }
@@ -144,7 +145,8 @@ impl PolicyModel for Diffusion {
             let noise = noise.then(|| draws.normal_at("noise.steps", index, shape, &device));
             sample = scheduler.denoise(sample, prediction, step, noise.transpose()?);
         }
-        Ok(sample.narrow(1, config.history - 1, config.receding_horizon))
+        let before = config.history - 1;
+        Ok(sample.narrow(1, before, config.action_horizon - before))
     }
 
     /// Draws `noise`, `[batch, action_horizon, action]`; `timesteps`, `[batch]`; and where crops lie anywhere `crop`, the first row and

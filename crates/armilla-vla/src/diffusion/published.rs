@@ -14,7 +14,7 @@ use super::scheduler::{Betas, Prediction, Sampler, SchedulerConfig};
 use super::{Diffusion, DiffusionConfig};
 use crate::error::{Error, Result};
 use crate::lerobot::{
-    FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings, check_kept,
+    FeatureKind, Features, Mode, PolicyInputs, PolicyModel as _, Settings, check_kept, nullable,
 };
 
 /// What PyTorch's batch normalisation counts beside its statistics.
@@ -56,6 +56,7 @@ struct Published {
     #[serde(default = "whole")]
     crop_ratio: f64,
     /// Follows from both where pictures are resized.
+    #[serde(deserialize_with = "nullable")]
     crop_shape: Option<[usize; 2]>,
     crop_is_random: bool,
     /// Always written as null, so that LeRobot downloads nothing before it loads the weights.
@@ -77,6 +78,7 @@ struct Published {
     prediction_type: String,
     clip_sample: bool,
     clip_sample_range: f64,
+    #[serde(deserialize_with = "nullable")]
     num_inference_steps: Option<usize>,
     do_mask_loss_for_padding: bool,
     #[serde(flatten)]

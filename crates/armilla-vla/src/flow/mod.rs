@@ -96,6 +96,7 @@ impl PolicyModel for FlowPolicy {
             history: 1,
             action: config.action_horizon,
             receding: config.receding_horizon,
+            published_chunk: config.action_horizon,
             ensemble: None,
         }
     }

@@ -67,7 +67,8 @@ impl Exchange {
     pub fn act(&self, policy: &dyn TrainedPolicy, seed: u64, device: &Device) -> Result<Acted> {
         let observations = self.observations(policy, device)?;
         let mut draws = Draws::given(&self.arrays, stream(seed, "act", 0));
-        let normalized = policy.sample_actions(&observations, &mut draws)?;
+        let sampled = policy.sample_actions(&observations, &mut draws)?;
+        let normalized = sampled.narrow(1, 0, policy.horizons().published_chunk);
         self.taken.borrow_mut().extend(draws.into_taken());
         let after = &policy.processors().after;
         Ok(Acted {

@@ -87,7 +87,8 @@ fn golden<M: Golden>(case: &str) -> Weights {
 fn act<M: Golden>(model: &M, batch: &PolicyBatch) -> Tensor<3> {
     let given = model.drawn_to_act();
     let draws = &mut Draws::given(&given, stream(0, "act", 0));
-    model.sample_actions(&batch.observations, draws).unwrap()
+    let sampled = model.sample_actions(&batch.observations, draws).unwrap();
+    sampled.narrow(1, 0, M::horizons(model.config()).published_chunk)
 }
 
 pub(crate) fn actions_are_pythons<M: Golden>() {

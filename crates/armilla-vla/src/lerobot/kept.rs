@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -22,6 +23,15 @@ const COMMON: [&str; 11] = [
 ];
 /// Whether weights are a small part that another model is to be found for, which none here is.
 const ADAPTER: &str = "use_peft";
+
+/// A key that may be null and has to be there: by itself serde takes one that is missing for null.
+pub(crate) fn nullable<'de, T, D>(value: D) -> std::result::Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(value)
+}
 
 /// Checks the keys that a policy's settings did not take; `own` are those of them that its kind alone may have.
 pub(crate) fn check_kept(
@@ -48,5 +58,23 @@ pub(crate) fn check_kept(
             let expected = format!("only keys that LeRobot 0.6.1 has for {policy}");
             Err(Error::checkpoint(path, *key, expected, unknown.join(", ")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_may_be_null_has_to_be_there() {
+        #[derive(Deserialize)]
+        struct Keys {
+            #[serde(deserialize_with = "nullable")]
+            crop: Option<u8>,
+        }
+        let read = |text| serde_json::from_str::<Keys>(text).map(|keys| keys.crop);
+        assert_eq!(read(r#"{"crop": null}"#).unwrap(), None);
+        assert_eq!(read(r#"{"crop": 3}"#).unwrap(), Some(3));
+        assert!(read("{}").unwrap_err().to_string().contains("`crop`"));
     }
 }

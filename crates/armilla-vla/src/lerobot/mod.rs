@@ -25,7 +25,7 @@ pub mod registry;
 
 pub use checkpoint::Checkpoint;
 pub use draws::Draws;
-pub(crate) use kept::check_kept;
+pub(crate) use kept::{check_kept, nullable};
 
 pub use features::{Camera, Feature, FeatureKind, Features, PolicyInputs};
 pub use model::{Horizons, Modes, PolicyLoss, PolicyModel, Settings};

@@ -30,6 +30,8 @@ pub struct Horizons {
     pub action: usize,
     /// Actions that are carried out before the next are asked for.
     pub receding: usize,
+    /// Actions from now on that LeRobot's `predict_action_chunk` answers with; here they are all that were predicted.
+    pub published_chunk: usize,
     /// If given, they are asked for at every step and averaged with weights `exp(-this * age)`, the oldest first.
     pub ensemble: Option<f64>,
 }
@@ -118,7 +120,8 @@ pub trait PolicyModel: Module + Sized {
     #[must_use]
     fn inputs(&self) -> &PolicyInputs;
 
-    /// Normalised actions from now on, those of LeRobot's `predict_action_chunk`.
+    /// Normalised actions from now on, all that are predicted; the first of them are those of LeRobot's `predict_action_chunk`, see
+    /// [`Horizons::published_chunk`].
     ///
     /// # Shapes
     ///
