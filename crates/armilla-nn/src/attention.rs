@@ -250,10 +250,31 @@ mod tests {
     fn the_layer_runs_forwards_and_backwards() {
         let device = Device::flex().autodiff();
         let layer = AttentionConfig::new(8, 2).init(&device);
-        let query = Tensor::<3>::ones([2, 3, 8], &device).require_grad();
-        let output = layer.forward(query.clone(), Tensor::ones([2, 5, 8], &device), None);
-        assert_eq!(output.dims(), [2, 3, 8]);
-        assert!(query.grad(&output.sum().backward()).is_some());
+        let draw = |name, shape| random::normal::<3>(&mut stream(0, name, 0), shape, &device);
+        let (query, context) = (draw("query", [2, 3, 8]), draw("context", [2, 5, 8]));
+        let weights = draw("weights", [2, 3, 8]);
+        let loss = |query: Tensor<3>| {
+            let output = layer.forward(query, context.clone(), None);
+            assert_eq!(output.dims(), [2, 3, 8]);
+            (output * weights.clone()).sum()
+        };
+        let query = query.require_grad();
+        let gradient = query.grad(&loss(query.clone()).backward()).unwrap();
+        for index in [[0, 0, 0], [1, 2, 7], [0, 1, 4]] {
+            let at = index.map(|i| i..i + 1);
+            let moved = |by: f64| {
+                let query = query.clone().detach();
+                let there = query.clone().slice(at.clone()).add_scalar(by);
+                loss(query.slice_assign(at.clone(), there)).into_scalar::<f32>()
+            };
+            let slope = (moved(0.05) - moved(-0.05)) / 0.1;
+            let found = gradient.clone().slice(at).into_scalar::<f32>();
+            assert!((slope - found).abs() < 1e-3, "{index:?}: {slope} {found}");
+            assert!(
+                found.abs() > 1e-5,
+                "{index:?}: a slope of nothing tells nothing"
+            );
+        }
     }
 
     #[test]
