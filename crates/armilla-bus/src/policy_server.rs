@@ -226,32 +226,38 @@ impl Driver {
     }
 
     fn answer(&mut self, mut batch: Vec<Asked>) {
+        let counts: Vec<_> = batch.iter().map(|asked| asked.requests.len()).collect();
+        let requests = batch.iter_mut();
+        let requests: Vec<_> = requests
+            .flat_map(|asked| asked.requests.drain(..))
+            .collect();
+        self.answer_each(&batch, &counts, &requests);
+        self.latencies
+            .note(batch.iter().map(|asked| asked.job.since.elapsed()));
+    }
+
+    /// Answers queries of so many requests each together. One client's bad request is no other client's failure, nor may it cost the others
+    /// much: where it fails halves are asked by themselves, down to the query that it was.
+    fn answer_each(&mut self, batch: &[Asked], counts: &[usize], requests: &[PolicyRequest]) {
         if batch.is_empty() {
             return;
         }
-        let counts: Vec<_> = batch.iter().map(|asked| asked.requests.len()).collect();
-        let mut requests: Vec<_> = batch
-            .iter_mut()
-            .flat_map(|asked| asked.requests.drain(..))
-            .collect();
-        match self.act(&requests) {
+        match self.act(requests) {
             Ok(chunks) => {
                 let mut chunks = chunks.into_iter();
-                for (asked, count) in batch.iter().zip(counts) {
+                for (asked, &count) in batch.iter().zip(counts) {
                     respond(&asked.job.query, Ok(chunks.by_ref().take(count).collect()));
                 }
             }
             Err(error) if batch.len() == 1 => respond(&batch[0].job.query, Err(error)),
-            // One client's bad request is no other client's failure: each is asked alone.
             Err(_) => {
-                for (asked, count) in batch.iter().zip(counts) {
-                    let own: Vec<_> = requests.drain(..count).collect();
-                    respond(&asked.job.query, self.act(&own));
-                }
+                let half = batch.len() / 2;
+                let (first, second) = counts.split_at(half);
+                let (requests, rest) = requests.split_at(first.iter().sum());
+                self.answer_each(&batch[..half], first, requests);
+                self.answer_each(&batch[half..], second, rest);
             }
         }
-        self.latencies
-            .note(batch.iter().map(|asked| asked.job.since.elapsed()));
     }
 
     /// Asks the policy, and lets nothing through that could not be sent to a robot.
