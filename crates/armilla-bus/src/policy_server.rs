@@ -226,6 +226,9 @@ impl Driver {
     }
 
     fn answer(&mut self, mut batch: Vec<Asked>) {
+        if batch.is_empty() {
+            return;
+        }
         let counts: Vec<_> = batch.iter().map(|asked| asked.requests.len()).collect();
         let requests = batch.iter_mut();
         let requests: Vec<_> = requests
@@ -239,9 +242,6 @@ impl Driver {
     /// Answers queries of so many requests each together. One client's bad request is no other client's failure, nor may it cost the others
     /// much: where it fails halves are asked by themselves, down to the query that it was.
     fn answer_each(&mut self, batch: &[Asked], counts: &[usize], requests: &[PolicyRequest]) {
-        if batch.is_empty() {
-            return;
-        }
         match self.act(requests) {
             Ok(chunks) => {
                 let mut chunks = chunks.into_iter();
