@@ -72,15 +72,14 @@ fn one_batch_can_be_learnt() {
 fn dropout_is_drawn_from_the_stream_and_off_when_acting() {
     let device = Device::flex().autodiff();
     // Without a style, so that nothing else is drawn.
-    let with = |dropout| {
-        let config = ActConfig {
-            dropout,
-            variational: false,
-            ..ActConfig::nano()
-        };
-        Act::init(&config, &inputs(), 0, &device).unwrap()
+    let config = ActConfig {
+        dropout: 0.3,
+        variational: false,
+        ..ActConfig::nano()
     };
-    let (model, whole) = (with(0.3), with(0.0));
+    let model = Act::init(&config, &inputs(), 0, &device).unwrap();
+    let mut whole = model.clone();
+    whole.config.dropout = 0.0;
     let batch = batch(16, &device);
     let loss = |model: &Act, step| {
         let loss = model.loss(&batch, &mut draws(step)).unwrap();
