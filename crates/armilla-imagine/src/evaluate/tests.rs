@@ -74,40 +74,11 @@ impl Environment for Counter {
 
 /// Answers each episode with its own state, two steps a chunk.
 #[derive(Default)]
-struct Echo(Vec<Option<String>>, Vec<(u64, usize)>, Vec<PolicyRequest>);
-
-/// The same with what it is told of, and actions that differ from step to step.
-#[derive(Default)]
-struct Numbering(Vec<PolicyRequest>);
-
-impl Policy for Numbering {
-    fn name(&self) -> &'static str {
-        "numbering"
-    }
-
-    fn history(&self) -> usize {
-        3
-    }
-
-    fn wants_actions(&self) -> bool {
-        true
-    }
-
-    fn reset(&mut self, _: EpisodeId) -> Result<()> {
-        Ok(())
-    }
-
-    fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
-        self.0.extend_from_slice(requests);
-        let chunk = |request: &PolicyRequest| ActionChunk {
-            actions: [0.25, 0.5]
-                .map(|rest| Action(vec![(request.episode + 3 * request.step) as f32 + rest]))
-                .to_vec(),
-            starts_at_secs: 0.0,
-            period_secs: 0.1,
-        };
-        Ok(requests.iter().map(chunk).collect())
-    }
+struct Echo {
+    instructions: Vec<Option<String>>,
+    asked: Vec<PolicyRequest>,
+    /// Whether its actions differ from step to step.
+    counts: bool,
 }
 
 impl Policy for Echo {
@@ -128,17 +99,19 @@ impl Policy for Echo {
     }
 
     fn act(&mut self, requests: &[PolicyRequest]) -> Result<Vec<ActionChunk>> {
-        self.0.extend(
+        self.instructions.extend(
             requests
                 .iter()
                 .filter(|r| r.step == 0)
                 .map(|r| r.observation.instruction.clone()),
         );
-        let earlier = requests.iter().map(|r| (r.step, r.earlier.len()));
-        self.1.extend(earlier);
-        self.2.extend_from_slice(requests);
+        self.asked.extend_from_slice(requests);
+        let counts = f32::from(u8::from(self.counts));
         let chunk = |request: &PolicyRequest| ActionChunk {
-            actions: vec![Action(request.observation.state.clone()); 2],
+            actions: [0.25, 0.5]
+                .map(|rest| counts * (3.0 * request.step as f32 + rest))
+                .map(|more| Action(vec![request.observation.state[0] + more]))
+                .to_vec(),
             starts_at_secs: 0.0,
             period_secs: 0.1,
         };
@@ -185,7 +158,7 @@ fn every_episode_runs_once_whatever_the_number_of_sessions() {
 
 #[test]
 fn instructions_are_replaced() {
-    let heard = |control| run(2, control).1.0;
+    let heard = |control| run(2, control).1.instructions;
     assert!(
         heard(InstructionControl::Own)
             .iter()
@@ -205,7 +178,8 @@ fn instructions_are_replaced() {
 
 #[test]
 fn a_policy_sees_as_far_back_as_it_wants() {
-    let asked = run(2, InstructionControl::Own).1.1;
+    let asked = run(2, InstructionControl::Own).1.asked.into_iter();
+    let asked: Vec<_> = asked.map(|r| (r.step, r.earlier.len())).collect();
     assert!(asked.iter().any(|&(step, _)| step == 4));
     // Every step between two questions counts, and no more than the history holds.
     assert!(
@@ -237,10 +211,13 @@ fn a_policy_is_told_what_was_done_and_what_is_coming() {
             delay_steps,
             ..EvaluationConfig::default()
         };
-        let mut policy = Numbering::default();
+        let mut policy = Echo {
+            counts: true,
+            ..Echo::default()
+        };
         let sessions = (0..2).map(|_| counter()).collect();
         let found = evaluate(sessions, &mut policy, &config, &mut |_| ()).unwrap();
-        for asked in &policy.0 {
+        for asked in &policy.asked {
             let mut traces = found.traces.iter();
             let trace = traces.find(|trace| trace.seed == asked.episode).unwrap();
             let step = asked.step as usize;

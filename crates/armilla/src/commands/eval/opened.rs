@@ -187,13 +187,18 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
     let name = arguments.policy.as_deref().unwrap_or_default();
     let device = armilla_nn::device::parse(&arguments.device)?;
     let (mut ensemble, mut wants_goal) = (None, arguments.planner.is_some());
+    // Who asks before a chunk is carried out, or averages chunks, needs whole ones.
+    let needs_whole = |ensemble| {
+        let execution = arguments.execution.chosen(ensemble)?;
+        Ok::<_, anyhow::Error>(execution != Execution::Receding)
+    };
     let (actor, side) = if let Some(checkpoint) = &arguments.planner {
         let plan = arguments.plan.as_deref();
         let mut plan = Source::open(plan.unwrap_or_else(|| usual_plan(&arguments.env)))?;
         plan.set(&arguments.set)?;
         let (plan, seed) = (plan.parse()?, arguments.seed);
         let (mut planner, side) = open_planner(checkpoint, plan, seed, &environment, &device)?;
-        if arguments.execution.chosen(None)? != Execution::Receding {
+        if needs_whole(None)? {
             planner = planner.with_whole_chunks();
         }
         (Actor::Planner(Box::new(planner)), side)
@@ -213,7 +218,7 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
         if GoalPolicy::is_in(&checkpoint) {
             wants_goal = true;
             let (mut policy, side) = open_cloning(&checkpoint, &environment, &device)?;
-            if arguments.execution.chosen(None)? != Execution::Receding {
+            if needs_whole(None)? {
                 policy = policy.with_whole_chunks();
             }
             (Actor::Policy(Box::new(policy)), side)
@@ -221,7 +226,7 @@ pub(super) fn open(arguments: &EvalArguments, variation: VariationChoice) -> Res
             let seed = arguments.seed;
             let (mut policy, side) = open_trained(&checkpoint, seed, &environment, &device)?;
             ensemble = policy.horizons().ensemble;
-            if arguments.execution.chosen(ensemble)? != Execution::Receding {
+            if needs_whole(ensemble)? {
                 policy = policy.with_whole_chunks();
             }
             (Actor::Policy(Box::new(policy)), side)

@@ -140,16 +140,24 @@ fn hold_still(known: &mut Statistics) -> Vec<usize> {
     let Some(state) = known.get_mut(STATE) else {
         return Vec::new();
     };
-    let is_still = |&at: &usize| state.min[at] >= state.max[at] || state.std[at] <= 1e-8;
+    let is_still = |&at: &usize| {
+        let ends = state.min.get(at).zip(state.max.get(at));
+        ends.is_some_and(|(low, high)| low >= high)
+            || state.std.get(at).is_some_and(|std| *std <= 1e-8)
+    };
     let still: Vec<_> = (0..state.mean.len()).filter(is_still).collect();
+    // What a dataset does not tell, as older ones do not their quantiles, stays untold.
+    let set = |values: &mut Vec<f64>, at: usize, to: f64| {
+        values.get_mut(at).into_iter().for_each(|value| *value = to);
+    };
     for &at in &still {
         let middle = state.mean[at];
-        state.std[at] = STILL;
+        set(&mut state.std, at, STILL);
         for low in [&mut state.min, &mut state.q01, &mut state.q10] {
-            low[at] = middle - STILL;
+            set(low, at, middle - STILL);
         }
         for high in [&mut state.max, &mut state.q90, &mut state.q99] {
-            high[at] = middle + STILL;
+            set(high, at, middle + STILL);
         }
     }
     still
@@ -264,6 +272,14 @@ mod tests {
             state.normalize(mode, &mut expected);
             assert_eq!(values[1], expected[1]);
         }
+        // Datasets of older tools have no quantiles.
+        let short = FeatureStatistics {
+            q01: Vec::new(),
+            q99: Vec::new(),
+            ..state.clone()
+        };
+        let mut known: Statistics = [(STATE.to_owned(), short)].into();
+        assert_eq!(hold_still(&mut known), [0]);
         let moving: Statistics = [(ACTION.to_owned(), state)].into();
         let mut same = moving.clone();
         assert!(hold_still(&mut same).is_empty());
