@@ -128,6 +128,8 @@ pub(crate) fn question(episode: u64, step: u64) -> PolicyRequest {
 pub(crate) struct Echo {
     pub(crate) largest_batch: Arc<Mutex<usize>>,
     pub(crate) most_earlier: Arc<Mutex<usize>>,
+    /// How often it was asked.
+    pub(crate) calls: Arc<Mutex<usize>>,
 }
 
 impl Policy for Echo {
@@ -152,6 +154,7 @@ impl Policy for Echo {
     }
 
     fn act(&mut self, requests: &[PolicyRequest]) -> armilla_core::Result<Vec<ActionChunk>> {
+        *self.calls.lock().unwrap() += 1;
         let mut largest = self.largest_batch.lock().unwrap();
         *largest = requests.len().max(*largest);
         drop(largest);

@@ -356,16 +356,17 @@ mod tests {
     fn clients_share_a_batch_and_no_failure() {
         let bus = server();
         let policy = Box::new(Echo::default());
-        let largest = policy.largest_batch.clone();
+        let (largest, calls) = (policy.largest_batch.clone(), policy.calls.clone());
+        // All of them come within the window, which ends with the last.
         let options = PolicyOptions {
-            window: Duration::from_millis(300),
-            max_batch: 8,
+            window: Duration::from_secs(5),
+            max_batch: 32,
             ..PolicyOptions::new(2)
         };
         let _server = PolicyServer::start(&bus, "echo", policy, options).unwrap();
         let client = client(&bus);
         thread::scope(|scope| {
-            for episode in 0..8 {
+            for episode in 0..32 {
                 let mut remote = RemotePolicy::connect(&client, "echo").unwrap();
                 scope.spawn(move || {
                     // The policy refuses step 13 and makes NaN of step 14, for the one who asks only.
@@ -387,7 +388,10 @@ mod tests {
                 });
             }
         });
-        assert_eq!(*largest.lock().unwrap(), 8);
+        assert_eq!(*largest.lock().unwrap(), 32);
+        // All together, and two at most a halving for each of the two who fail; to ask each alone would be 33.
+        let calls = *calls.lock().unwrap();
+        assert!((11..=19).contains(&calls), "{calls}");
     }
 
     #[test]

@@ -326,10 +326,21 @@ fn running_statistics_are_moved_by_the_first_batch_of_a_step_alone() {
 
 #[test]
 fn clipping_limits_the_first_moment() {
-    let run = RunDirectory::create(&folder("clipped"), "").unwrap();
+    let all = norm_of_clipped(&[]);
+    let without = norm_of_clipped(&["mlp.linears.0"]);
+    assert!(
+        without < all,
+        "what stands still does not count: {without} {all}"
+    );
+}
+
+/// The norm of one step's gradient before it was clipped, with parameters held still. What is left of it is as long as allowed.
+fn norm_of_clipped(still: &[&str]) -> f64 {
+    let run = RunDirectory::create(&folder(&format!("clipped-{}", still.len())), "").unwrap();
     let clipped = TrainConfig {
         steps: 1,
         clip_norm: 1e-3,
+        learning_rate_ratios: still.iter().map(|&path| (path.to_owned(), 0.0)).collect(),
         ..config()
     };
     let trained = Case::new(&run, clipped).train().unwrap();
@@ -347,6 +358,7 @@ fn clipping_limits_the_first_moment() {
         .sum::<f64>();
     // After one step the first moment is a tenth of the gradient, whose norm is the limit.
     assert!((squares.sqrt() - 1e-4).abs() < 1e-8, "{}", squares.sqrt());
+    line.grad_norm
 }
 
 #[test]
