@@ -10,6 +10,7 @@ mod datasets;
 mod demo;
 mod doctor;
 mod full_disk;
+mod goals;
 mod interrupted;
 mod killed;
 mod layers;

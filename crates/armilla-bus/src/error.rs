@@ -59,8 +59,8 @@ pub enum BusError {
     },
     /// No reply in time.
     #[error(
-        "`{key}` on the bus at {endpoint} did not answer within {timeout_secs} s; its server hangs or works longer than \
-         `query_timeout_secs`"
+        "`{key}` on the bus at {endpoint} did not answer within {timeout_secs} s; its server hangs, or needs longer than \
+         `query_timeout_secs` (`armilla eval --reply-timeout SECONDS`)"
     )]
     Timeout {
         /// The key that was asked.

@@ -81,19 +81,22 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Whether there are cameras of these names, whose pictures are squares of this side.
+    /// Whether there are cameras of these names, whose pictures are squares of this side. `file` of the checkpoint names them.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] with what is there where one is missing or has another size.
-    pub fn check_cameras(&self, names: &[String], side: usize) -> Result<()> {
+    pub fn check_cameras(&self, names: &[String], side: usize, file: &str) -> Result<()> {
         for name in names {
             let mut cameras = self.features.cameras();
             let Some((_, feature)) = cameras.find(|(known, _)| known == name) else {
                 let what = format!("cameras of environment {}", self.name);
                 let expected = format!("`{name}`, as in the recordings");
                 let found: Vec<_> = self.features.cameras().map(|(name, _)| name).collect();
-                return Err(Error::invalid(what, expected, found.join(", ")));
+                let found = found.join(", ");
+                let mend = "one of another name takes its place where the checkpoint's";
+                let found = format!("{found}; {mend} {file} names that");
+                return Err(Error::invalid(what, expected, found));
             };
             if !feature.shape.starts_with(&[side, side]) {
                 let what = format!("pictures of camera `{name}` of environment {}", self.name);

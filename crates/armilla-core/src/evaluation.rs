@@ -112,8 +112,15 @@ impl Rate {
         let center = (p + Z * Z / (2.0 * n)) / denominator;
         let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt() / denominator;
         WilsonInterval {
-            low: (center - half).max(0.0),
-            high: (center + half).min(1.0),
+            // Exact at its ends, where rounding would leave the rate itself outside.
+            low: match self.successes {
+                0 => 0.0,
+                _ => (center - half).max(0.0),
+            },
+            high: match self.episodes.saturating_sub(self.successes) {
+                0 => 1.0,
+                _ => (center + half).min(1.0),
+            },
         }
     }
 }
@@ -139,13 +146,15 @@ mod tests {
                 high: 1.0
             }
         );
-        assert!(
-            Rate {
-                successes: 0,
-                episodes: 10
-            }
-            .wilson()
-            .low == 0.0
-        );
+        for episodes in [1, 10, 100, 500] {
+            let of = |successes| {
+                Rate {
+                    successes,
+                    episodes,
+                }
+                .wilson()
+            };
+            assert_eq!((of(0).low, of(episodes).high), (0.0, 1.0), "{episodes}");
+        }
     }
 }

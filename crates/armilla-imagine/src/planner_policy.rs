@@ -296,7 +296,7 @@ fn check_cost(request: &PolicyRequest, plan: &Plan) -> Result<()> {
 /// Whether the model can look through an environment's cameras and act at its rate and in its units.
 fn check(model: &WorldModel, spec: &EnvironmentSpec) -> Result<()> {
     let (shape, interface) = (model.shape(), model.interface());
-    spec.check_cameras(&interface.cameras, shape.image_size)?;
+    spec.check_cameras(&interface.cameras, shape.image_size, "config.json")?;
     let (expected, found) = (shape.state, spec.features.width(STATE));
     if expected > 0 && expected != found {
         let expected = format!("{expected} values, as the world model was trained on");

@@ -178,15 +178,22 @@ impl PlanConfig {
             let share = (0.0..1.0).contains(&value);
             ensure(share, key, "at least 0 and below 1", value)?;
         }
-        for (key, value) in [
-            ("initial_std", self.initial_std),
-            ("temperature", self.temperature),
-            ("learning_rate", self.learning_rate),
+        let method = self.method;
+        for (key, value, heeded) in [
+            ("initial_std", self.initial_std, true),
+            ("temperature", self.temperature, method == Method::Mppi),
+            (
+                "learning_rate",
+                self.learning_rate,
+                method == Method::Gradient,
+            ),
         ] {
-            ensure(value.is_finite() && value > 0.0, key, "above 0", value)?;
+            let fits = !heeded || (value.is_finite() && value > 0.0);
+            ensure(fits, key, "above 0", value)?;
         }
-        let within = (0.0..=self.initial_std).contains(&self.std_min);
-        ensure(within, "std_min", "0 to initial_std", self.std_min)?;
+        let heeded = method.has_elites() || method == Method::Mppi;
+        let fits = !heeded || (0.0..=self.initial_std).contains(&self.std_min);
+        ensure(fits, "std_min", "0 to initial_std", self.std_min)?;
         for (key, value) in [
             ("plane_weight", self.plane_weight),
             ("noise_beta", self.noise_beta),
@@ -274,8 +281,12 @@ mod tests {
             ("noise_beta", |c| c.noise_beta = -1.0),
             ("initial_std", |c| c.initial_std = f32::NAN),
             ("std_min", |c| c.std_min = 2.0),
-            ("temperature", |c| c.temperature = 0.0),
-            ("learning_rate", |c| c.learning_rate = f32::INFINITY),
+            ("temperature", |c| {
+                (c.method, c.temperature) = (Method::Mppi, 0.0)
+            }),
+            ("learning_rate", |c| {
+                (c.method, c.learning_rate) = (Method::Gradient, f32::INFINITY)
+            }),
             ("step_noise", |c| c.step_noise = -0.1),
         ];
         for (key, change) in wrong {
@@ -299,7 +310,8 @@ mod tests {
         let error = unbiased("cem").validate().unwrap_err().to_string();
         assert!(error.starts_with("num_elites: expected 2 to"), "{error}");
         for method in ["random_shooting", "gradient"] {
-            let config = with(&format!("method = \"{method}\"\nnum_samples = 8"));
+            let others = "temperature = 0.0\ninitial_std = 0.05";
+            let config = with(&format!("method = \"{method}\"\nnum_samples = 8\n{others}"));
             assert!(config.validate().is_ok());
         }
     }

@@ -34,20 +34,37 @@ impl Episodes {
         Self { all, ends, firsts }
     }
 
-    /// Whether there is a window at all.
+    /// Whether there is a window at all, and one of each source that is drawn by a weight.
     pub(super) fn check(&self, sources: &[Opened], spec: &WindowSpec) -> Result<()> {
-        if self.windows() > 0 {
-            return Ok(());
-        }
-        let reaches = sources.iter().map(|source| spec.reach(source.pace));
+        let counts = self.windows_by_source(sources.len());
+        let of_none = |&number: &usize| counts[number] == 0 && sources[number].weight.is_some();
+        let empty: Vec<_> = match (self.windows(), (0..sources.len()).find(of_none)) {
+            (0, _) => (0..sources.len()).collect(),
+            (_, Some(number)) => vec![number],
+            (_, None) => return Ok(()),
+        };
+        let reaches = empty.iter().map(|&number| spec.reach(sources[number].pace));
         let needed = reaches.min().unwrap_or(0) + 1;
-        let longest = self.all.iter().map(|episode| episode.length).max();
-        let found = match longest {
-            Some(longest) => format!("{} episodes of at most {longest}", self.all.len()),
+        let of_empty = self.all.iter().filter(|one| empty.contains(&one.source));
+        let lengths: Vec<_> = of_empty.map(|episode| episode.length).collect();
+        let found = match lengths.iter().max() {
+            Some(longest) => format!("{} episodes of at most {longest}", lengths.len()),
             None => "no episodes".to_owned(),
         };
+        let what = match empty[..] {
+            [number] if sources.len() > 1 => {
+                format!("windows of {}", sources[number].dataset.root().display())
+            }
+            _ => "windows".to_owned(),
+        };
         let expected = format!("an episode of at least {needed} frames, as long as a window");
-        Err(Error::invalid("windows", expected, found))
+        Err(Error::invalid(what, expected, found))
+    }
+
+    /// Episodes that are shorter than a window.
+    pub(super) fn too_short(&self) -> usize {
+        let is_empty = |&episode: &usize| self.ends[episode] == self.start(episode);
+        (0..self.all.len()).filter(is_empty).count()
     }
 
     pub(super) fn all(&self) -> &[LoaderEpisode] {

@@ -180,7 +180,7 @@ impl WindowLoader {
         let order = match weights {
             Some(weights) => {
                 let counts = episodes.windows_by_source(sources.len());
-                source::check_weights(&sources, &counts)?;
+                source::check_weights(&sources)?;
                 Order::mixed(&counts, &weights, config.seed)
             }
             None => Order::permuted(episodes.windows(), config.seed),
@@ -221,6 +221,12 @@ impl WindowLoader {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many of [`Self::episodes`] no window is cut from, as they are shorter than one.
+    #[must_use]
+    pub fn too_short(&self) -> usize {
+        self.episodes.too_short()
     }
 
     /// The episodes that windows are cut from.

@@ -264,15 +264,12 @@ fn common_camera(sources: &[Opened], number: usize, name: String) -> Result<Load
 }
 
 /// Checks the weights of a mixture.
-pub(super) fn check_weights(sources: &[Opened], windows: &[usize]) -> Result<()> {
-    for (source, &windows) in sources.iter().zip(windows) {
+pub(super) fn check_weights(sources: &[Opened]) -> Result<()> {
+    for source in sources {
         let weight = source.weight.unwrap_or(0.0);
-        if !(weight > 0.0 && weight.is_finite()) || windows == 0 {
-            return Err(Error::invalid(
-                format!("weight of {}", source.dataset.root().display()),
-                "a finite number above zero, and windows to draw",
-                format!("{weight}, {windows} windows"),
-            ));
+        if !(weight > 0.0 && weight.is_finite()) {
+            let what = format!("weight of {}", source.dataset.root().display());
+            return Err(Error::invalid(what, "a finite number above zero", weight));
         }
     }
     Ok(())

@@ -460,6 +460,37 @@ fn what_cannot_be_loaded_is_said() {
     assert!(error.contains("above zero"), "{error}");
     let error = load(&|config, _| config.spec.rate_hz = Some(0.0));
     assert!(error.contains("rate_hz"), "{error}");
+    // One of several that has no window is named, whatever the others have.
+    let (other, config) = (
+        recorded(),
+        LoaderConfig::new(WindowSpec::new(&[0], 2), 4, 1),
+    );
+    let mut sources = vec![opened(&folder), opened(&other)];
+    sources[0].weight = Some(1.0);
+    (sources[1].weight, sources[1].episodes) = (Some(2.0), Some(Vec::new()));
+    let error = WindowLoader::new(sources, config).err().unwrap();
+    let (error, root) = (error.to_string(), other.path().display());
+    let expected = format!("windows of {root}: expected an episode of at least 2 frames");
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(error.ends_with("found no episodes"), "{error}");
+}
+
+#[test]
+fn episodes_shorter_than_a_window_are_counted() {
+    let folder = recorded();
+    let load = |action_horizon| {
+        let config = LoaderConfig::new(WindowSpec::new(&[0], action_horizon), 4, 1);
+        WindowLoader::new(vec![opened(&folder)], config).unwrap()
+    };
+    let lengths: Vec<_> = load(1).episodes().iter().map(|one| one.length).collect();
+    for horizon in [
+        1,
+        *lengths.iter().min().unwrap() + 1,
+        *lengths.iter().max().unwrap(),
+    ] {
+        let short = lengths.iter().filter(|&&length| length < horizon).count();
+        assert_eq!(load(horizon).too_short(), short, "{horizon} of {lengths:?}");
+    }
 }
 
 #[test]

@@ -36,9 +36,9 @@ fn model_of(config: &JepaConfig, states: StateScale) -> WorldModel {
         low: vec![-3.0, -1.0],
         high: vec![3.0, 1.0],
     };
-    let camera = "top".to_owned();
+    let names = ["top", "wrist"].map(str::to_owned);
     let interface = Interface {
-        cameras: vec![camera],
+        cameras: names[..config.cameras].to_vec(),
         actions,
         states,
         rate_hz: Some(10.0),
@@ -349,6 +349,73 @@ fn feeling() -> PlannerPolicy {
         ..plan()
     };
     PlannerPolicy::new(model_of(&config, states), plan, &spec()).unwrap()
+}
+
+/// Each camera has its place, whatever else is seen, and none may be missing.
+#[test]
+fn several_cameras_are_looked_through_in_their_order() {
+    let config = JepaConfig {
+        cameras: 2,
+        symmetries: false,
+        ..config(1)
+    };
+    let model = || model_of(&config, StateScale::default());
+    let said = PlannerPolicy::new(model(), plan(), &spec()).err().unwrap();
+    let said = said.to_string();
+    assert!(
+        said.contains("expected `wrist`, as in the recordings, found top"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("where the checkpoint's config.json names that"),
+        "{said}"
+    );
+    let mut both = spec();
+    let features = &mut both.features.0;
+    features.insert(
+        "observation.images.wrist".to_owned(),
+        Feature::camera(16, 16),
+    );
+    features.insert("observation.images.far".to_owned(), Feature::camera(16, 16));
+    let mut policy = PlannerPolicy::new(model(), plan(), &both).unwrap();
+    let mut seen = |[top, wrist]: [u8; 2], more: bool| {
+        let names = [("top", top), ("wrist", wrist), ("far", 200)];
+        let names = &names[..if more { 3 } else { 2 }];
+        let pictures = || {
+            let pictures = names
+                .iter()
+                .map(|&(name, level)| (name.to_owned(), Image::filled(16, 16, [level, 90, 9])));
+            pictures.collect::<BTreeMap<_, _>>()
+        };
+        let mut asked = request(0, 0);
+        asked.observation.images = pictures();
+        asked.observation.goal = Some(Goal {
+            images: pictures(),
+            state: Vec::new(),
+        });
+        policy.reset(0).unwrap();
+        let problem = policy
+            .problems(std::slice::from_ref(&asked))
+            .unwrap()
+            .remove(0);
+        assert_eq!(problem.context, problem.goal);
+        assert_eq!(policy.act(&[asked]).unwrap()[0].actions.len(), 3);
+        problem.goal
+    };
+    let found = seen([13, 240], false);
+    assert_eq!(
+        found,
+        seen([13, 240], true),
+        "what it does not look through"
+    );
+    assert_ne!(found, seen([240, 13], false));
+    let mut asked = request(1, 0);
+    asked
+        .observation
+        .images
+        .insert("far".to_owned(), Image::filled(16, 16, [1; 3]));
+    let said = policy.act(&[asked]).unwrap_err().to_string();
+    assert!(said.contains("a picture from camera `wrist`"), "{said}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::Activation;
 ///
 /// As everywhere with burn's `BatchNorm`: in training, on an autodiff device, it normalises with the batch's own mean and variance
 /// and moves the running ones by `momentum` (0.1); a model after `valid()` uses the running ones, whatever device the input is on. The running
-/// variance is the biased one, where PyTorch keeps the unbiased. A clone shares its running statistics with the original.
+/// variance is the unbiased one, as PyTorch keeps it, where burn keeps the biased. A clone shares its running statistics with the original.
 ///
 /// # Shapes
 ///
@@ -23,7 +23,10 @@ pub fn batch_norm(norm: &BatchNorm, input: Tensor<2>, activation: Option<Activat
     let own_moments = device.is_autodiff() && norm.training.is_enabled();
     let moments = if own_moments {
         let moments = moments(input.clone(), fused);
-        move_running(norm, &moments);
+        let [mean, variance] = moments.clone();
+        let rows = input.dims()[0];
+        let unbiased = variance * (rows as f64 / rows.saturating_sub(1).max(1) as f64);
+        move_running(norm, &[mean, unbiased]);
         moments
     } else {
         [&norm.running_mean, &norm.running_var].map(|running| running.value().to_device(&device))
@@ -90,8 +93,9 @@ mod tests {
                 .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-4));
         };
         expect(batch_norm(&norm, input.clone(), None), [-1.0, 1.0]);
-        // One update of momentum 0.1: mean 0.9 * 0 + 0.1 * 2, variance 0.9 * 1 + 0.1 * 1.
-        expect(batch_norm(&norm.valid(), input.inner(), None), [0.8, 2.8]);
+        // One update of momentum 0.1: mean 0.9 * 0 + 0.1 * 2, variance 0.9 * 1 + 0.1 * 2.
+        let [low, high] = [0.8, 2.8].map(|x| x / 1.1_f32.sqrt());
+        expect(batch_norm(&norm.valid(), input.inner(), None), [low, high]);
     }
 
     #[test]
@@ -105,13 +109,16 @@ mod tests {
         found
             .into_data()
             .assert_approx_eq::<f32>(&expected.into_data(), close);
-        for (ours, burns) in [
-            (&ours.running_mean, &burns.running_mean),
-            (&ours.running_var, &burns.running_var),
-        ] {
-            let [ours, burns] = [ours, burns].map(|running| running.value_sync().into_data());
-            ours.assert_approx_eq::<f32>(&burns, Tolerance::absolute(1e-5));
-        }
+        let same = |ours: Tensor<1>, burns: Tensor<1>| {
+            let burns = burns.into_data();
+            ours.into_data()
+                .assert_approx_eq::<f32>(&burns, Tolerance::absolute(1e-5));
+        };
+        let [mean, burns_mean] = [&ours, &burns].map(|norm| norm.running_mean.value_sync());
+        same(mean, burns_mean);
+        // Both begin at 1 and move by a tenth; burn's towards the biased variance of the 40 rows.
+        let [variance, burns_variance] = [&ours, &burns].map(|norm| norm.running_var.value_sync());
+        same(variance, (burns_variance - 0.9) * (40.0 / 39.0) + 0.9);
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl GoalCloning {
             return Err(armilla_core::Error::invalid(what, expected, found).into());
         }
         let camera = std::slice::from_ref(&model.shape.camera);
-        spec.check_cameras(camera, model.shape.side)?;
+        spec.check_cameras(camera, model.shape.side, CONFIG)?;
         spec.check_rate(model.shape.fps, CONFIG)?;
         spec.check_bounds()?;
         if !model.shape.action_min.is_empty() {

@@ -78,12 +78,28 @@ impl Default for DinoWmConfig {
 
 impl Default for TokenPredictorConfig {
     fn default() -> Self {
+        Self::nano()
+    }
+}
+
+impl TokenPredictorConfig {
+    fn paper() -> Self {
         Self {
             depth: 6,
             heads: 16,
             head_width: 64,
             hidden: 2048,
             dropout: 0.1,
+        }
+    }
+
+    fn nano() -> Self {
+        Self {
+            depth: 2,
+            heads: 4,
+            head_width: 16,
+            hidden: 256,
+            dropout: 0.0,
         }
     }
 }
@@ -114,7 +130,7 @@ impl DinoWmConfig {
             action: 2,
             action_repeat: 5,
             action_embedding: 10,
-            predictor: TokenPredictorConfig::default(),
+            predictor: TokenPredictorConfig::paper(),
             decoder_hidden: 512,
             state_cost_weight: 1.0,
             loss: DinoWmLossConfig::default(),
@@ -129,13 +145,7 @@ impl DinoWmConfig {
             state: 0,
             encoder: EncoderConfig::Convolutions(ConvolutionsConfig::default()),
             history: 2,
-            predictor: TokenPredictorConfig {
-                depth: 2,
-                heads: 4,
-                head_width: 16,
-                hidden: 256,
-                dropout: 0.0,
-            },
+            predictor: TokenPredictorConfig::nano(),
             decoder_hidden: 256,
             ..Self::paper()
         }

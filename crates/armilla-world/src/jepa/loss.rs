@@ -204,6 +204,62 @@ pub(crate) mod tests {
         (jepa, batch)
     }
 
+    /// Each weight is of its own term, and a weight of 0 leaves a term out.
+    #[test]
+    fn regularisation_counts_by_the_weights_of_its_terms() {
+        let (mut jepa, batch) = tiny();
+        let latents = |jepa: &Jepa| {
+            let frames = jepa.encode_frames(batch.observations.clone(), batch.frames);
+            jepa.free(frames.narrow(1, 0, batch.time))
+        };
+        let value = |tensor: Tensor<1>| tensor.into_scalar::<f32>();
+        let expected = |jepa: &Jepa| {
+            [
+                ("covariance", value(covariance(latents(jepa)))),
+                (
+                    "time_similarity",
+                    value(time_similarity(latents(jepa), &batch.weight)),
+                ),
+                ("variance", value(variance(latents(jepa)))),
+            ]
+        };
+        let directions = directions(
+            &mut stream(0, "directions", 0),
+            [jepa.config().free(), 8],
+            &batch.blocks.device(),
+        );
+        let mut loss = |weights: [f64; 3]| {
+            let loss = &mut jepa.config.loss;
+            [
+                loss.covariance_weight,
+                loss.time_similarity_weight,
+                loss.variance_weight,
+            ] = weights;
+            let found =
+                jepa.loss_along(directions.clone(), batch.clone(), &mut stream(0, "test", 0));
+            let figures: BTreeMap<_, _> = found.figures.into_iter().collect();
+            (value(found.total), figures)
+        };
+        let (plain, figures) = loss([0.0; 3]);
+        for (name, expected) in expected(&tiny().0) {
+            assert!(!figures.contains_key(name), "{name}");
+            let weight = |of: &str| if of == name { 3.0 } else { 0.0 };
+            let weights = ["covariance", "time_similarity", "variance"].map(weight);
+            let (total, figures) = loss(weights);
+            let found = value(figures[name].clone());
+            assert!(
+                (found - expected).abs() < 1e-5,
+                "{name}: {found} {expected}"
+            );
+            assert!(expected > 1e-4, "{name}: nothing of it tells nothing");
+            let counted = total - plain;
+            assert!(
+                (counted - 3.0 * expected).abs() < 1e-3 * total,
+                "{name}: {counted}"
+            );
+        }
+    }
+
     #[test]
     fn each_term_trains_what_it_shall_and_the_decoder_not_the_encoder() {
         let (jepa, batch) = tiny();

@@ -258,7 +258,7 @@ impl Demo {
         for protocol in &evaluation.protocols {
             let episodes = self.episodes(&evaluation.env, protocol, image_size);
             let (row, traces) = self.evaluate(&mut planner, &episodes)?;
-            self.findings.rows.push(row);
+            self.keep([row])?;
             let paths = viz::planned_paths(&planner);
             self.findings.shown.push(viz::Shown {
                 environment: episodes.environment,
@@ -299,7 +299,7 @@ impl Demo {
                 self.add_controls(&mut row, &mut policy, &episodes)?;
                 pool.add(&row);
             }
-            self.findings.rows.push(row);
+            self.keep([row])?;
             let paths = viz::PlannedPaths::new();
             self.findings.shown.push(viz::Shown {
                 environment: episodes.environment,
@@ -308,10 +308,13 @@ impl Demo {
                 delay_steps: 0,
             });
         }
-        self.findings
-            .rows
-            .extend(pool.row(&evaluation.pooled.join("+")));
-        Ok(())
+        self.keep(pool.row(&evaluation.pooled.join("+")))
+    }
+
+    /// Keeps what was measured, on the disk too: a later stage may be stopped, or fail.
+    fn keep(&mut self, rows: impl IntoIterator<Item = ResultRow>) -> Result<()> {
+        self.findings.rows.extend(rows);
+        report::write_figures(&self.findings, &self.out)
     }
 
     /// Puts the same policy without words, and with another task's words, beside its row.

@@ -15,7 +15,8 @@ pub(crate) fn dataset(
     transforms: &[ImageTransform],
 ) -> Result<()> {
     for camera in cameras {
-        let recorded = &has_camera(dataset, camera)?.shape;
+        let mend = "of another name takes its place where the checkpoint's config.json names that";
+        let recorded = &has_camera(dataset, camera, mend)?.shape;
         let place = || format!("{}: camera `{camera}`", dataset.root().display());
         let size = size_after_transforms(transforms, [recorded[0], recorded[1]]);
         image_size(shape, size.with_context(place)?)
@@ -41,17 +42,18 @@ pub(crate) fn image_size(shape: &Shape, found: [usize; 2]) -> Result<()> {
 /// cameras that one dataset of several lacks, and for actions and states that are narrower there.
 pub(crate) fn features(shape: &Shape, cameras: &[String], dataset: &Dataset) -> Result<()> {
     for camera in cameras {
-        has_camera(dataset, camera)?;
+        let mend = "of another name takes its place by `cameras`";
+        has_camera(dataset, camera, mend)?;
     }
     widths(shape, dataset)
 }
 
-fn has_camera<'a>(dataset: &'a Dataset, camera: &str) -> Result<&'a Feature> {
+fn has_camera<'a>(dataset: &'a Dataset, camera: &str, mend: &str) -> Result<&'a Feature> {
     let mut known = dataset.features().cameras();
     let Some((_, feature)) = known.find(|(name, _)| *name == camera) else {
         let found: Vec<_> = dataset.features().cameras().map(|(name, _)| name).collect();
         bail!(
-            "{}: expected camera `{camera}`, which the model looks through, found {}; a training takes another by `cameras`",
+            "{}: expected camera `{camera}`, which the model looks through, found {}; one {mend}",
             dataset.root().display(),
             found.join(", ")
         );
@@ -182,6 +184,14 @@ mod tests {
         let said = part(&shape(SIDE, 2), "top").unwrap_err();
         let lacks = "seen: expected camera `top`, which the model looks through, found wrist";
         assert!(said.contains(lacks), "{said}");
+        assert!(said.ends_with("one of another name takes its place by `cameras`"));
+        let said = dataset(&shape(SIDE, 2), &["top".to_owned()], &seen, &[]).unwrap_err();
+        let mend = "takes its place where the checkpoint's config.json names that";
+        assert!(said.to_string().ends_with(mend), "{said}");
+        assert!(rate(None, &seen).is_ok() && rate(Some(10.0), &seen).is_ok());
+        let said = rate(Some(30.0), &seen).unwrap_err().to_string();
+        let rates = "expected 30 Hz, as in the recordings that the model learnt from, found 10 Hz";
+        assert!(said.contains(rates), "{said}");
         let said = part(&shape(SIDE, 3), "wrist").unwrap_err();
         assert!(
             said.contains("expected 3 values, the model's `action`, found 2"),

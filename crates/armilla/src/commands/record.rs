@@ -50,6 +50,9 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<Ended> {
     let config = resolve(arguments)?;
     let device = armilla_nn::device::parse(&arguments.device)?;
     let summary = record(&config, &arguments.out, &device)?;
+    if summary.episodes == 0 {
+        return Ok(Ended::Stopped);
+    }
     say(&format!(
         "{}: {} episodes, {} frames, {:.0} % reached their goal",
         arguments.out.display(),
@@ -214,7 +217,9 @@ pub(crate) fn record(config: &RecordConfig, out: &Path, device: &Device) -> Resu
         // An empty dataset would stand in the way of the next try.
         drop(recorder);
         std::fs::remove_dir_all(out).ok();
-        return filled.and_then(|_| bail!("stopped before the first episode; nothing is kept"));
+        let summary = filled?;
+        say("stopped before the first episode; nothing is kept");
+        return Ok(summary);
     }
     let mut summary = filled.with_context(|| kept(episodes, out))?;
     recorder.finish().with_context(|| kept(episodes, out))?;

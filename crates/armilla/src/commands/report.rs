@@ -179,7 +179,7 @@ pub(crate) fn draw(findings: &Findings, out: &Path, began: Instant) -> Result<()
     Ok(())
 }
 
-/// Writes what programs read: `report.json`, last, so that it holds every stage.
+/// Writes what programs read: `report.json`, after each evaluation and once more at last, so that it holds every stage.
 pub(crate) fn write_figures(findings: &Findings, out: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(&findings.json())?;
     Ok(write_atomically(&out.join("report.json"), text.as_bytes())?)

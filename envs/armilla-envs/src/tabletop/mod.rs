@@ -218,7 +218,9 @@ impl Simulator for Tabletop {
             (Script::Nothing, _) => Vector::ZERO,
             (Script::Random, _) => {
                 let mut rng = stream(episode.seed, "tabletop-random", step);
-                Vector::new(rng.random_range(-1.0..=1.0), rng.random_range(-1.0..=1.0))
+                let [x, y] = [(); 2].map(|()| rng.random_range(-1.0..=1.0));
+                // As the table carries it out, so that a recording says what was done.
+                Vector::new(x, y).clamp_length_max(1.0)
             }
             (Script::Cheat, None) => expert::approach(&episode.physics, task.target),
             (Script::Cheat, Some((ahead, _))) => expert::drive(&episode.physics, ahead.goal.pusher),

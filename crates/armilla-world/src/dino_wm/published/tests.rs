@@ -135,7 +135,7 @@ fn in_training_loss_and_gradients_are_pythons() {
     let loss = model.loss(batch, &mut stream(0, "test", 0));
     golden.expect("train.loss", loss.total.clone());
     let found = gradients(&model, &loss.total.backward());
-    let expected = as_ours(&model, &golden.gradients(), &dino_wm_rules());
+    let expected = as_ours(&model, &golden.named("grad."), &dino_wm_rules());
     assert_eq!(expected.len(), 7 + 2, "three of one matrix");
     for (name, expected) in expected {
         close(&name, &found[&name], &expected);

@@ -36,11 +36,11 @@ impl Golden {
         self.0[name].iter::<f32>().next().unwrap()
     }
 
-    /// Gradients under the checkpoint's names.
-    pub(crate) fn gradients(&self) -> Weights {
+    /// Those that begin so, under the checkpoint's names: `grad.` for gradients.
+    pub(crate) fn named(&self, prefix: &str) -> Weights {
         let all = self.0.iter();
         let named = all.filter_map(|(name, data)| {
-            let name = name.strip_prefix("grad.")?;
+            let name = name.strip_prefix(prefix)?;
             Some((name.to_owned(), data.clone()))
         });
         named.collect()
@@ -199,9 +199,17 @@ fn in_training_loss_and_gradients_are_pythons() {
     assert!((golden.scalar("train.loss") - 1.5).abs() < 0.1);
 
     let found = gradients(&model, &loss.total.backward());
-    let expected = as_ours(&model, &golden.gradients(), &lewm_rules());
+    let expected = as_ours(&model, &golden.named("grad."), &lewm_rules());
     assert_eq!(expected.len(), 8 + 2, "three of one matrix");
     for (name, expected) in expected {
+        close(&name, &found[&name], &expected);
+    }
+    // The step has moved the running statistics as PyTorch moves them.
+    let (found, begun) = (weights(&model), weights(&load(&device)));
+    let expected = as_ours(&model, &golden.named("train.after."), &lewm_rules());
+    assert_eq!(expected.len(), 4, "mean and variance of both projectors");
+    for (name, expected) in expected {
+        assert_ne!(found[&name], begun[&name], "{name}");
         close(&name, &found[&name], &expected);
     }
 }

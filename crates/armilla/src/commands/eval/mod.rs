@@ -89,11 +89,16 @@ pub(crate) fn run(arguments: &EvalArguments) -> Result<()> {
                 break;
             }
         };
-        if variations.len() > 1 {
-            // Told now too, for who stops the rest.
-            ran.row.lines().iter().for_each(|line| say(line));
-        }
+        let lines = ran.row.lines();
         rows.push(ran.row);
+        if variations.len() > 1 {
+            // Told and written now too, for who stops the rest.
+            lines.iter().for_each(|line| say(line));
+            let file = arguments.json.as_deref();
+            if let Some(path) = file.filter(|&path| path != Path::new("-")) {
+                write_atomically(path, json_of(&rows, true)?.as_bytes())?;
+            }
+        }
         shown.extend(ran.shown);
         if ran.beside.is_err() {
             ended = ran.beside;
@@ -388,12 +393,17 @@ pub(crate) fn row(episodes: &Episodes, policy: &str, outcomes: &[EpisodeOutcome]
     }
 }
 
-/// Prints rows, and writes them as JSON where asked: those of several variations as `rows` of one object.
-fn report(rows: &[ResultRow], several: bool, json: Option<&Path>) -> Result<()> {
-    let text = match rows {
+/// The row, or several as a list.
+fn json_of(rows: &[ResultRow], several: bool) -> Result<String> {
+    Ok(match rows {
         [row] if !several => serde_json::to_string_pretty(row)?,
         rows => serde_json::to_string_pretty(&json!({ "rows": rows }))?,
-    };
+    })
+}
+
+/// Prints rows, and writes them as JSON where asked: those of several variations as `rows` of one object.
+fn report(rows: &[ResultRow], several: bool, json: Option<&Path>) -> Result<()> {
+    let text = json_of(rows, several)?;
     if json == Some(Path::new("-")) {
         return Ok(print(&text)?);
     }

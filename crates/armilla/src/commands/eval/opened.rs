@@ -123,6 +123,10 @@ impl Opened {
             "--instruction swapped: expected scenes with more than one task, found `{protocol}` of {}, which has one",
             arguments.env
         );
+        ensure!(
+            !self.wants_goal || arguments.instruction == InstructionChoice::Own,
+            "--instruction: expected with a policy that hears words, found with one that acts by a picture of the goal"
+        );
         if arguments.ceiling {
             simulator.scripted(Script::Planner).context("--ceiling")?;
         }
@@ -171,6 +175,11 @@ fn check(arguments: &EvalArguments) -> Result<()> {
             || arguments.connect.is_some()
             || name.starts_with("tcp/"),
         "--reply-timeout: expected with a served policy or --connect; what this program runs itself is waited for"
+    );
+    let seconds = arguments.reply_timeout.unwrap_or(1.0);
+    ensure!(
+        (0.001..=86_400.0).contains(&seconds),
+        "--reply-timeout: expected seconds, from 0.001 to 86400, found {seconds}"
     );
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainRunConfig;
 use crate::commands::fit;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
 
 /// One more dataset to draw from.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -99,7 +99,14 @@ impl TrainingData {
         spec: WindowSpec,
         inputs: ModelInputs<'_>,
     ) -> Result<WindowLoader> {
-        self.loader_of(config, spec, inputs, |(learnt, _)| learnt)
+        let loader = self.loader_of(config, spec, inputs, |(learnt, _)| learnt)?;
+        let (short, all) = (loader.too_short(), loader.episodes().len());
+        if short > 0 {
+            say(&format!(
+                "{short} of {all} episodes to learn from are shorter than a window, and left out"
+            ));
+        }
+        Ok(loader)
     }
 
     /// The same of the episodes that are kept from training, if they are to be measured on.
@@ -206,7 +213,7 @@ impl TrainingData {
                 .iter()
                 .map(|name| part.cameras.get(name).unwrap_or(name));
             let own: Vec<_> = own.cloned().collect();
-            fit::features(shape, &own, dataset)?;
+            fit::features(shape, &own, dataset).context("[[mixture]]")?;
         }
         Ok(())
     }
@@ -228,7 +235,7 @@ impl TrainingData {
         }
         ensure!(
             names.len() >= count,
-            "{root}: expected {count} cameras, as the model takes, found {}: {}",
+            "{root}: expected {count} cameras, the model's `cameras`, found {}: {}; a training takes as many as there are by its model's setting `cameras`",
             names.len(),
             names.join(", ")
         );

@@ -76,7 +76,7 @@ pub(crate) struct TrainRunConfig {
     /// A world model over an encoder's tokens.
     #[serde(default, rename = "dino-wm")]
     pub dino_wm: Option<DinoWmConfig>,
-    /// Where `[dino-wm]` has its encoder from: a world model's folder, or DINOv2's weights as safetensors. Without it the encoder is random.
+    /// Where `[dino-wm]` has its encoder from: a world model's folder, or DINOv2's weights as Hugging Face has them. Without it the encoder is random.
     #[serde(default)]
     pub encoder: Option<PathBuf>,
     /// Goal-conditioned behaviour cloning, which planners are compared with.
@@ -266,4 +266,120 @@ fn finish<M: Trainable>(
         checkpoint: trained.checkpoint.join("model"),
         stopped: trained.stopped,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use armilla_core::{Action, Feature, Features, Image, Observation};
+    use armilla_data::{Dataset, EpisodeFrames, Recorder, RecorderConfig};
+    use armilla_world::{Frame, WorldModel};
+
+    /// A robot with two cameras, a state and actions of three values.
+    fn recorded(root: &Path) {
+        let mut features = Features::robot(
+            ("front", Feature::camera(16, 16)),
+            Feature::vector(&["x", "y", "z", "grip"]),
+            Feature::vector(&["dx", "dy", "dz"]),
+        );
+        let wrist = (
+            "observation.images.wrist".to_owned(),
+            Feature::camera(16, 16),
+        );
+        features.0.extend([wrist]);
+        let config = RecorderConfig::new(features, 10, "test", "test");
+        let mut recorder = Recorder::create(root, config).unwrap();
+        let frame = |episode: u8, step: u8| {
+            let picture = |level: u8| Image::filled(16, 16, [level, 90, 20 * step]);
+            let images = [("front", picture(10)), ("wrist", picture(200))];
+            let moved = f32::from(step + episode);
+            let observation = Observation {
+                images: images.map(|(name, image)| (name.to_owned(), image)).into(),
+                state: vec![moved, -moved, 0.1 * moved, 1.0 + moved],
+                ..Observation::default()
+            };
+            (observation, Action(vec![moved, 0.5 - moved, 0.25 * moved]))
+        };
+        for episode in 0..4 {
+            let mut frames = EpisodeFrames::default();
+            for step in 0..12 {
+                let (observation, action) = frame(episode, step);
+                frames.push(observation, action);
+            }
+            recorder.add_episodes(&[frames]).unwrap();
+        }
+        recorder.finish().unwrap();
+    }
+
+    const SMALL: [&str; 19] = [
+        "jepa.image_size=16",
+        "jepa.cameras=2",
+        "jepa.state=4",
+        "jepa.action=3",
+        "jepa.action_repeat=2",
+        "jepa.symmetries=false",
+        "jepa.embedding=0",
+        "jepa.loss.distance_weight=0.0",
+        "jepa.encoder.channels=[4,4]",
+        "jepa.decoder_channels=[4,4]",
+        "jepa.latent=8",
+        "jepa.projector_hidden=8",
+        "jepa.predictor.hidden=8",
+        "jepa.loss.sigreg_projections=8",
+        "batch_size=4",
+        "train.steps=2",
+        "train.warmup_steps=0",
+        "train.checkpoint_every=0",
+        "validation_share=0.25",
+    ];
+
+    #[test]
+    fn a_model_of_two_cameras_and_a_state_learns_and_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, run) = (folder.path().join("data"), folder.path().join("run"));
+        recorded(&data);
+        let device = Device::flex();
+        let mut source = Source::open("train/two-room-jepa").unwrap();
+        source.set(&SMALL.map(str::to_owned)).unwrap();
+        let first = source.clone();
+        let chosen = |names: &str| format!("cameras=[{names}]");
+        source.set(&[chosen("'wrist','front'")]).unwrap();
+        let trained = train(&source, &data, &run, &device).unwrap();
+        let model = WorldModel::load(&trained.checkpoint, &device).unwrap();
+        assert_eq!(model.interface().cameras, ["wrist", "front"]);
+        let dataset = Dataset::open(&data).unwrap();
+        assert_eq!(model.interface().rate_hz, Some(f64::from(dataset.fps())));
+        let [one, other] = [10, 200].map(|level| Image::filled(16, 16, [level, 90, 0]));
+        let state = [0.0, 0.0, 0.0, 1.0];
+        let moved = [5.0, 0.0, 0.0, 1.0];
+        let frame = |images: [&'_ Image; 2], state: &[f32; 4]| {
+            let frame = Frame {
+                images: images.to_vec(),
+                state,
+            };
+            model.encode(&[frame]).unwrap().remove(0)
+        };
+        let latent = frame([&other, &one], &state);
+        assert_ne!(latent, frame([&one, &other], &state), "each has its place");
+        assert_ne!(latent, frame([&other, &one], &moved), "the state counts");
+        let imagined = model.imagine(&latent, &[vec![1.0, 0.0, 0.0]]).unwrap();
+        assert_ne!(imagined, model.imagine(&latent, &[vec![0.0; 3]]).unwrap());
+        assert_eq!(model.decode(&imagined).unwrap().len(), 1);
+
+        // More cameras than there are, and others than there are.
+        for (change, expected) in [
+            (
+                "jepa.cameras=3".to_owned(),
+                "found 2: front, wrist; a training takes as many",
+            ),
+            (chosen("'wrist','top'"), "expected 2 of front, wrist in"),
+        ] {
+            let mut wrong = first.clone();
+            wrong.set(&[change]).unwrap();
+            let out = folder.path().join("wrong");
+            let said = format!("{:#}", train(&wrong, &data, &out, &device).err().unwrap());
+            assert!(said.contains(expected), "{said}");
+            assert!(!out.exists());
+        }
+    }
 }

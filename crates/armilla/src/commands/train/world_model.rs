@@ -166,7 +166,11 @@ fn with_encoder(model: Model, encoder: Option<&Path>, device: &Device) -> Result
         _ => bail!("`encoder`: expected only beside [dino-wm], whose encoder is not trained"),
     };
     let wanted = &model.config().encoder;
-    let (encoder, activation) = if path.is_dir() {
+    let dinov2 = dinov2_weights(path);
+    let (encoder, activation) = if let Some(weights) = &dinov2 {
+        let encoder = Encoder::load_dinov2(model.config(), weights, device)?;
+        (encoder, model.config().activation)
+    } else {
         let other = WorldModel::load(path, device)?;
         let found = other.model().config().encoder().clone();
         ensure!(
@@ -178,11 +182,25 @@ fn with_encoder(model: Model, encoder: Option<&Path>, device: &Device) -> Result
         );
         let activation = other.model().config().activation();
         (other.model().encoder().clone(), activation)
-    } else {
-        let encoder = Encoder::load_dinov2(model.config(), path, device)?;
-        (encoder, model.config().activation)
     };
     Ok(Model::DinoWm(model.with_encoder(encoder, activation)))
+}
+
+/// DINOv2's weights, where a path leads to some: a file, or a folder as Hugging Face has it. None where it is a folder of ours.
+fn dinov2_weights(path: &Path) -> Option<PathBuf> {
+    if !path.is_dir() {
+        return Some(path.to_path_buf());
+    }
+    let config = std::fs::read_to_string(path.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
+    config.get("model_type")?;
+    let names = ["model.safetensors", "pytorch_model.bin"];
+    let files = names.map(|name| path.join(name));
+    files
+        .iter()
+        .find(|file| file.is_file())
+        .or(files.first())
+        .cloned()
 }
 
 /// A world model in training.
@@ -247,7 +265,8 @@ impl BatchSource for Windows {
 mod tests {
     use super::*;
     use crate::config::Source;
-    use armilla_world::JepaConfig;
+    use armilla_nn::checkpoint;
+    use armilla_world::{DinoWmConfig, JepaConfig};
 
     #[test]
     fn an_encoder_brings_its_activation() {
@@ -279,5 +298,51 @@ mod tests {
         assert_eq!(model.config().activation(), Activation::Silu);
         let model = with_encoder(model, Some(directory.path()), &device).unwrap();
         assert_eq!(model.config().activation(), Activation::Relu);
+    }
+
+    /// A file of DINOv2's weights and a folder as Hugging Face has it are the same encoder; what is none is told by its own names.
+    #[test]
+    fn an_encoder_may_be_dinov2s() {
+        let (directory, device) = (tempfile::tempdir().unwrap(), Device::flex());
+        let published = "../armilla-world/fixtures/dino_wm/model.safetensors";
+        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join(published);
+        let (published, _) = checkpoint::read(&published).unwrap();
+        let backbone = published.into_iter().filter_map(|(name, data)| {
+            let name = name.strip_prefix("backbone.")?;
+            Some((name.to_owned(), data))
+        });
+        let backbone: checkpoint::Weights = backbone.collect();
+        let file = directory.path().join("model.safetensors");
+        checkpoint::write(&file, &backbone, &checkpoint::Metadata::new()).unwrap();
+        std::fs::write(
+            directory.path().join("config.json"),
+            r#"{"model_type": "dinov2"}"#,
+        )
+        .unwrap();
+        let config = |layers: usize| -> DinoWmConfig {
+            let text = format!(
+                "image_size = 8\n[encoder]\nkind = \"vision_transformer\"\npatch = 4\nwidth = 24\nlayers = {layers}\nheads = 3\nhidden = 96\nlayer_scale = true"
+            );
+            toml::from_str(&text).unwrap()
+        };
+        let with = |layers: usize, path: &Path| {
+            let model = Model::DinoWm(config(layers).init(0, &device).unwrap());
+            with_encoder(model, Some(path), &device)
+        };
+        let [from_file, from_folder] = [&file, directory.path()].map(|path| {
+            let model = with(2, path).unwrap();
+            assert_eq!(model.config().activation(), config(2).activation);
+            let mut weights = checkpoint::weights(&model);
+            weights.retain(|name, _| name.contains("encoder."));
+            weights
+        });
+        assert!(!from_file.is_empty() && from_file == from_folder);
+        let positions = &backbone["embeddings.position_embeddings"];
+        let found = from_file
+            .iter()
+            .find(|(name, _)| name.ends_with("positions"));
+        assert!(found.unwrap().1.iter::<f32>().eq(positions.iter::<f32>()));
+        let said = with(3, directory.path()).unwrap_err().to_string();
+        assert!(said.contains("`encoder.layer.2."), "{said}");
     }
 }

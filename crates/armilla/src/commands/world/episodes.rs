@@ -130,7 +130,7 @@ impl Stage {
             found == 1,
             "{env}: expected a model of one camera, as this simulator has, found {found}"
         );
-        spec.check_cameras(&interface.cameras, shape.image_size)?;
+        spec.check_cameras(&interface.cameras, shape.image_size, "config.json")?;
         spec.check_units(&interface.actions.low, &interface.actions.high)?;
         spec.check_rate(interface.rate_hz, "config.json")?;
         Ok(stage)
