@@ -64,10 +64,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What is left after `blocks` model steps were executed, to warm-start the next search.
+    /// What is left after so many environment steps, `action_repeat` of them a model step, to warm-start the next search. An action that is held
+    /// for several steps goes by whole: the nearest one begins.
     #[must_use]
-    pub fn shifted(&self, blocks: usize) -> Vec<Vec<f32>> {
-        let done = blocks.saturating_mul(self.actions_a_step());
+    pub fn shifted(&self, environment_steps: usize, action_repeat: usize) -> Vec<Vec<f32>> {
+        let held = (action_repeat / self.actions_a_step()).max(1);
+        let done = environment_steps.saturating_add(held / 2) / held;
         self.actions[done.min(self.actions.len())..].to_vec()
     }
 
@@ -177,6 +179,12 @@ impl Planner {
         let until = (!limit.is_zero()).then(|| Instant::now() + limit);
         for problem in problems {
             self.check(problem, dynamics.latent())?;
+        }
+        let mut past = problems.iter().flat_map(|problem| &problem.past);
+        if let Some(first) = past.next().map(Vec::len) {
+            let found = past.find(|block| block.len() != first).map(Vec::len);
+            let expected = format!("blocks of {first} values, as the first");
+            ensure(found.is_none(), "past", expected, found.unwrap_or(first))?;
         }
         let together = (self.config.rows / self.config.num_samples).max(1);
         // Problems share the rows of one matrix, so they look equally far back.

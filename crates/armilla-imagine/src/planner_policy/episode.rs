@@ -47,12 +47,10 @@ impl Episode {
         let Some(passed) = begins.checked_sub(planned.begins) else {
             return Vec::new();
         };
-        // A plan goes on in whole model steps: in those that are nearest.
-        let repeat = rhythm.action_repeat as u64;
-        let steps = usize::try_from(passed.saturating_add(repeat / 2) / repeat);
-        let steps = steps.unwrap_or(usize::MAX);
         // Where more has passed, the robot waited: no more was carried out than a chunk holds.
-        planned.plan.shifted(steps.min(rhythm.answered))
+        let most = rhythm.answered.saturating_mul(rhythm.action_repeat);
+        let passed = usize::try_from(passed).unwrap_or(usize::MAX).min(most);
+        planned.plan.shifted(passed, rhythm.action_repeat)
     }
 
     /// Keeps of a plan what the next needs.

@@ -215,11 +215,11 @@ fn actions_of_their_own_do_what_a_held_one_cannot() {
     let plan = plans.unwrap().remove(0);
     assert!(plan.cost < 0.01, "{}", plan.cost);
     assert_eq!((plan.actions.len(), plan.step_costs.len()), (8, 4));
-    assert_eq!(plan.shifted(3), plan.actions[6..]);
+    assert_eq!(plan.shifted(5, 2), plan.actions[5..]);
     assert!(plan.environment_actions(2).eq(&plan.actions));
     assert_eq!(plan.latents[..2], plan.actions[..2].concat());
     let again = Problem {
-        warm_start: plan.shifted(1),
+        warm_start: plan.shifted(2, 2),
         ..goal
     };
     let second = planner.plan(&Pair, &LatentCost, &[again]).unwrap();
@@ -443,7 +443,7 @@ fn a_warm_start_is_never_worse_than_what_it_starts_from() {
         // A quarter of the first step's cost, half of 1.
         assert!((warm - 0.125).abs() < 1e-5, "{method:?} {warm}");
         assert!(cold > warm + 1e-3, "{method:?} {cold}");
-        assert_eq!(plans[0].shifted(3), plans[0].actions[3..]);
+        assert_eq!(plans[0].shifted(3, 1), plans[0].actions[3..]);
     }
 }
 

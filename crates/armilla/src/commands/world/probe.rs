@@ -3,6 +3,7 @@
 use std::iter::repeat_n;
 
 use anyhow::{Result, ensure};
+use armilla_core::random::stream;
 use armilla_envs::Truth;
 use armilla_imagine::Encoded;
 use armilla_imagine::footage::{predict, windows};
@@ -11,6 +12,7 @@ use armilla_viz::Series;
 use armilla_viz::report::{Plot, ReportData};
 use armilla_world::WorldModel;
 use clap::Args;
+use rand::seq::SliceRandom as _;
 use serde_json::{Value, json};
 
 use super::episodes::{Stage, encode};
@@ -72,7 +74,7 @@ pub(super) fn run(arguments: &ProbeArguments) -> Result<()> {
     let fit = known(arguments, &opened, false)?;
     let test = known(arguments, &opened, true)?;
     let names = fit.names();
-    let fitted = thinned(fit.samples());
+    let fitted = thinned(fit.samples(), arguments.seed);
     let mut kinds = vec![(0, test.samples())];
     for ahead in AHEAD {
         kinds.push((ahead, test.predicted(&opened.model, ahead)?));
@@ -184,13 +186,21 @@ fn values(truth: &Truth) -> Vec<Option<f64>> {
     truth.values.iter().map(|(_, value)| *value).collect()
 }
 
-/// As many samples as the probes are fitted to, evenly taken.
-fn thinned(samples: Samples) -> Samples {
-    let every = samples.latents.len().div_ceil(MOST_SAMPLES).max(1);
+/// As many samples as the probes are fitted to, in their order. Drawn, as every so many might be the same step of each episode.
+fn thinned(samples: Samples, seed: u64) -> Samples {
+    let count = samples.latents.len();
+    let mut taken: Vec<bool> = (0..count).map(|place| place < MOST_SAMPLES).collect();
+    taken.shuffle(&mut stream(seed, "probe-samples", 0));
+    fn kept<T>(all: Vec<T>, taken: &[bool]) -> Vec<T> {
+        let pairs = all.into_iter().zip(taken);
+        pairs
+            .filter_map(|(one, &taken)| taken.then_some(one))
+            .collect()
+    }
     Samples {
-        latents: samples.latents.into_iter().step_by(every).collect(),
-        values: samples.values.into_iter().step_by(every).collect(),
-        episodes: samples.episodes.into_iter().step_by(every).collect(),
+        latents: kept(samples.latents, &taken),
+        values: kept(samples.values, &taken),
+        episodes: kept(samples.episodes, &taken),
     }
 }
 
@@ -278,6 +288,29 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_are_of_every_step_of_an_episode() {
+        let all = || 0..5000 * 9;
+        let samples = Samples {
+            latents: all().map(|place| vec![place as f32]).collect(),
+            values: all()
+                .map(|place| vec![Some(f64::from(place % 9))])
+                .collect(),
+            episodes: all().map(|place| place as usize / 9).collect(),
+        };
+        let found = thinned(samples, 0);
+        assert_eq!(found.latents.len(), MOST_SAMPLES);
+        assert!(found.latents.is_sorted() && found.episodes.is_sorted());
+        for step in 0..9 {
+            let of_step = |values: &&Vec<Option<f64>>| values[0] == Some(f64::from(step));
+            let share = found.values.iter().filter(of_step).count() as f64 / MOST_SAMPLES as f64;
+            assert!((share - 1.0 / 9.0).abs() < 0.01, "{step}: {share}");
+        }
+        for (latent, episode) in found.latents.iter().zip(&found.episodes) {
+            assert_eq!(latent[0] as usize / 9, *episode);
+        }
+    }
 
     #[test]
     fn truths_stand_beside_their_latents() {
