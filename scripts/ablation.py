@@ -9,6 +9,7 @@ settings that replace those of the training's configuration; success is counted 
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import tomllib
 from pathlib import Path
@@ -23,7 +24,8 @@ def armilla(*arguments):
     print("+ armilla", *arguments, flush=True)
     ended = subprocess.run([ARMILLA, *map(str, arguments)]).returncode
     if ended:
-        raise SystemExit(f"armilla {arguments[0]}: " + ("stopped" if ended == STOPPED else f"failed with {ended}"))
+        stopped = ended in (STOPPED, -signal.SIGINT)
+        raise SystemExit(f"armilla {arguments[0]}: " + ("stopped" if stopped else f"failed with {ended}"))
 
 
 def trained(plan, variant, seed, out):
@@ -86,6 +88,8 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="*", help="in place of the plan's")
     parser.add_argument("--table", action="store_true", help="print what there is and run nothing")
     arguments = parser.parse_args()
+    # What is running hears Ctrl-C too and ends when it has saved itself; `subprocess` would kill it before. No `SIG_IGN`: it would inherit that.
+    signal.signal(signal.SIGINT, lambda *_: None)
     plan, out = tomllib.loads(arguments.plan.read_text()), arguments.out
     seeds = arguments.seeds if arguments.seeds is not None else plan["seeds"]
     if not arguments.table:

@@ -69,7 +69,8 @@ def main():
         for name in right:
             assert np.shape(left[name]) == np.shape(right[name]), (key, name, left[name], right[name])
             difference = np.abs(np.asarray(left[name], float) - np.asarray(right[name], float)).max()
-            worst = max(worst, float(difference) / max(1.0, float(np.abs(right["max"]).max())))
+            # Unlike `max`, which passes over what is no number.
+            worst = float(np.maximum(worst, difference / max(1.0, float(np.abs(right["max"]).max()))))
     print(f"statistics of {len(theirs.meta.stats)} features: within {worst:.1e}, relative to the largest value")
     assert worst < 1e-5
     shutil.rmtree(here)

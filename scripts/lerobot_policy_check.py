@@ -23,7 +23,7 @@ def armilla(verb, checkpoint, arrays, folder, *more):
     files = [folder / "in.safetensors", folder / "out.safetensors"]
     save_file({key: tensor.contiguous() for key, tensor in arrays.items()}, files[0])
     command = [ARMILLA, "policy", verb, checkpoint, "--input", files[0], "--output", files[1], *more]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return load_file(files[1])
 
 
@@ -113,7 +113,8 @@ def furthest(ours, theirs):
     """The largest distance of a parameter's gradients, relative to its largest value, and that parameter."""
     floor = 1e-5 * max(gradient.abs().max() for gradient in theirs.values())
     apart = {name: (ours[name] - gradient).abs().max() / gradient.abs().max().clamp_min(floor) for name, gradient in theirs.items()}
-    name = max(apart, key=apart.get)
+    # What is no number is the furthest of all.
+    name = max(apart, key=lambda name: apart[name].nan_to_num(float("inf")).item())
     return apart[name].item(), name
 
 

@@ -21,7 +21,7 @@ OURS = ROOT / "target" / "release" / "armilla"
 
 
 def run(command):
-    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(found.stdout)["results"][0]
 
 

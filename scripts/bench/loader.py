@@ -12,6 +12,7 @@ observations and 16 actions; batches of 32, in random order. Each side is given 
 import argparse
 import json
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def lerobot(root, case, workers, seconds):
 
 
 def run(command):
-    found = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
+    found = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(found.stdout.splitlines()[-1])
 
 
@@ -124,7 +125,7 @@ def main():
     def ours(name, workers, memory):
         settings = ["--workers", workers, "--memory-gib", memory, "--seconds", arguments.seconds, "--json"]
         found = run([OURS, "bench", "loader", "--dataset", arguments.folder / name, *settings])["results"][0]
-        return {"rate": BATCH / found["median_ms"] * 1000, "memory": found["peak_memory_mib"]}
+        return {"rate": found["costs"]["samples_per_s"], "memory": found["peak_memory_mib"]}
 
     def best(measure, choices):
         return max(choices, key=lambda choice: measure(choice)["rate"])
@@ -133,7 +134,11 @@ def main():
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, case in CASES.items():
         if not (arguments.folder / name).exists():
-            record(arguments.folder / name, case)
+            # Under its own name only once it is whole.
+            part = arguments.folder / f"{name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            record(part, case)
+            part.rename(arguments.folder / name)
         their_workers = best(lambda count: theirs(name, count), [0, 1, 2, 4])
         for memory in [0, 4]:
             our_workers = best(lambda count: ours(name, count, memory), [1, 2, 3])

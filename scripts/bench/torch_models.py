@@ -246,7 +246,8 @@ def jepa_step():
         prediction = F.mse_loss(model.predict(held[:, 0], blocks), held[:, 1])
         inverse = F.mse_loss(model.inverse((held[:, 1] - held[:, 0])[:, :free]), blocks[:, :2])
         distance = F.huber_loss(model.distance(frames[:, first], frames[:, second]), steps)
-        chosen = torch.randint(0, 3 * batch, (64,))
+        # As many as our batches on a CPU, of which there are two, or the one on a GPU.
+        chosen = torch.randint(0, 3 * batch, (64 if How.device == "cpu" else 32,))
         decoded = model.decode(frames.detach().view(-1, Jepa.LATENT)[chosen])
         decoder = F.mse_loss(decoded, images[chosen].permute(0, 2, 3, 1))
         return prediction + 0.09 * sigreg(held[..., :free].transpose(0, 1)) + inverse + distance + decoder
@@ -391,12 +392,14 @@ def policy_chunk(count):
 def policy_step():
     model, batch = Policy().train(), 48
     observation, actions = observations(batch), torch.randn(batch, Policy.HORIZON, 2).clamp(-1, 1)
-    # The grounding loss tells pictures apart within a batch of 24, as there are in each of our two.
-    own = torch.eye(24).repeat_interleave(2, 0)
+    # The grounding loss tells pictures apart within a batch: of 24 in each of our two on a CPU, of all on a GPU.
+    halves = 2 if How.device == "cpu" else 1
+    size = batch // halves
+    own = torch.eye(size).repeat_interleave(2, 0)
 
     def grounding(questions, image):
         scores = questions[:, :2].flatten(0, 1) @ image.flatten(0, 1).T
-        of_picture = scores.view(48, 24, -1).logsumexp(-1)
+        of_picture = scores.view(2 * size, size, -1).logsumexp(-1)
         return -(of_picture.log_softmax(-1) * own).sum(-1).mean()
 
     def loss():
@@ -405,8 +408,8 @@ def policy_step():
         noise, times = torch.randn_like(target), torch.rand(len(target))
         point = target + (noise - target) * times.view(-1, 1, 1)
         error = F.mse_loss(model.clean(point, times, x, summary), target)
-        halves = [grounding(questions[half], image[half]) for half in (slice(0, 24), slice(24, 48))]
-        return error + 0.2 * sum(halves) / 2
+        parts = [grounding(*part) for part in zip(questions.split(size), image.split(size))]
+        return error + 0.2 * sum(parts) / halves
 
     return stepper(model, loss)
 

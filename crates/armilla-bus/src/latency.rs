@@ -8,7 +8,7 @@ use std::time::Duration;
 const REMEMBERED: usize = 10_000;
 
 /// What is known of a server's latest answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latency {
     /// Answers so far.
     pub answers: u64,
@@ -18,6 +18,10 @@ pub struct Latency {
     pub p50: Duration,
     /// 99 of 100 took no longer.
     pub p99: Duration,
+    /// Queries that were answered with an error so far; no answers in the sense of the others.
+    pub refused: u64,
+    /// The last of these errors.
+    pub last_error: Option<String>,
 }
 
 /// Remembers how long answers took.
@@ -29,6 +33,8 @@ struct Kept {
     latest: VecDeque<Duration>,
     answers: u64,
     calls: u64,
+    refused: u64,
+    last_error: Option<String>,
 }
 
 impl Latencies {
@@ -45,7 +51,14 @@ impl Latencies {
         }
     }
 
-    /// None before the first answer.
+    /// Notes a query that got an error.
+    pub(crate) fn refuse(&self, error: String) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.refused += 1;
+        kept.last_error = Some(error);
+    }
+
+    /// None before the first answer or error. Where there were errors alone, nothing took any time.
     pub(crate) fn summary(&self) -> Option<Latency> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<Duration> = kept.latest.iter().copied().collect();
@@ -54,11 +67,15 @@ impl Latencies {
             let rank = (sorted.len() * percent).div_ceil(100).max(1);
             sorted.get(rank - 1).copied()
         };
-        Some(Latency {
+        let [p50, p99] = [50, 99].map(|percent| at(percent).unwrap_or_default());
+        let any = kept.answers > 0 || kept.refused > 0;
+        any.then(|| Latency {
             answers: kept.answers,
             batch_percent: 100 * kept.answers / kept.calls.max(1),
-            p50: at(50)?,
-            p99: at(99)?,
+            p50,
+            p99,
+            refused: kept.refused,
+            last_error: kept.last_error.clone(),
         })
     }
 }
@@ -81,5 +98,16 @@ mod tests {
         assert_eq!(found.batch_percent, 10_000);
         assert_eq!(found.p50, Duration::from_millis(5000));
         assert_eq!(found.p99, Duration::from_millis(9900));
+    }
+
+    #[test]
+    fn errors_are_no_answers() {
+        let latencies = Latencies::default();
+        latencies.refuse("first".to_owned());
+        latencies.refuse("second".to_owned());
+        let found = latencies.summary().unwrap();
+        assert_eq!((found.answers, found.batch_percent), (0, 0));
+        assert_eq!((found.refused, found.p99), (2, Duration::ZERO));
+        assert_eq!(found.last_error.as_deref(), Some("second"));
     }
 }

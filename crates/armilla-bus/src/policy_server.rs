@@ -235,8 +235,6 @@ impl Driver {
             .flat_map(|asked| asked.requests.drain(..))
             .collect();
         self.answer_each(&batch, &counts, &requests);
-        self.latencies
-            .note(batch.iter().map(|asked| asked.job.since.elapsed()));
     }
 
     /// Answers queries of so many requests each together. One client's bad request is no other client's failure, nor may it cost the others
@@ -248,8 +246,13 @@ impl Driver {
                 for (asked, &count) in batch.iter().zip(counts) {
                     respond(&asked.job.query, Ok(chunks.by_ref().take(count).collect()));
                 }
+                self.latencies
+                    .note(batch.iter().map(|asked| asked.job.since.elapsed()));
             }
-            Err(error) if batch.len() == 1 => respond(&batch[0].job.query, Err(error)),
+            Err(error) if batch.len() == 1 => {
+                self.latencies.refuse(error.to_string());
+                respond(&batch[0].job.query, Err(error));
+            }
             Err(_) => {
                 let half = batch.len() / 2;
                 let (first, second) = counts.split_at(half);
@@ -363,7 +366,7 @@ mod tests {
             max_batch: 32,
             ..PolicyOptions::new(2)
         };
-        let _server = PolicyServer::start(&bus, "echo", policy, options).unwrap();
+        let server = PolicyServer::start(&bus, "echo", policy, options).unwrap();
         let client = client(&bus);
         thread::scope(|scope| {
             for episode in 0..32 {
@@ -392,6 +395,11 @@ mod tests {
         // All together, and two at most a halving for each of the two who fail; to ask each alone would be 33.
         let calls = *calls.lock().unwrap();
         assert!((11..=19).contains(&calls), "{calls}");
+        // The note follows the answer.
+        thread::sleep(Duration::from_millis(50));
+        let latency = server.latency().unwrap();
+        assert_eq!((latency.answers, latency.refused), (30, 2));
+        assert!(latency.last_error.is_some());
     }
 
     #[test]

@@ -168,9 +168,11 @@ impl Paired {
 
 /// A p-value for people.
 pub(crate) fn p_value(p: f64) -> String {
-    match p < 0.001 {
-        true => format!("{p:.1e}"),
-        false => format!("{p:.3}"),
+    match p {
+        // No test says so: it is below the least number there is.
+        0.0 => "<1e-300".to_owned(),
+        p if p < 0.001 => format!("{p:.1e}"),
+        p => format!("{p:.3}"),
     }
 }
 

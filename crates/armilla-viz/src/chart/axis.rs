@@ -90,7 +90,7 @@ impl Range {
             &[1.0, 2.0, 5.0]
         };
         let exponents = self.low.floor() as i32..=self.high.ceil() as i32;
-        exponents
+        let ticks: Vec<_> = exponents
             .flat_map(|exponent| {
                 factors
                     .iter()
@@ -98,7 +98,17 @@ impl Range {
             })
             .filter(|value| (self.low..=self.high).contains(&value.log10()))
             .map(|value| (value.log10(), number(value)))
-            .collect()
+            .collect();
+        if ticks.len() > 1 {
+            return ticks;
+        }
+        // Between two of these marks: as on any axis.
+        let values = Range {
+            low: 10_f64.powf(self.low),
+            high: 10_f64.powf(self.high),
+        };
+        let ticks = values.labelled_ticks(false).into_iter();
+        ticks.map(|(value, label)| (value.log10(), label)).collect()
     }
 }
 
@@ -177,6 +187,18 @@ mod tests {
         .labelled_ticks(true);
         let labels: Vec<_> = powers.iter().map(|tick| tick.1.as_str()).collect();
         assert_eq!(labels, ["0.01", "0.1", "1", "10", "100"]);
+        for (low, high, least) in [(1.1, 1.9, 4), (0.21, 0.47, 4), (1.3, 3.2, 3), (0.4, 6.0, 4)] {
+            let range = Range {
+                low: f64::log10(low),
+                high: f64::log10(high),
+            };
+            let ticks = range.labelled_ticks(true);
+            assert!(ticks.len() >= least, "{low} to {high}: {ticks:?}");
+            for (at, label) in ticks {
+                assert!((range.low..=range.high).contains(&at), "{label}");
+                assert!((10_f64.powf(at) - label.parse::<f64>().unwrap()).abs() < 1e-6);
+            }
+        }
     }
 
     #[test]

@@ -118,23 +118,23 @@ fn warm_up(policy: &mut dyn Policy, simulator: &mut dyn Environment) -> Result<(
 
 /// Says now and then, and at the end, how long those who ask have waited.
 fn report_until_stopped(server: &PolicyServer) {
-    let mut told = (0, Instant::now());
+    let mut told = ((0, 0), Instant::now());
     while !stop_asked() {
         std::thread::sleep(Duration::from_millis(100));
         if told.1.elapsed() >= REPORT_EVERY
             && let Some(latency) = server.latency()
-            && latency.answers > told.0
+            && (latency.answers, latency.refused) != told.0
         {
-            tell(latency);
-            told = (latency.answers, Instant::now());
+            told = ((latency.answers, latency.refused), Instant::now());
+            tell(&latency);
         }
     }
     if let Some(latency) = server.latency() {
-        tell(latency);
+        tell(&latency);
     }
 }
 
-fn tell(latency: Latency) {
+fn tell(latency: &Latency) {
     let ms = |took: Duration| took.as_secs_f64() * 1e3;
     say(&format!(
         "{} answers, {:.2} a call; latency p50 {:.1} ms, p99 {:.1} ms",
@@ -143,6 +143,12 @@ fn tell(latency: Latency) {
         ms(latency.p50),
         ms(latency.p99)
     ));
+    if let Some(error) = &latency.last_error {
+        say(&format!(
+            "{} queries refused, the last one: {error}",
+            latency.refused
+        ));
+    }
 }
 
 fn wait() {

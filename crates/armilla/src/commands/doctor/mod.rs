@@ -69,8 +69,12 @@ pub(crate) fn run(arguments: &DoctorArguments) -> Result<()> {
     }
     let failed = checks.iter().filter(|check| !check.passed()).count();
     if failed > 0 {
+        let mend = match arguments.device.as_str() {
+            "cpu" => "please report it with what this printed",
+            _ => "update its driver, or use `--device cpu`",
+        };
         bail!(
-            "{failed} of {} checks failed on {}: expected none; update its driver, or use `--device cpu`",
+            "{failed} of {} checks failed on {}: expected none; {mend}",
             checks.len(),
             arguments.device
         );
