@@ -351,6 +351,17 @@ fn feeling() -> PlannerPolicy {
     PlannerPolicy::new(model_of(&config, states), plan, &spec()).unwrap()
 }
 
+/// What two cameras see, and a third that no model looks through.
+fn pictures([top, wrist]: [u8; 2], with_third: bool) -> BTreeMap<String, Image> {
+    let names = [("top", top), ("wrist", wrist), ("far", 200)];
+    let seen = &names[..if with_third { 3 } else { 2 }];
+    let picture = |&(name, level): &(&str, u8)| {
+        let image = Image::filled(16, 16, [level, 90, 9]);
+        (name.to_owned(), image)
+    };
+    seen.iter().map(picture).collect()
+}
+
 /// Each camera has its place, whatever else is seen, and none may be missing.
 #[test]
 fn several_cameras_are_looked_through_in_their_order() {
@@ -362,42 +373,26 @@ fn several_cameras_are_looked_through_in_their_order() {
     let model = || model_of(&config, StateScale::default());
     let said = PlannerPolicy::new(model(), plan(), &spec()).err().unwrap();
     let said = said.to_string();
-    assert!(
-        said.contains("expected `wrist`, as in the recordings, found top"),
-        "{said}"
-    );
-    assert!(
-        said.ends_with("where the checkpoint's config.json names that"),
-        "{said}"
-    );
+    let lacks = "expected `wrist`, as in the recordings, found top";
+    assert!(said.contains(lacks), "{said}");
+    let mend = "where the checkpoint's config.json names that";
+    assert!(said.ends_with(mend), "{said}");
     let mut both = spec();
-    let features = &mut both.features.0;
-    features.insert(
-        "observation.images.wrist".to_owned(),
-        Feature::camera(16, 16),
-    );
-    features.insert("observation.images.far".to_owned(), Feature::camera(16, 16));
+    for name in ["wrist", "far"] {
+        let key = format!("observation.images.{name}");
+        both.features.0.insert(key, Feature::camera(16, 16));
+    }
     let mut policy = PlannerPolicy::new(model(), plan(), &both).unwrap();
-    let mut seen = |[top, wrist]: [u8; 2], more: bool| {
-        let names = [("top", top), ("wrist", wrist), ("far", 200)];
-        let names = &names[..if more { 3 } else { 2 }];
-        let pictures = || {
-            let pictures = names
-                .iter()
-                .map(|&(name, level)| (name.to_owned(), Image::filled(16, 16, [level, 90, 9])));
-            pictures.collect::<BTreeMap<_, _>>()
-        };
+    let mut seen = |levels, with_third| {
         let mut asked = request(0, 0);
-        asked.observation.images = pictures();
+        asked.observation.images = pictures(levels, with_third);
         asked.observation.goal = Some(Goal {
-            images: pictures(),
+            images: pictures(levels, with_third),
             state: Vec::new(),
         });
         policy.reset(0).unwrap();
-        let problem = policy
-            .problems(std::slice::from_ref(&asked))
-            .unwrap()
-            .remove(0);
+        let problems = policy.problems(std::slice::from_ref(&asked));
+        let problem = problems.unwrap().remove(0);
         assert_eq!(problem.context, problem.goal);
         assert_eq!(policy.act(&[asked]).unwrap()[0].actions.len(), 3);
         problem.goal
@@ -409,11 +404,7 @@ fn several_cameras_are_looked_through_in_their_order() {
         "what it does not look through"
     );
     assert_ne!(found, seen([240, 13], false));
-    let mut asked = request(1, 0);
-    asked
-        .observation
-        .images
-        .insert("far".to_owned(), Image::filled(16, 16, [1; 3]));
+    let asked = request(1, 0);
     let said = policy.act(&[asked]).unwrap_err().to_string();
     assert!(said.contains("a picture from camera `wrist`"), "{said}");
 }

@@ -103,7 +103,7 @@ impl Range {
             return ticks;
         }
         // Between two of these marks: as on any axis.
-        let values = Range {
+        let values = Self {
             low: 10_f64.powf(self.low),
             high: 10_f64.powf(self.high),
         };
