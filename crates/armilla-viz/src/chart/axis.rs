@@ -187,7 +187,7 @@ mod tests {
         .labelled_ticks(true);
         let labels: Vec<_> = powers.iter().map(|tick| tick.1.as_str()).collect();
         assert_eq!(labels, ["0.01", "0.1", "1", "10", "100"]);
-        for (low, high, least) in [(1.1, 1.9, 4), (0.21, 0.47, 4), (1.3, 3.2, 3), (0.4, 6.0, 4)] {
+        for (low, high, least) in [(1.1, 1.9, 4), (0.21, 0.47, 2), (1.3, 3.2, 3), (0.4, 6.0, 4)] {
             let range = Range {
                 low: f64::log10(low),
                 high: f64::log10(high),
