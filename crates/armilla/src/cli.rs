@@ -66,7 +66,7 @@ pub(crate) struct DemoArguments {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Well under a minute instead of six to seventeen: checks the path, not the figures.
+    /// Well under a minute instead of seven to nineteen: checks the path, not the figures.
     #[arg(long)]
     pub quick: bool,
     /// Empty the folder first if a demo made it.
