@@ -94,8 +94,8 @@ impl EnvironmentSpec {
                 let expected = format!("`{name}`, as in the recordings");
                 let found: Vec<_> = self.features.cameras().map(|(name, _)| name).collect();
                 let found = found.join(", ");
-                let mend = "one of another name takes its place where the checkpoint's";
-                let found = format!("{found}; {mend} {file} names that");
+                let mend = "to look through another one, name it in the checkpoint's";
+                let found = format!("{found}; {mend} {file}");
                 return Err(Error::invalid(what, expected, found));
             };
             if !feature.shape.starts_with(&[side, side]) {

@@ -20,6 +20,7 @@ mod loading;
 mod opening;
 mod peers;
 mod recording;
+mod refusing;
 mod repairing;
 
 const HEIGHT: usize = 32;

@@ -15,7 +15,7 @@ pub(crate) fn dataset(
     transforms: &[ImageTransform],
 ) -> Result<()> {
     for camera in cameras {
-        let mend = "of another name takes its place where the checkpoint's config.json names that";
+        let mend = "in the checkpoint's config.json";
         let recorded = &has_camera(dataset, camera, mend)?.shape;
         let place = || format!("{}: camera `{camera}`", dataset.root().display());
         let size = size_after_transforms(transforms, [recorded[0], recorded[1]]);
@@ -42,7 +42,7 @@ pub(crate) fn image_size(shape: &Shape, found: [usize; 2]) -> Result<()> {
 /// cameras that one dataset of several lacks, and for actions and states that are narrower there.
 pub(crate) fn features(shape: &Shape, cameras: &[String], dataset: &Dataset) -> Result<()> {
     for camera in cameras {
-        let mend = "of another name takes its place by `cameras`";
+        let mend = "by `cameras`";
         has_camera(dataset, camera, mend)?;
     }
     widths(shape, dataset)
@@ -53,7 +53,7 @@ fn has_camera<'a>(dataset: &'a Dataset, camera: &str, mend: &str) -> Result<&'a 
     let Some((_, feature)) = known.find(|(name, _)| *name == camera) else {
         let found: Vec<_> = dataset.features().cameras().map(|(name, _)| name).collect();
         bail!(
-            "{}: expected camera `{camera}`, which the model looks through, found {}; one {mend}",
+            "{}: expected camera `{camera}`, which the model looks through, found {}; to look through another one, name it {mend}",
             dataset.root().display(),
             found.join(", ")
         );
@@ -184,9 +184,9 @@ mod tests {
         let said = part(&shape(SIDE, 2), "top").unwrap_err();
         let lacks = "seen: expected camera `top`, which the model looks through, found wrist";
         assert!(said.contains(lacks), "{said}");
-        assert!(said.ends_with("one of another name takes its place by `cameras`"));
+        assert!(said.ends_with("to look through another one, name it by `cameras`"));
         let said = dataset(&shape(SIDE, 2), &["top".to_owned()], &seen, &[]).unwrap_err();
-        let mend = "takes its place where the checkpoint's config.json names that";
+        let mend = "to look through another one, name it in the checkpoint's config.json";
         assert!(said.to_string().ends_with(mend), "{said}");
         assert!(rate(None, &seen).is_ok() && rate(Some(10.0), &seen).is_ok());
         let said = rate(Some(30.0), &seen).unwrap_err().to_string();
