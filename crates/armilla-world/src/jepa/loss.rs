@@ -213,16 +213,15 @@ pub(crate) mod tests {
             jepa.free(frames.narrow(1, 0, batch.time))
         };
         let value = |tensor: Tensor<1>| tensor.into_scalar::<f32>();
-        let expected = |jepa: &Jepa| {
-            [
-                ("covariance", value(covariance(latents(jepa)))),
-                (
-                    "time_similarity",
-                    value(time_similarity(latents(jepa), &batch.weight)),
-                ),
-                ("variance", value(variance(latents(jepa)))),
-            ]
-        };
+        let latents = latents(&jepa);
+        let expected = [
+            ("covariance", value(covariance(latents.clone()))),
+            (
+                "time_similarity",
+                value(time_similarity(latents.clone(), &batch.weight)),
+            ),
+            ("variance", value(variance(latents))),
+        ];
         let directions = directions(
             &mut stream(0, "directions", 0),
             [jepa.config().free(), 8],
@@ -241,7 +240,7 @@ pub(crate) mod tests {
             (value(found.total), figures)
         };
         let (plain, figures) = loss([0.0; 3]);
-        for (name, expected) in expected(&tiny().0) {
+        for (name, expected) in expected {
             assert!(!figures.contains_key(name), "{name}");
             let weight = |of: &str| if of == name { 3.0 } else { 0.0 };
             let weights = ["covariance", "time_similarity", "variance"].map(weight);
